@@ -1,0 +1,17 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with real annotations, photos and reference arrays, which users don't have."""
+    folder = Path(os.environ.get("GGNET_SHARED", REPOSITORY.parent / "shared"))
+    if not (folder / "reference").is_dir():
+        pytest.skip(f"no reference data at {folder}; set GGNET_SHARED to run this test")
+    return folder
