@@ -1,0 +1,89 @@
+"""Every field of a run, with the paper's value where the paper gives one (sections 3 and 4).
+
+Command:   none; the other files of this folder start from get_config().
+Hardware:  -
+Result:    not run
+
+Any field can be set on the command line, `--config.model.gaze_steps=1`. Names that are not here are
+refused. A tuple is given as `--config.lr_drop_epochs="(90,120)"`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet."""
+    config = ConfigDict()
+    config.seed = 0  # initial weights, order of the pictures, augmentation
+    config.batch_size = 24  # pictures a step, all devices together
+    config.round_batch = False  # True: round batch_size to what the devices can share out
+    config.num_epochs = 120
+
+    # Adam (section 4).
+    config.learning_rate = 1.5e-4
+    config.scale_learning_rate = False  # True: by the rounding of batch_size, if there was one
+    config.schedule = "step"  # or "cosine", down to zero at the last step
+    config.lr_drop_epochs = (90,)
+    config.lr_drop = 0.1
+    config.warmup_steps = 0  # linear, from zero
+    config.glance_lr_multiplier = 1.0  # the released code trains the glance head at 10
+    config.grad_clip = 0.0  # largest global norm of the gradient; 0 never clips
+    config.init_from = ""  # a PyTorch file to start from
+    config.parallel = "jit"  # or "pmap"
+
+    config.log_every_steps = 50
+    config.checkpoint_every_steps = 1000
+    config.keep_checkpoints = 3
+    config.eval_every_epochs = 0  # 0: only at the end
+
+    config.data = ConfigDict()
+    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own pictures
+    config.data.data_dir = ""  # where prepared data sets lie; '' is TFDS's own folder
+    # Files of every data set that is not rendered: PPDM's annotation format and picture folders.
+    config.data.train_annotations = ""
+    config.data.train_images = ""
+    config.data.eval_annotations = ""
+    config.data.eval_images = ""
+    config.data.vocabulary = ""  # name or JSON file of the classes; '' is the data set's own
+    config.data.train_split = "train"
+    config.data.eval_split = "test"
+    config.data.image_size = (512, 512)  # height, width of the network's input
+    config.data.max_boxes = 128  # a picture; more are dropped
+    config.data.max_relations = 64
+    config.data.shuffle = True
+    config.data.augment = ConfigDict()
+    config.data.augment.flip = True
+    config.data.augment.scale = True  # 0.7 to 1.3 in steps of 0.1
+    config.data.augment.crop = True
+    config.data.augment.color = True  # jitter and PCA lighting
+
+    config.model = ConfigDict()
+    config.model.backbone = "hourglass"  # or 'dla34'
+    config.model.stem_width = 128
+    config.model.widths = (256, 256, 384, 384, 384, 512)  # one more than the hourglass's order
+    config.model.blocks = (2, 2, 2, 2, 2, 4)
+    config.model.stacks = 2
+    config.model.head_width = 256
+    config.model.num_verbs = 0  # both numbers come from the vocabulary
+    config.model.num_objects = 0
+    config.model.gaze_steps = 2
+    config.model.act_points = 25
+    config.model.per_verb_offsets = True  # action-aware point matching; False: one pair for all
+    config.model.share_gaze_features = False
+    config.model.dtype = "float32"  # of the convolutions; 'bfloat16' halves the activations
+    config.model.remat = False  # recompute activations in the backward pass to save memory
+
+    config.loss = ConfigDict()
+    config.loss.interaction = "hna"  # eq. (4), or 'focal'
+    config.loss.lambda_1 = 0.1  # eq. (5)
+    config.loss.lambda_2 = 0.1  # eq. (7)
+    config.loss.sharp_gaze_targets = True
+
+    config.eval = ConfigDict()
+    config.eval.batch_size = 16
+    config.eval.top_k = 100
+    config.eval.protocol = "hico"  # or 'vcoco'
+    config.eval.detections = ""  # a JSON file of boxes to use instead of the object branch's
+    config.eval.threshold = 0.3  # lowest score that is drawn
+    config.eval.pictures = 6  # of the evaluation split, drawn at the end
+    return config

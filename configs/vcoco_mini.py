@@ -1,0 +1,44 @@
+"""A handful of real V-COCO photos, learnt by heart: does everything work on real pictures?
+
+Paper:     the whole method (sections 3.2-3.4) with a smaller hourglass; no number to compare with.
+Command:   python main.py --config=configs/vcoco_mini.py --workdir=/tmp/ggnet_vcoco_mini
+             --config.data.train_annotations=mini/mini_vcoco.json
+             --config.data.train_images=mini/images
+             --config.data.eval_annotations=mini/mini_vcoco.json
+             --config.data.eval_images=mini/images
+Hardware:  two CPU cores
+Result:    not run
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def get_config() -> ConfigDict:
+    """Return the base configuration with one small hourglass, 256 x 256 and no augmentation."""
+    config = base.get_config()
+    config.batch_size = 7
+    config.round_batch = True
+    config.num_epochs = 300
+    config.learning_rate = 1e-3
+    config.schedule = "cosine"
+    config.warmup_steps = 20
+    config.log_every_steps = 10
+    config.checkpoint_every_steps = 100
+
+    config.data.name = "v_coco"
+    config.data.image_size = (256, 256)
+    config.data.augment.flip = False
+    config.data.augment.scale = False
+    config.data.augment.crop = False
+    config.data.augment.color = False
+
+    config.model.stem_width = 32
+    config.model.widths = (64, 64, 96, 128)
+    config.model.blocks = (1, 1, 1, 1)
+    config.model.stacks = 1
+    config.model.head_width = 64
+    config.eval.batch_size = 7
+    config.eval.protocol = "vcoco"
+    return config
