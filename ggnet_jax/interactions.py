@@ -1,8 +1,7 @@
 """What a user gets for a picture: interactions in the picture's own pixels.
 
 Everything here is NumPy. The network speaks in map cells of its input; these functions carry
-its detections back to the picture (last section of the released code's post-processing, as the
-paper's results were made) and give them their names.
+its detections back to the picture and give them their names.
 """
 
 from collections.abc import Sequence
@@ -13,9 +12,6 @@ import numpy as np
 
 from ggnet_jax import geometry
 from ggnet_jax.vocabularies import Vocabulary
-
-STRIDE = 4  # input pixels a map cell
-MIN_BOX_SIDE = 10.0  # picture pixels; the released code widens smaller boxes to this
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -87,24 +83,16 @@ def cells_to_picture(
 ) -> np.ndarray:
     """Carry points [..., 2] from map cells to the pixels of a width x height picture."""
     inverse = geometry.invert(geometry.letterbox(width, height, input_size))
-    return geometry.apply(inverse, np.asarray(points, np.float64) * STRIDE)
+    return geometry.apply(inverse, np.asarray(points, np.float64) * geometry.OUTPUT_STRIDE)
 
 
 def boxes_to_picture(
     boxes: np.ndarray, width: int, height: int, input_size: tuple[int, int]
 ) -> np.ndarray:
-    """Carry boxes [..., 4] from map cells to a picture, and clip them as the released code does.
-
-    x1 and y1 are clipped to the picture; width and height to [10, width] and [10, height]. The
-    far corner follows from these, and so may lie a little outside.
-    """
+    """Carry boxes [..., 4] from map cells to a picture, clipped as `geometry.clip_boxes` does."""
     corners = np.asarray(boxes, np.float64).reshape(*np.shape(boxes)[:-1], 2, 2)
     corners = cells_to_picture(corners, width, height, input_size)
-    limit = np.array([width, height], np.float64)
-    first = np.clip(corners[..., 0, :], 0.0, limit - 1.0)
-    least = np.minimum(MIN_BOX_SIDE, limit)  # pictures smaller than ten pixels exist
-    sides = np.clip(corners[..., 1, :] - first, least, limit)
-    return np.concatenate([first, first + sides], axis=-1)
+    return geometry.clip_boxes(corners.reshape(*np.shape(boxes)), width, height)
 
 
 def to_interactions(

@@ -26,7 +26,7 @@ def font(size: float) -> ImageFont.FreeTypeFont:
 def text_colour(background: str) -> str:
     """Black or white, whichever reads better on the background (relative luminance)."""
     red, green, blue = (int(background[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.35 else PAPER
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.42 else PAPER
 
 
 def fit(width: int, height: int, bounds: tuple[int, int]) -> float:
@@ -41,12 +41,22 @@ class Canvas:
         picture: any Pillow picture, or uint8 [H, W, 3].
         scale: final pixels a picture pixel.
         fade: 0 leaves the colours, 1 gives a pale grey picture on which marks stand out.
+        view: the part of the picture to show, whole pixels (x1, y1, x2, y2); all of it if None.
     """
 
-    def __init__(self, picture: Image.Image | np.ndarray, scale: float, *, fade: float = 0.0):
+    def __init__(
+        self,
+        picture: Image.Image | np.ndarray,
+        scale: float,
+        *,
+        fade: float = 0.0,
+        view: tuple[int, int, int, int] | None = None,
+    ):
         if not isinstance(picture, Image.Image):
             picture = Image.fromarray(np.asarray(picture))
-        self.picture = picture.convert("RGB")
+        picture = picture.convert("RGB")
+        self.view = (0, 0, *picture.size) if view is None else view
+        self.picture = picture.crop(self.view)
         self.scale = scale
         self.size = tuple(max(1, round(side * scale)) for side in self.picture.size)
         large = tuple(side * OVERSAMPLING for side in self.size)
@@ -58,7 +68,11 @@ class Canvas:
 
     def place(self, points: np.ndarray) -> np.ndarray:
         """Picture pixels [..., 2] -> final pixels; a picture pixel is a square around its point."""
-        return (np.asarray(points, np.float64) + 0.5) * self.scale - 0.5
+        return (np.asarray(points, np.float64) - self.view[:2] + 0.5) * self.scale - 0.5
+
+    def inside(self, point) -> np.ndarray:
+        """A point of the picture, moved to the edge of what is shown if it lies outside."""
+        return np.clip(point, self.view[:2], np.array(self.view[2:]) - 1.0)
 
     def _large(self, points: np.ndarray) -> np.ndarray:
         return (self.place(points) + 0.5) * OVERSAMPLING - 0.5
@@ -114,6 +128,14 @@ class Canvas:
             r *= OVERSAMPLING
             self.draw.ellipse((x - r, y - r, x + r, y + r), fill=ink)
 
+    def ring(self, point, colour: str, radius: float, *, width: float = 3.5) -> None:
+        """A circle with a dark halo, open in the middle."""
+        x, y = self._large(point)
+        for ink, extra in ((INK, 1.2), (colour, 0.0)):
+            r = (radius + extra) * OVERSAMPLING
+            line = round((width + 2 * extra) * OVERSAMPLING)
+            self.draw.ellipse((x - r, y - r, x + r, y + r), outline=ink, width=line)
+
     def square(self, point, colour: str, radius: float) -> None:
         """A filled square with a thin rim; marks objects where circles mark people."""
         x, y = self._large(point)
@@ -121,14 +143,13 @@ class Canvas:
             r *= OVERSAMPLING
             self.draw.rectangle((x - r, y - r, x + r, y + r), fill=ink)
 
-    def cross(self, point, colour: str, radius: float) -> None:
+    def cross(self, point, colour: str, radius: float, *, width: float = 3.5) -> None:
         """A plus sign with a dark halo: the interaction point."""
         x, y = self._large(point)
-        r = radius * OVERSAMPLING
-        for ink, width in ((INK, 6.5), (colour, 3.5)):
-            reach = r + (width - 3.5) * OVERSAMPLING / 2
-            self._stroke((x - reach, y), (x + reach, y), ink, width)
-            self._stroke((x, y - reach), (x, y + reach), ink, width)
+        for ink, extra in ((INK, 2.5), (colour, 0.0)):
+            reach = (radius + extra / 2) * OVERSAMPLING
+            self._stroke((x - reach, y), (x + reach, y), ink, width + extra)
+            self._stroke((x, y - reach), (x, y + reach), ink, width + extra)
 
     def tag(self, corner, lines: list[str], colour: str, *, size: float) -> None:
         """Text on a filled plate, its upper left corner given in final pixels."""

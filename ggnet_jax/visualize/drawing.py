@@ -85,15 +85,10 @@ def draw_interactions(
 
 def draw_link(canvas: Canvas, one: Interaction, colour: str) -> None:
     """The line between a pair: a round end at the person, a square one at the object."""
-    human, thing = inside(canvas, one.human_point), inside(canvas, one.object_point)
+    human, thing = canvas.inside(one.human_point), canvas.inside(one.object_point)
     canvas.line(human, thing, colour)
     canvas.dot(human, colour, 5.0)
     canvas.square(thing, colour, 5.0)
-
-
-def inside(canvas: Canvas, point: Sequence[float]) -> np.ndarray:
-    """A point moved onto the picture if it lies outside."""
-    return np.clip(point, 0.0, np.array(canvas.picture.size) - 1.0)
 
 
 def _draw_labels(canvas: Canvas, pairs: Sequence[Pair]) -> None:
@@ -104,13 +99,13 @@ def _draw_labels(canvas: Canvas, pairs: Sequence[Pair]) -> None:
     for pair in pairs:
         lines = [one.label for one in pair.interactions[:MAX_VERBS]]
         texts.append(lines)
-        middle = (inside(canvas, pair.best.human_point) + inside(canvas, pair.best.object_point))
+        middle = canvas.inside(pair.best.human_point) + canvas.inside(pair.best.object_point)
         anchors.append(tuple(canvas.place(middle / 2)))
         human = canvas.place(np.reshape(pair.best.human_box, (2, 2))).ravel()
         third = (human[3] - human[1]) / 3
         faces.append((human[0], human[1], human[2], human[1] + third))
         things.append(canvas.place(np.reshape(pair.best.object_box, (2, 2))).ravel())
-    points = [canvas.place(inside(canvas, p)) for pair in pairs
+    points = [canvas.place(canvas.inside(p)) for pair in pairs
               for p in (pair.best.human_point, pair.best.object_point)]
     ends = [(*(p - 8), *(p + 8)) for p in points]
     sizes = [tag_size(lines, TEXT) for lines in texts]
@@ -119,13 +114,17 @@ def _draw_labels(canvas: Canvas, pairs: Sequence[Pair]) -> None:
         sizes,
         bounds=canvas.size,
         avoid=np.array(faces + things + ends),
-        avoid_weight=np.array([1.5] * len(faces) + [0.7] * len(things) + [8.0] * len(ends)),
+        avoid_weight=np.array([1.5] * len(faces) + [0.7] * len(things) + [40.0] * len(ends)),
     )
     for pair, lines, anchor, corner, size in zip(
         pairs, texts, anchors, corners, sizes, strict=True
     ):
         near = np.clip(anchor, corner, np.add(corner, size))
-        if np.hypot(*(near - anchor)) > 14:
+        ends = canvas.place([canvas.inside(pair.best.human_point),
+                             canvas.inside(pair.best.object_point)])
+        on_line = ends[0] + np.linspace(0, 1, 33)[:, None] * (ends[1] - ends[0])
+        gap = np.hypot(*(np.clip(on_line, corner, np.add(corner, size)) - on_line).T).min()
+        if gap > 6:
             back = [(np.array(p) + 0.5) / canvas.scale - 0.5 for p in (anchor, near)]
             canvas.line(*back, pair.colour, width=1.5)
         canvas.tag(corner, lines, pair.colour, size=TEXT)

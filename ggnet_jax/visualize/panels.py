@@ -1,0 +1,303 @@
+"""Figure 4 of the paper: how the network looked at an interaction, step by step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw
+
+from ggnet_jax import geometry
+from ggnet_jax.interactions import Interaction
+from ggnet_jax.visualize.canvas import INK, OVERSAMPLING, PAPER, Canvas, fit, font
+from ggnet_jax.visualize.drawing import Pair, draw_interactions, group_pairs
+
+GAP = 12  # between panels, final pixels
+TITLE = 17.0  # letter height of row titles
+CAPTION = 14.0  # and of the line under a panel
+POINTS_MAP = "plasma"  # dark blue to yellow: also ordered for colour-blind eyes and in grey
+HEAT_MAP = "inferno"
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmaps:
+    """Probability maps of one verb over the network's input.
+
+    Attributes:
+        maps: [1 + steps, h, w] in (0, 1): after the glance, then after every gaze step.
+        input_size: (H, W) of the network's input, which the maps cover at a quarter of its size.
+    """
+
+    maps: np.ndarray
+    input_size: tuple[int, int]
+
+
+def draw_summary(
+    picture: Image.Image | np.ndarray,
+    interactions: Sequence[Interaction],
+    *,
+    strongest: int = 2,
+    width: int = 1080,
+) -> Image.Image:
+    """All interactions over the picture and, below, the ActPoints of the strongest ones.
+
+    Args:
+        picture: Pillow picture or uint8 [H, W, 3].
+        interactions: by falling score, in the picture's pixels.
+        strongest: the best interaction of so many pairs gets a row of panels: the interaction
+            point, then the ActPoints after every gaze step.
+        width: of the figure, in pixels.
+    """
+    picture = _pillow(picture)
+    top = draw_interactions(picture, interactions, bounds=(width, 800))
+    parts = [_centred(top, width)]
+    for pair in group_pairs(interactions)[:strongest]:
+        one = pair.best
+        cells = [_point_panel(picture, pair, step) for step in range(len(one.act_points) + 1)]
+        parts.append(_row(pair, _tile(picture, cells, width, columns=max(3, len(cells))), width))
+    return _stack(parts, width)
+
+
+def draw_explanation(
+    picture: Image.Image | np.ndarray,
+    interactions: Sequence[Interaction],
+    heatmaps: Sequence[Heatmaps],
+    *,
+    strongest: int = 2,
+    width: int = 1280,
+) -> Image.Image:
+    """Two rows of panels for each of the strongest pairs.
+
+    The upper row: the interaction point after the glance, the ActPoints after each gaze step,
+    and the matching (APM): arrows from the interaction point to where it expects the person and
+    the object, rings around the centres it was matched to. Below: the heatmap of the verb
+    after the glance and each gaze step, all on one scale.
+
+    Args:
+        picture: Pillow picture or uint8 [H, W, 3].
+        interactions: by falling score, in the picture's pixels.
+        heatmaps: one for each interaction, for its verb. Interactions beyond the end of this
+            list are not explained.
+        strongest: the best interaction of so many pairs is explained.
+        width: of the figure, in pixels.
+    """
+    picture = _pillow(picture)
+    maps = {id(one): heat for one, heat in zip(interactions, heatmaps, strict=False)}
+    parts = []
+    for pair in group_pairs([one for one in interactions if id(one) in maps])[:strongest]:
+        one = pair.best
+        steps = range(len(one.act_points) + 1)
+        columns = len(steps) + 1
+        cells = [_point_panel(picture, pair, step) for step in steps]
+        cells.append(_matching_panel(picture, pair))
+        heat = maps[id(one)]
+        cells += [_heat_panel(picture, one, heat, step) for step in range(len(heat.maps))]
+        parts.append(_row(pair, _tile(picture, cells, width, columns=columns), width))
+    if not parts:
+        return draw_interactions(picture, interactions)
+    return _stack(parts, width)
+
+
+def heat_over_picture(
+    heat: np.ndarray, size: tuple[int, int], input_size: tuple[int, int], scale: float
+) -> np.ndarray:
+    """Warp a map [h, w] onto a picture of (width, height) pixels drawn at `scale`: [h', w']."""
+    to_input = geometry.letterbox(*size, input_size)
+    # final pixel -> picture pixel -> input pixel -> cell, and half pixels as Pillow counts them
+    to_picture = np.array([[1 / scale, 0, 0.5 / scale - 0.5], [0, 1 / scale, 0.5 / scale - 0.5]])
+    matrix = np.vstack([to_input, [0, 0, 1]]) @ np.vstack([to_picture, [0, 0, 1]])
+    matrix = matrix[:2] / geometry.OUTPUT_STRIDE
+    matrix[:, 2] += 0.5 - 0.5 * matrix[:, :2].sum(1)
+    target = tuple(max(1, round(side * scale)) for side in size)
+    warped = Image.fromarray(np.asarray(heat, np.float32)).transform(
+        target, Image.Transform.AFFINE, tuple(matrix.ravel()), Image.Resampling.BILINEAR
+    )
+    return np.asarray(warped)
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """One picture of a row: how to draw it at a scale, and the line under it."""
+
+    draw: object  # a function Canvas -> None
+    caption: str
+    bar: tuple[str, float, float, str] | None = None  # colour map, least, largest, what it is
+    fade: float = 0.75
+    view: tuple[int, int, int, int] | None = None  # part of the picture
+
+
+def _point_panel(picture: Image.Image, pair: Pair, step: int) -> _Panel:
+    """The interaction point after the glance (step 0), or the ActPoints of a gaze step."""
+    one = pair.best
+    if step == 0:
+
+        def draw(canvas: Canvas) -> None:
+            _boxes(canvas, pair)
+            canvas.cross(canvas.inside(one.interaction_point), PAPER, 13)
+
+        return _Panel(draw, "glance: the interaction point", view=_view(picture, one))
+    positions, weights = one.act_points[step - 1]
+    every = np.concatenate([w for _, w in one.act_points])
+    low, high = float(every.min()), float(every.max())
+    size = np.array(picture.size)
+    outside = int(((positions < -0.5) | (positions > size - 0.5)).any(-1).sum())
+    caption = f"gaze step {step}: {len(weights)} ActPoints"
+    caption += f", {outside} outside" if outside else ""
+
+    def draw(canvas: Canvas) -> None:
+        _boxes(canvas, pair)
+        radius = max(4.5, min(canvas.size) / 40)
+        colours = _colours(POINTS_MAP, weights, low, high)
+        for k in np.argsort(weights):  # the heaviest on top
+            share = (weights[k] - low) / max(high - low, 1e-9)
+            canvas.dot(positions[k], colours[k], radius * (0.6 + 0.5 * share), rim=PAPER)
+        canvas.cross(canvas.inside(one.interaction_point), PAPER, 7, width=2.5)
+
+    return _Panel(draw, caption, (POINTS_MAP, low, high, "weight"), view=_view(picture, one))
+
+
+def _matching_panel(picture: Image.Image, pair: Pair) -> _Panel:
+    """Where the interaction point expects the person and the object, and what it was given."""
+    one = pair.best
+
+    def draw(canvas: Canvas) -> None:
+        _boxes(canvas, pair)
+        start = canvas.inside(one.interaction_point)
+        for target, match in (
+            (one.human_target, one.human_point),
+            (one.object_target, one.object_point),
+        ):
+            canvas.ring(canvas.inside(match), PAPER, 11)
+            canvas.arrow(start, canvas.inside(target), pair.colour)
+        canvas.cross(start, PAPER, 9)
+
+    return _Panel(draw, "matching: arrows predict, rings mark the match", view=_view(picture, one))
+
+
+def _heat_panel(picture: Image.Image, one: Interaction, heat: Heatmaps, step: int) -> _Panel:
+    """The verb's heatmap over the picture in grey."""
+    top = float(max(heat.maps.max(), 1e-6))
+    here = heat.maps[step]
+
+    def draw(canvas: Canvas) -> None:
+        values = heat_over_picture(here, canvas.picture.size, heat.input_size, canvas.scale) / top
+        colours = matplotlib.colormaps[HEAT_MAP](np.clip(values, 0, 1))[..., :3]
+        canvas.overlay((colours * 255).astype(np.uint8), 0.35 + 0.55 * np.clip(values, 0, 1) ** 0.5)
+        canvas.cross(canvas.inside(one.interaction_point), PAPER, 9)
+
+    name = "glance" if step == 0 else f"gaze step {step}"
+    return _Panel(draw, f'{name}: "{one.verb}", peak {here.max():.2f}', (HEAT_MAP, 0, top, ""), 1.0)
+
+
+def _view(picture: Image.Image, one: Interaction) -> tuple[int, int, int, int]:
+    """The part of a picture around a pair and its ActPoints, of the picture's own shape."""
+    size = np.array(picture.size, np.float64)
+    points = [np.reshape(one.human_box, (2, 2)), np.reshape(one.object_box, (2, 2))]
+    points += [positions for positions, _ in one.act_points]
+    points = np.clip(np.concatenate(points), 0, size)
+    first, last = points.min(0), points.max(0)
+    share = max(float(((last - first) / size).max()) * 1.25, 0.3)
+    if share > 0.8:
+        return (0, 0, *picture.size)
+    extent = np.maximum(np.round(size * share), 1)
+    corner = np.clip(np.round((first + last - extent) / 2), 0, size - extent)
+    return tuple(int(v) for v in (*corner, *(corner + extent)))
+
+
+def _boxes(canvas: Canvas, pair: Pair) -> None:
+    canvas.box(pair.best.object_box, pair.colour, width=2, dashed=True)
+    canvas.box(pair.best.human_box, pair.colour, width=2)
+
+
+def _colours(name: str, values: np.ndarray, low: float, high: float) -> list[str]:
+    shares = (np.asarray(values) - low) / max(high - low, 1e-9)
+    table = matplotlib.colormaps[name](np.clip(shares, 0, 1))
+    return ["#" + "".join(f"{round(255 * v):02X}" for v in row[:3]) for row in table]
+
+
+def _tile(
+    picture: Image.Image, panels: Sequence[_Panel], width: int, *, columns: int
+) -> Image.Image:
+    """Draw panels in rows of `columns`, each with its caption and colour bar underneath."""
+    room = (width - GAP * (columns + 1)) // columns
+    size = tuple(round(fit(*picture.size, (room, room * 1.3)) * side) for side in picture.size)
+    cells = []
+    for panel in panels:
+        view = panel.view or (0, 0, *picture.size)
+        scale = max(size[0] / (view[2] - view[0]), size[1] / (view[3] - view[1]))
+        canvas = Canvas(picture, scale, fade=panel.fade, view=view)
+        panel.draw(canvas)
+        cells.append(_captioned(canvas.finish().crop((0, 0, *size)), panel, room))
+    rows = -(-len(cells) // columns)
+    height = cells[0].height
+    sheet = Image.new("RGB", (width, rows * (height + GAP)), PAPER)
+    for i, cell in enumerate(cells):
+        row, column = divmod(i, columns)
+        sheet.paste(cell, (GAP + column * (room + GAP), row * (height + GAP)))
+    return sheet
+
+
+def _captioned(drawing: Image.Image, panel: _Panel, room: int) -> Image.Image:
+    """A drawing with the text that tells what it is and, if colours mean numbers, which."""
+    below = int(CAPTION * 2.9)
+    cell = Image.new("RGB", (room, drawing.height + below), PAPER)
+    left = (room - drawing.width) // 2
+    cell.paste(drawing, (left, 0))
+    _text(cell, panel.caption, (left, drawing.height + 4), CAPTION, room - left)
+    if panel.bar:
+        name, low, high, what = panel.bar
+        y = drawing.height + 4 + int(CAPTION * 1.4)
+        bar = matplotlib.colormaps[name](np.linspace(0, 1, 110))[None, :, :3]
+        strip = Image.fromarray((bar * 255).astype(np.uint8)).resize((110, 11))
+        first = f"{low:.2f}" if low else "0"
+        _text(cell, first, (left, y - 2), CAPTION - 1, 40)
+        start = left + round(font(CAPTION - 1).getlength(first)) + 6
+        cell.paste(strip, (start, y + 2))
+        _text(cell, f"{high:.2f}  {what}", (start + 116, y - 2), CAPTION - 1, 120)
+    return cell
+
+
+def _row(pair: Pair, panels: Image.Image, width: int) -> Image.Image:
+    """Panels under a title in the pair's colour: what was found, and what its score is made of."""
+    one = pair.best
+    title = int(TITLE * 2)
+    row = Image.new("RGB", (width, title + panels.height), PAPER)
+    draw = ImageDraw.Draw(row)
+    draw.rounded_rectangle((GAP, 8, GAP + 14, 22), radius=3, fill=pair.colour, outline=INK)
+    text = (
+        f"{one.label}  =  {one.verb} {one.verb_score:.2f}  x  person {one.human_score:.2f}"
+        f"  x  {one.object} {one.object_score:.2f}"
+    )
+    _text(row, text, (GAP + 22, 5), TITLE, width - GAP - 22)
+    row.paste(panels, (0, title))
+    return row
+
+
+def _text(image: Image.Image, text: str, at: tuple[int, int], size: float, room: float) -> None:
+    """Dark text, drawn smaller if it would not fit into `room` pixels."""
+    size *= min(1.0, room / max(font(size).getlength(text), 1.0))
+    patch = Image.new("RGB", (image.width * OVERSAMPLING, int(size * 1.6 * OVERSAMPLING)), PAPER)
+    ImageDraw.Draw(patch).text((0, 0), text, fill=INK, font=font(size * OVERSAMPLING))
+    patch = patch.resize((image.width, int(size * 1.6)), Image.Resampling.LANCZOS)
+    image.paste(patch.crop((0, 0, max(1, int(min(room, image.width - at[0]))), patch.height)), at)
+
+
+def _centred(image: Image.Image, width: int) -> Image.Image:
+    sheet = Image.new("RGB", (width, image.height + GAP), PAPER)
+    sheet.paste(image, ((width - image.width) // 2, 0))
+    return sheet
+
+
+def _stack(parts: Sequence[Image.Image], width: int) -> Image.Image:
+    sheet = Image.new("RGB", (width, sum(part.height for part in parts)), PAPER)
+    y = 0
+    for part in parts:
+        sheet.paste(part, (0, y))
+        y += part.height
+    return sheet
+
+
+def _pillow(picture: Image.Image | np.ndarray) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    return Image.fromarray(np.asarray(picture))
