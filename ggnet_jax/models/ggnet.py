@@ -122,17 +122,19 @@ def _check(config: Any) -> None:
     for field, values in allowed.items():
         if getattr(config, field) not in values:
             raise ValueError(
-                f"model.{field} is {getattr(config, field)!r}; it can be {', '.join(map(str, values))}"
+                f"model.{field} is {getattr(config, field)!r}; "
+                f"it can be {', '.join(map(str, values))}"
             )
     side = math.isqrt(max(config.act_points, 0))
     if side * side != config.act_points or side % 2 == 0:
         raise ValueError(
-            f"model.act_points is {config.act_points}; it must be the square of an odd number (9, 25, 49)"
+            f"model.act_points is {config.act_points}; "
+            "it must be the square of an odd number (9, 25, 49)"
         )
     if len(config.widths) != len(config.blocks) or len(config.widths) < 2:
         raise ValueError(
-            f"model.widths {tuple(config.widths)} and model.blocks {tuple(config.blocks)} must be of "
-            "equal length, at least 2"
+            f"model.widths {tuple(config.widths)} and model.blocks {tuple(config.blocks)} "
+            "must be of equal length, at least 2"
         )
     for field in ("num_verbs", "num_objects", "head_width", "stem_width", "stacks"):
         if getattr(config, field) < 1:

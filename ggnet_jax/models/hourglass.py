@@ -1,4 +1,4 @@
-"""Stacked hourglass backbone; Hourglass-104 is its default size (paper section 4, CenterNet's network)."""
+"""Stacked hourglass backbone (paper section 4); its default size is Hourglass-104."""
 
 from collections.abc import Sequence
 
@@ -38,8 +38,8 @@ class StackedHourglass(nn.Module):
         divisor = 4 * 2 ** (len(self.widths) - 1)
         if images.shape[1] % divisor or images.shape[2] % divisor:
             raise ValueError(
-                f"this hourglass halves its input {len(self.widths) + 1} times: height and width must "
-                f"be divisible by {divisor}, got {images.shape[1]} x {images.shape[2]}"
+                f"this hourglass halves its input {len(self.widths) + 1} times: height and width "
+                f"must be divisible by {divisor}, got {images.shape[1]} x {images.shape[2]}"
             )
         width = self.widths[0]
         hourglass = nn.remat(Hourglass, static_argnums=(2,)) if self.remat else Hourglass

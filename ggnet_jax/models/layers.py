@@ -1,7 +1,7 @@
 """Convolution and batch norm with PyTorch's conventions, and the blocks built of them.
 
-Everything is channels-last. Padding is explicit and symmetric, since XLA's "SAME" pads a strided convolution
-on the other side than PyTorch does.
+Everything is channels-last. Padding is explicit and symmetric, since XLA's "SAME" pads a strided
+convolution on the other side than PyTorch does.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Conv(nn.Module):
-    """2-D convolution [B, h, w, C] -> [B, h', w', features] with PyTorch's padding and initial values.
+    """2-D convolution [B, h, w, C] -> [B, h', w', features], padded and initialised as PyTorch's.
 
     Attributes:
       features: output channels.
@@ -67,8 +67,8 @@ def symmetric_uniform(bound: float) -> Callable:
 class BatchNorm(nn.Module):
     """Batch norm over batch, height and width, with PyTorch's running statistics.
 
-    A new statistic weighs `momentum` = 0.1 and the running variance is the unbiased one, n / (n - 1)
-    with n the number of values in the **global** batch: under `jit` the arrays are global anyway,
+    A new statistic weighs `momentum` = 0.1 and the running variance is the unbiased one,
+    n / (n - 1) with n the number of values in the **global** batch: under `jit` the arrays are global anyway,
     under `pmap` the statistics are averaged over `axis_name`. (The released code normalises by the
     two or three pictures of each GPU.) Statistics are computed in at least float32.
     """

@@ -5,9 +5,9 @@ Every output pixel p and tap k reads the input at p + grid_k + offset_k, bilinea
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
 The four neighbours of a sampling point are one 2 x 2 window of the zero-padded input, so one gather
-reads them together. Output rows are worked off in blocks: the columns [B, rows, w', K, C] of a block are
-the only large temporary, in the forward pass as in the backward pass, which gathers again instead of
-keeping them and scatters every block into one running gradient.
+reads them together. Output rows are worked off in blocks: the columns [B, rows, w', K, C] of a block
+are the only large temporary, in the forward pass as in the backward pass, which gathers again
+instead of keeping them and scatters every block into one running gradient.
 """
 
 from functools import partial
@@ -49,13 +49,13 @@ def deform_conv2d(
 
     Sampling is bilinear with zeros outside: a point at least one whole pixel outside contributes
     nothing, one within a pixel of the border counts the missing neighbours as zero. Where a
-    point lies on a whole pixel, the gradient of its offset is that of the cell to the right and below;
-    at exactly -1 it is zero, as in the original CUDA operator.
+    point lies on a whole pixel, the gradient of its offset is that of the cell to the right and
+    below; at exactly -1 it is zero, as in the original CUDA operator.
 
     Args:
       x: input [B, h, w, C], any floating dtype.
-      offset: [B, h', w', K, 2], (dy, dx) in input pixels, added to the regular grid; taps row-major,
-        K = kh * kw. Kept in float32 (or float64) whatever the dtype of x.
+      offset: [B, h', w', K, 2], (dy, dx) in input pixels, added to the regular grid; taps
+        row-major, K = kh * kw. Kept in float32 (or float64) whatever the dtype of x.
       mask: weights of the sampling points [B, h', w', K], or None for ones.
       weight: [kh, kw, C, F].
       bias: [F] or None.
@@ -144,7 +144,7 @@ _deform_conv.defvjp(_deform_conv_forward, _deform_conv_backward)
 
 
 def _positions(static: _Static, offset: jax.Array) -> jax.Array:
-    """Sampling points (y, x) in input pixels [B, h', w', K, 2]: the regular grid plus the offsets."""
+    """Sampling points (y, x) in input pixels [B, h', w', K, 2]: regular grid plus offsets."""
     _, height, width, _, _ = offset.shape
 
     def axis(length: int, i: int) -> jax.Array:
