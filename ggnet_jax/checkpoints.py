@@ -1,0 +1,183 @@
+"""Orbax behind one small file: what a run saves, and how it comes back.
+
+A checkpoint is a folder `<workdir>/checkpoints/<step>` with two parts: `variables` (Flax's `params`
+and `batch_stats`, all that inference needs) and `training` (the optimiser's state). Both hold plain
+host arrays, so that a checkpoint written by eight devices opens on one, with or without `pmap`.
+
+Only a finished checkpoint ever bears a step for its name: Orbax writes beside it and renames,
+and a checkpoint that is dropped is renamed before it is deleted. A process killed at any moment
+leaves at worst a folder with another name, which the next writer removes.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from flax import traverse_util
+
+from ggnet_jax.errors import UserError
+
+FOLDER = "checkpoints"
+_DROPPED = "dropped-"  # prefix of a checkpoint on its way out
+
+
+def folder(workdir: str | Path) -> Path:
+    """Where a workdir's checkpoints lie."""
+    return Path(workdir).absolute() / FOLDER
+
+
+def steps(workdir: str | Path) -> list[int]:
+    """The steps of all finished checkpoints, rising; empty for a folder without any."""
+    place = folder(workdir)
+    if not place.is_dir():
+        return []
+    return sorted(int(entry.name) for entry in place.iterdir() if entry.name.isdecimal())
+
+
+def load_variables(workdir: str | Path, step: int | None = None) -> tuple[dict[str, Any], int]:
+    """Read what inference needs.
+
+    Args:
+      workdir: a run's folder.
+      step: which checkpoint; None for the newest.
+
+    Returns:
+      `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves.
+
+    Raises:
+      UserError: there is no such checkpoint, or it cannot be read.
+    """
+    step = _existing(workdir, step)
+    return _nested(_read(workdir, step, "variables")), step
+
+
+class Checkpoints:
+    """Writes and restores the checkpoints of one run; use it as a context manager.
+
+    In a run of several processes every one of them makes this object and calls `save`; the first
+    writes.
+    """
+
+    def __init__(self, workdir: str | Path, *, keep: int = 3):
+        """Take over a workdir and remove what a killed process left unfinished.
+
+        Args:
+          workdir: the run's folder, which exists.
+          keep: how many of the newest checkpoints stay.
+        """
+        if keep < 1:
+            raise UserError(f"keep_checkpoints is {keep}; at least 1 is needed to resume")
+        self._workdir = Path(workdir)
+        self._keep = keep
+        self._writes = jax.process_index() == 0
+        if self._writes:
+            folder(workdir).mkdir(parents=True, exist_ok=True)
+            for entry in folder(workdir).iterdir():
+                if not entry.name.isdecimal():
+                    shutil.rmtree(entry, ignore_errors=True)
+        self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def latest(self) -> int | None:
+        """The newest finished checkpoint, or None."""
+        found = steps(self._workdir)
+        return found[-1] if found else None
+
+    def save(self, step: int, variables: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+        """Copy a state to the host and write it in the background.
+
+        Returns as soon as the device's buffers may be overwritten. A checkpoint of the same step
+        is left as it is.
+
+        Args:
+          step: number of updates behind the state.
+          variables: `{'params': ..., 'batch_stats': ...}`, nested dictionaries of arrays.
+          training: nested dictionaries of arrays; `restore` gives them back.
+        """
+        self.wait()
+        if step in steps(self._workdir):
+            return
+        self._checkpointer.save(
+            folder(self._workdir) / str(step),
+            args=ocp.args.Composite(
+                variables=ocp.args.StandardSave(_flat(variables)),
+                training=ocp.args.StandardSave(_flat(training)),
+            ),
+        )
+
+    def wait(self) -> None:
+        """Return once the last save is on disk, and drop checkpoints beyond the newest `keep`."""
+        self._checkpointer.wait_until_finished()
+        if self._writes:
+            for step in steps(self._workdir)[: -self._keep]:
+                place = folder(self._workdir) / str(step)
+                shutil.rmtree(place.rename(place.with_name(f"{_DROPPED}{step}")))
+
+    def restore(self, step: int | None = None) -> tuple[dict[str, Any], dict[str, Any], int]:
+        """Read a checkpoint; the newest if `step` is None.
+
+        Returns:
+          `(variables, training, step)` with NumPy leaves.
+
+        Raises:
+          UserError: there is no such checkpoint, or it cannot be read.
+        """
+        step = _existing(self._workdir, step)
+        variables, training = (_read(self._workdir, step, k) for k in ("variables", "training"))
+        return _nested(variables), _nested(training), step
+
+    def close(self) -> None:
+        """Finish the last save and release Orbax's threads."""
+        self.wait()
+        self._checkpointer.close()
+
+
+def _existing(workdir: str | Path, step: int | None) -> int:
+    found = steps(workdir)
+    if not found:
+        raise UserError(f"{workdir} holds no checkpoint; train first, or give another --workdir")
+    if step is None:
+        return found[-1]
+    if step not in found:
+        listed = ", ".join(map(str, found))
+        raise UserError(f"{workdir} has no checkpoint of step {step}; it has {listed}")
+    return step
+
+
+def _read(workdir: str | Path, step: int, part: str) -> dict[str, np.ndarray]:
+    place = folder(workdir) / str(step) / part
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return {name: np.asarray(leaf) for name, leaf in checkpointer.restore(place).items()}
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"checkpoint {place.parent} cannot be read ({reason}); "
+            "remove that folder to use the one before it"
+        ) from error
+
+
+def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """One dictionary of host arrays that share no memory with the device's buffers.
+
+    The copy matters on the CPU, where the host's view of an array is the array, and the next step
+    is given its buffer to write into.
+    """
+    flat = traverse_util.flatten_dict(dict(tree), sep="/")
+    for leaf in flat.values():
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return {name: np.array(leaf) for name, leaf in flat.items()}
+
+
+def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return traverse_util.unflatten_dict(dict(flat), sep="/")

@@ -1,0 +1,152 @@
+"""What a person sees of a run: progress bar, TensorBoard scalars, one JSON object a line."""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
+
+
+class RunLog:
+    """Writes the three logs of a workdir; a context manager. Only the first process writes."""
+
+    def __init__(
+        self, workdir: str | Path, *, start_step: int, total_steps: int, write: bool = True
+    ):
+        """Open the logs to go on after `start_step`.
+
+        Entries of log.jsonl past that step are dropped: an earlier process wrote them after its
+        last checkpoint, and this one will come to these steps again.
+
+        Args:
+          workdir: the run's folder.
+          start_step: updates already done.
+          total_steps: of the whole run.
+          write: False in all processes but the first.
+        """
+        self._file = self._scalars = self._bar = None
+        if not write:
+            return
+        # TensorFlow is slow to import and needed for nothing else here.
+        import tensorflow as tf
+
+        path = Path(workdir) / LOG
+        truncate_log(path, start_step)
+        self._file = path.open("a")
+        self._scalars = tf.summary.create_file_writer(str(Path(workdir) / TENSORBOARD))
+        self._bar = tqdm(
+            initial=start_step,
+            total=total_steps,
+            unit="step",
+            desc="train",
+            dynamic_ncols=True,
+            mininterval=0.5,
+            smoothing=0.05,
+        )
+
+    def __enter__(self) -> "RunLog":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def advance(self) -> None:
+        """Move the progress bar by one step."""
+        if self._bar is not None:
+            self._bar.update()
+
+    def say(self, line: str) -> None:
+        """Print a line above the progress bar."""
+        if self._bar is not None:
+            self._bar.write(line)
+
+    def write(self, step: int, metrics: Mapping[str, float], *, prefix: str = "") -> None:
+        """Write the metrics of a step to all three.
+
+        Args:
+          step: number of updates done.
+          metrics: plain numbers.
+          prefix: of the names in TensorBoard and of the keys in log.jsonl, such as "eval/".
+        """
+        if self._file is None:
+            return
+        import tensorflow as tf
+
+        entry: dict[str, Any] = {"step": step}
+        entry.update({prefix + name: value for name, value in metrics.items()})
+        self._file.write(json.dumps(entry) + "\n")
+        self._file.flush()
+        with self._scalars.as_default():
+            for name, value in metrics.items():
+                tf.summary.scalar(prefix + name, value, step=step)
+        if not prefix:
+            self._bar.set_postfix_str(_short(metrics), refresh=False)
+
+    def flush(self) -> None:
+        """Hand TensorBoard's events to the operating system."""
+        if self._scalars is not None:
+            self._scalars.flush()
+
+    def close(self) -> None:
+        """Close the files and leave the bar on its last state."""
+        if self._file is not None:
+            self._bar.close()
+            self._file.close()
+            self._scalars.close()
+            self._file = None
+
+
+class Stopwatch:
+    """Pictures a second since the last time it was read."""
+
+    def __init__(self) -> None:
+        self._since, self._images = time.perf_counter(), 0
+
+    def add(self, images: int) -> None:
+        """Count pictures whose step has ended."""
+        self._images += images
+
+    def read(self) -> float:
+        """Pictures a second since the last call; starts again."""
+        now = time.perf_counter()
+        rate = self._images / max(now - self._since, 1e-9)
+        self._since, self._images = now, 0
+        return rate
+
+
+def truncate_log(path: Path, last_step: int) -> None:
+    """Drop the entries of a JSON-lines log past `last_step`, and a line that was cut off.
+
+    The file is replaced as a whole, so that a kill leaves the old or the new one.
+    """
+    if not path.exists():
+        return
+    lines = path.read_text().splitlines()
+    kept = [line for line in lines if _step_of(line) <= last_step]
+    if kept != lines or (kept and not path.read_text().endswith("\n")):
+        draft = path.with_name(path.name + ".unfinished")
+        draft.write_text("".join(line + "\n" for line in kept))
+        os.replace(draft, path)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def _short(metrics: Mapping[str, float]) -> str:
+    """Loss, its terms and the speed, as short as they go: the bar has one line."""
+    hidden = {"learning_rate", "gradient_norm", "images_per_second", "loss"}
+    parts = [f"loss {metrics['loss']:.3g}"]
+    parts += [f"{name} {value:.2g}" for name, value in metrics.items() if name not in hidden]
+    if "images_per_second" in metrics:
+        parts.append(f"{metrics['images_per_second']:.3g} images/s")
+    return ", ".join(parts)

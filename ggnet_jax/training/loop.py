@@ -1,0 +1,270 @@
+"""The training loop: data in, checkpoints and logs out."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+import data_pipelines
+from ggnet_jax import workdir as run_folder
+from ggnet_jax.checkpoints import Checkpoints
+from ggnet_jax.errors import UserError
+from ggnet_jax.models import create_model
+from ggnet_jax.training import state as train_state
+from ggnet_jax.training.log import RunLog, Stopwatch
+from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
+from ggnet_jax.training.parallel import Parallel, create_parallel
+from ggnet_jax.training.setup import check_config, resolve_config
+from ggnet_jax.training.state import TrainState, create_state
+from ggnet_jax.training.step import Metrics, TrainStep, make_train_step
+from ggnet_jax.training.stop import StopRequest
+
+# Steps that the devices may be behind the host. The host looks at a step's metrics this many
+# steps later, so it never waits for a device that has nothing else to do. The number is fixed and
+# not "whatever is ready": all processes have to notice a bad loss after the same step.
+_STEPS_AHEAD = 2
+
+Evaluate = Callable[[Any, Path, int], Mapping[str, float]]
+
+
+class TrainResult(NamedTuple):
+    """How training ended.
+
+    Attributes:
+      step: number of updates behind the newest checkpoint.
+      finished: False if it was asked to stop before the last step.
+    """
+
+    step: int
+    finished: bool
+
+
+def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None) -> TrainResult:
+    """Train, or go on training, in a workdir.
+
+    A run that was stopped anywhere and started again ends in the same state as one that was not.
+
+    Args:
+      config: a ConfigDict with the fields of `configs/base.py`.
+      workdir: a new or empty folder, or that of the run to go on with.
+      evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`; its metrics
+        are logged.
+
+    Raises:
+      UserError: the configuration, the data or the folder can't be used; the loss is not finite.
+    """
+    workdir = Path(workdir)
+    first = jax.process_index() == 0
+    # What can be refused is refused before the data set is built.
+    run_folder.check_folder(workdir)
+    parallel = create_parallel(config.parallel)
+    check_config(config, num_devices=jax.device_count())
+    dataset = data_pipelines.load_dataset(config.data)
+    asked = config.batch_size
+    config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())
+    if first and config.batch_size != asked:
+        print(f"batch size {asked} rounded to {config.batch_size}: {jax.device_count()} devices")
+    vocabulary = dataset.vocabulary.to_dict()
+    vocabulary["verbs_of_object"] = np.asarray(dataset.verbs_of_object, bool).tolist()
+    changes = run_folder.prepare(workdir, config.to_dict(), vocabulary, write=first)
+    if first:
+        for change in changes:
+            print(f"differs from the run so far: {change}")
+
+    steps_per_epoch = dataset.num_train // config.batch_size
+    if not steps_per_epoch:
+        raise UserError(
+            f"config.batch_size={config.batch_size} is more than the {dataset.num_train} pictures "
+            f"to train on; use at most {dataset.num_train}"
+        )
+    total = config.num_epochs * steps_per_epoch
+    with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
+        step_function, make_state = build(
+            config, dataset.verbs_of_object, steps_per_epoch, parallel
+        )
+        if checkpoints.latest() is not None:
+            state, start = restore(checkpoints, parallel, make_state)
+            if first:
+                print(f"resuming {workdir} at step {start} of {total}")
+        else:
+            state, start = parallel.create(make_state), 0
+            if config.init_from:
+                state = parallel.put_state(initial_weights(config, parallel.single(state)))
+        if start >= total:
+            return TrainResult(start, True)
+        batches = data_pipelines.train_batches(
+            dataset,
+            config,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+        )
+        with (
+            RunLog(workdir, start_step=start, total_steps=total, write=first) as log,
+            StopRequest() as stop,
+        ):
+            run = _Run(config, workdir, checkpoints, log, stop, parallel)
+            every = config.eval_every_epochs * steps_per_epoch
+            return run.go(step_function, state, batches, start, total, evaluate, every)
+
+
+def build(
+    config: Any, verbs_of_object: np.ndarray, steps_per_epoch: int, parallel: Parallel
+) -> tuple[TrainStep, Callable[[], TrainState]]:
+    """The step, ready to be called, and the function that makes a fresh state.
+
+    Args:
+      config: resolved.
+      verbs_of_object: [O, V] bool, the pairs seen in training.
+      steps_per_epoch: for the learning rate.
+      parallel: how the step is spread.
+
+    Raises:
+      UserError: no network can be built from `config.model`, or not for this input size.
+    """
+    size = tuple(config.data.image_size)
+    schedule = learning_rate_schedule(config, steps_per_epoch)
+    optimizer = create_optimizer(config, schedule)
+    try:
+        model = create_model(config.model, axis_name=parallel.axis_name)
+        # Parameters do not depend on the axis, and outside of pmap's step it does not exist.
+        unmapped = create_model(config.model)
+        make_state = partial(create_state, unmapped, optimizer, size, config.seed)
+        jax.eval_shape(make_state)
+    except ValueError as error:
+        raise UserError(f"config.model, config.data.image_size={size}: {error}") from error
+    step_function = make_train_step(
+        model,
+        optimizer,
+        schedule,
+        config.loss,
+        np.asarray(verbs_of_object, bool),
+        axis_name=parallel.axis_name,
+    )
+    return parallel.compile(step_function), make_state
+
+
+def restore(
+    checkpoints: Checkpoints, parallel: Parallel, make_state: Callable[[], TrainState]
+) -> tuple[TrainState, int]:
+    """The newest checkpoint on the devices, in the structure of `make_state`, and its step."""
+    variables, training, step = checkpoints.restore()
+    try:
+        state = train_state.from_checkpoint(jax.eval_shape(make_state), variables, training)
+    except ValueError as error:
+        raise UserError(f"checkpoint {step} is not of this network: {error}") from error
+    return parallel.put_state(state), step
+
+
+def initial_weights(config: Any, state: TrainState) -> TrainState:
+    """A fresh state with the weights of `config.init_from` in it.
+
+    The one place where a run takes weights from elsewhere; a resumed run does not come here.
+    """
+    raise UserError(
+        f"config.init_from={config.init_from!r}: importing weights is not supported yet"
+    )
+
+
+class _Pending(NamedTuple):
+    """A step that was sent to the devices and not looked at yet."""
+
+    step: int
+    image_ids: np.ndarray
+    metrics: Metrics
+
+
+class _Run:
+    """One process's way through the steps."""
+
+    def __init__(
+        self,
+        config: Any,
+        workdir: Path,
+        checkpoints: Checkpoints,
+        log: RunLog,
+        stop: StopRequest,
+        parallel: Parallel,
+    ):
+        self._config = config
+        self._workdir = workdir
+        self._checkpoints = checkpoints
+        self._log = log
+        self._stop = stop
+        self._parallel = parallel
+        self._pending: deque[_Pending] = deque()
+        self._watch = Stopwatch()
+
+    def go(
+        self,
+        step_function: TrainStep,
+        state: TrainState,
+        batches: Iterator[Mapping[str, np.ndarray]],
+        start: int,
+        total: int,
+        evaluate: Evaluate | None,
+        evaluate_every: int,
+    ) -> TrainResult:
+        """Take the steps `start` to `total`, see `train`."""
+        for step in range(start + 1, total + 1):
+            batch = next(batches)
+            on_device = self._parallel.put_batch(batch)
+            state, metrics = step_function(state, on_device)
+            self._pending.append(_Pending(step, np.asarray(batch["image_id"]), metrics))
+            while len(self._pending) > _STEPS_AHEAD:
+                self._look_at(self._pending.popleft())
+
+            stopping = self._stop.at(step)
+            evaluating = bool(evaluate and evaluate_every and step % evaluate_every == 0)
+            due = step % self._config.checkpoint_every_steps == 0
+            if due or stopping or evaluating or step == total:
+                self._save(step, state)
+            if stopping and step < total:
+                self._checkpoints.wait()
+                self._log.say(
+                    f"stopped by {self._stop.name} after step {step} of {total}; saved in "
+                    f"{self._workdir}, the same command goes on from there"
+                )
+                return TrainResult(step, False)
+            if evaluating and step < total:
+                self._checkpoints.wait()
+                self._log.write(step, evaluate(self._config, self._workdir, step), prefix="eval/")
+                self._watch = Stopwatch()
+        self._checkpoints.wait()
+        return TrainResult(total, True)
+
+    def _save(self, step: int, state: TrainState) -> None:
+        """Save a state whose every step has been seen to be finite."""
+        while self._pending:
+            self._look_at(self._pending.popleft())
+        self._log.flush()
+        self._checkpoints.save(step, *train_state.to_checkpoint(self._parallel.single(state)))
+
+    def _look_at(self, pending: _Pending) -> None:
+        """Wait for a step, stop if it went wrong, log it if it is due."""
+        metrics = self._parallel.single(pending.metrics)
+        if not bool(jax.device_get(metrics["finite"])):
+            self._checkpoints.wait()
+            raise UserError(self._not_finite(pending, jax.device_get(metrics)))
+        self._log.advance()
+        self._watch.add(self._config.batch_size)
+        if pending.step % self._config.log_every_steps == 0:
+            values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
+            values["images_per_second"] = round(self._watch.read(), 2)
+            self._log.write(pending.step, values)
+
+    def _not_finite(self, pending: _Pending, metrics: Mapping[str, np.ndarray]) -> str:
+        what = "loss" if not math.isfinite(metrics["loss"]) else "gradient"
+        last = self._checkpoints.latest()
+        good = "no checkpoint was saved yet" if last is None else f"last good checkpoint: {last}"
+        ids = ", ".join(map(str, pending.image_ids.tolist()))
+        return (
+            f"the {what} is not finite at step {pending.step} "
+            f"(loss {float(metrics['loss']):g}); image ids of its batch: {ids}; {good}. "
+            "Try a lower --config.learning_rate or --config.grad_clip=1"
+        )
