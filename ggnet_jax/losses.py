@@ -144,7 +144,8 @@ def ggnet_loss(
             + L_heatmap + lambda_2 L_size + L_offset
 
     L_last is the last interaction prediction (the glance where there is no gaze step), L_earlier
-    the sum of those before. Each term is the mean over the stacks; the two matching losses are their sum,
+    the sum of those before. Each term is the mean over the stacks; the two matching losses are
+    their sum,
     as released (the paper does not say).
 
     Returns:

@@ -5,9 +5,9 @@ Every output pixel p and tap k reads the input at p + grid_k + offset_k, bilinea
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
 The four neighbours of a sampling point are one 2 x 2 window of the zero-padded input, so one gather
-reads them together. Output rows are worked off in blocks: the columns [B, rows, w', K, C] of a block
-are the only large temporary, in the forward pass as in the backward pass, which gathers again
-instead of keeping them and scatters every block into one running gradient.
+reads them together. Output rows are worked off in blocks: a block's columns [B, rows, w', K, C] are
+the only large temporary, in the forward as in the backward pass, which gathers again instead of
+keeping them and scatters every block into one running gradient.
 """
 
 from functools import partial
