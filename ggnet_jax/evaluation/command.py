@@ -1,0 +1,87 @@
+"""What the evaluators' commands share: arguments, a progress bar, the files written."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation import plot
+from ggnet_jax.evaluation.reading import Progress
+from ggnet_jax.evaluation.results import Result
+
+
+class ProgressBar:
+    """One line on a terminal, from the moment that the work has taken `delay` seconds."""
+
+    def __init__(self, delay: float = 2.0, stream=None):
+        self._stream = sys.stderr if stream is None else stream
+        self._shown_from = time.monotonic() + delay
+        self._width = 0
+
+    def __call__(self, what: str, fraction: float) -> None:
+        """Show what is being done and how much of it is done, 0 to 1."""
+        if time.monotonic() < self._shown_from:
+            return
+        done = round(30 * min(max(fraction, 0.0), 1.0))
+        line = f"{what} [{'#' * done}{'.' * (30 - done)}] {100 * fraction:3.0f} %"
+        self._stream.write("\r" + line.ljust(self._width))
+        self._stream.flush()
+        self._width = len(line)
+        self._shown_from = time.monotonic() + 0.1
+
+    def close(self) -> None:
+        """Take the line away."""
+        if self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+            self._stream.flush()
+            self._width = 0
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """The arguments that every evaluator takes."""
+    result = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--predictions", required=True, help="JSON or JSON.gz in PPDM's format")
+    result.add_argument("--ground_truth", required=True, help="JSON or JSON.gz")
+    result.add_argument("--output", help="folder for metrics.json, table.txt and the plots")
+    result.add_argument(
+        "--unknown_pictures",
+        default="error",
+        choices=("error", "ignore"),
+        help="what to do with predictions for pictures that the ground truth lacks (error)",
+    )
+    return result
+
+
+def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -> int:
+    """Evaluate, print the table, write the files; the exit code is 2 for a user's error."""
+    bar = ProgressBar()
+    try:
+        result = evaluate(bar)
+    except UserError as error:
+        bar.close()
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    bar.close()
+    print(result.table())
+    if arguments.output:
+        for path in write(result, arguments.output):
+            print(f"wrote {path}")
+    return 0
+
+
+def write(result: Result, folder: str | Path) -> list[Path]:
+    """Write a result's metrics.json, table.txt and one plot a setting; returns their paths."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / "metrics.json", folder / "table.txt"]
+    result.save(paths[0])
+    paths[1].write_text(result.table() + "\n", encoding="utf-8")
+    for name, scores in result.settings.items():
+        paths.append(folder / f"ap_{name}.svg")
+        title = f"{result.title}, {name.replace('_', ' ')}"
+        paths[-1].write_text(plot.draw(scores, title), encoding="utf-8")
+    return paths

@@ -1,0 +1,94 @@
+"""Which prediction meets which ground truth, for a whole data set at once.
+
+Predictions and ground truth are columns; a key says which rows may meet at all (the same picture
+and class, say), so that no protocol loops over pictures.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+_BLOCK = 1 << 19  # candidate pairs handled at once: about 100 MB of temporaries at the widest
+
+
+def by_falling_score(
+    group: np.ndarray, score: np.ndarray, ties: Callable[[], Sequence[np.ndarray]]
+) -> np.ndarray:
+    """The order [m] of rows by group, then falling score.
+
+    Rows of equal group and score go by the columns that `ties` returns, the first counting most.
+    With columns that hold what a row says, and not where it stood in the file, the order (and so
+    every figure) is the same for a shuffled file. They are asked for only if there are such rows.
+    """
+    order = np.lexsort((-score, group))
+    sorted_group, sorted_score = group[order], score[order]
+    tied = (sorted_group[1:] == sorted_group[:-1]) & (sorted_score[1:] == sorted_score[:-1])
+    if tied.any():
+        order = np.lexsort((*reversed(ties()), -score, group))
+    return order
+
+
+def candidates(
+    left: np.ndarray, right: np.ndarray, block: int = _BLOCK
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """All (i, j) with left[i] == right[j], in blocks, by rising i, then j.
+
+    Args:
+      left: [m] integer keys in any order.
+      right: [n] integer keys in rising order.
+      block: how many pairs a block holds at most (one i's pairs are never parted).
+
+    Yields:
+      i and j, two integer arrays of equal length.
+    """
+    low = np.searchsorted(right, left, side="left")
+    count = np.searchsorted(right, left, side="right") - low
+    total = np.cumsum(count)
+    start = 0
+    while start < len(left):
+        done = total[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(total, done + block, side="right")))
+        part = count[start:stop]
+        i = np.repeat(np.arange(start, stop), part)
+        first = np.repeat(low[start:stop] - (total[start:stop] - part - done), part)
+        yield i, first + np.arange(len(i))
+        start = stop
+
+
+def first_free(i: np.ndarray, j: np.ndarray, num_left: int, num_right: int) -> np.ndarray:
+    """[num_left] bool: each left row, in rising order, takes its first free match, if one is left.
+
+    Args:
+      i, j: matching (left, right) rows, by rising i; an i's own j in order of preference.
+      num_left, num_right: how many rows there are.
+    """
+    found = np.zeros(num_left, bool)
+    # Who is free depends on everyone before, so this one step is sequential. Two rows that match
+    # each other and nobody else need no turn; what is left is a plain walk over a few matches.
+    alone = (np.bincount(i, minlength=num_left)[i] == 1) & (
+        np.bincount(j, minlength=num_right)[j] == 1
+    )
+    found[i[alone]] = True
+    taken = bytearray(num_right)
+    served = -1
+    winners = []
+    for row, match in zip(i[~alone].tolist(), j[~alone].tolist(), strict=True):
+        if row != served and not taken[match]:
+            taken[match] = 1
+            served = row
+            winners.append(row)
+    found[winners] = True
+    return found
+
+
+def first_of_each(rows: np.ndarray, what: np.ndarray, num_rows: int) -> np.ndarray:
+    """[num_rows] bool: the rows that are the first (in rising order) to name some `what`.
+
+    Args:
+      rows: [k] row numbers in rising order.
+      what: [k] what that row names.
+      num_rows: how many rows there are.
+    """
+    found = np.zeros(num_rows, bool)
+    found[rows[np.unique(what, return_index=True)[1]]] = True
+    return found

@@ -1,0 +1,217 @@
+"""What an evaluation found: figures of every class, their means, and how they are shown."""
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """One setting's figures (Default, Scenario 1, ...): columns of length C, a class each.
+
+    Attributes:
+      labels: C names, "ride bicycle".
+      classes: C dictionaries that say which class it is (verb, object, rare, ...).
+      ap: [C] average precision as a fraction; NaN where nothing can be said.
+      recall: [C] largest recall as a fraction, NaN without ground truth.
+      ground_truth, predictions, true_positives: [C] counts.
+      groups: name -> [C] bool, the classes that a mean runs over.
+    """
+
+    labels: tuple[str, ...]
+    classes: tuple[Mapping[str, Any], ...]
+    ap: np.ndarray
+    recall: np.ndarray
+    ground_truth: np.ndarray
+    predictions: np.ndarray
+    true_positives: np.ndarray
+    groups: Mapping[str, np.ndarray]
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Mean AP of every group over the classes that have one; NaN if none has."""
+        return {name: _mean(self.ap[members]) for name, members in self.groups.items()}
+
+    @property
+    def mean_recalls(self) -> dict[str, float]:
+        """Mean largest recall of every group over the classes with ground truth."""
+        return {name: _mean(self.recall[members]) for name, members in self.groups.items()}
+
+    @property
+    def invalid(self) -> int:
+        """How many classes have no AP."""
+        return int(np.isnan(self.ap).sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The figures as JSON's types; NaN becomes None."""
+        figures = zip(
+            self.ap.tolist(),
+            self.recall.tolist(),
+            self.ground_truth.tolist(),
+            self.predictions.tolist(),
+            self.true_positives.tolist(),
+            strict=True,
+        )
+        return {
+            "means": {name: _or_none(value) for name, value in self.means.items()},
+            "mean_recalls": {name: _or_none(value) for name, value in self.mean_recalls.items()},
+            "invalid": self.invalid,
+            "classes": [
+                {
+                    **names,
+                    "ap": _or_none(ap),
+                    "recall": _or_none(recall),
+                    "ground_truth": truth,
+                    "predictions": predictions,
+                    "true_positives": hits,
+                }
+                for names, (ap, recall, truth, predictions, hits) in zip(
+                    self.classes, figures, strict=True
+                )
+            ],
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """An evaluation's outcome; `result["default"]` is one setting's `Scores`.
+
+    Attributes:
+      title: data set and protocol in words.
+      settings: name -> scores.
+      counts: pictures, pairs, and what was left out.
+    """
+
+    title: str
+    settings: Mapping[str, Scores]
+    counts: Mapping[str, int]
+
+    def __getitem__(self, setting: str) -> Scores:
+        return self.settings[setting]
+
+    @property
+    def means(self) -> dict[str, dict[str, float]]:
+        """Setting -> group -> mean AP as a fraction."""
+        return {name: scores.means for name, scores in self.settings.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON's types."""
+        return {
+            "title": self.title,
+            "unit": "fractions; null where a class has no figure",
+            "counts": dict(self.counts),
+            "settings": {name: scores.to_dict() for name, scores in self.settings.items()},
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write `to_dict` as JSON, one class a line."""
+        fields = self.to_dict()
+        settings = fields.pop("settings")
+        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields.items()]
+        parts = []
+        for name, setting in settings.items():
+            rows = ",\n".join(json.dumps(row) for row in setting.pop("classes"))
+            head = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in setting.items())
+            parts.append(f'{json.dumps(name)}: {{\n{head},\n"classes": [\n{rows}\n]}}')
+        lines.append('"settings": {\n' + ",\n".join(parts) + "\n}")
+        Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+    def table(self, class_rows: int = 40) -> str:
+        """The means in percent, and every class's AP where there are at most `class_rows`."""
+        blocks = [self.title]
+        kinds: dict[tuple, dict[str, Scores]] = {}
+        for name, scores in self.settings.items():
+            kinds.setdefault((scores.labels, *scores.groups), {})[name] = scores
+        for settings in kinds.values():
+            first = next(iter(settings.values()))
+            head = ["mAP, percent", *map(_words, first.groups), "without AP"]
+            rows = [
+                [_words(name), *map(_percent, scores.means.values()), str(scores.invalid)]
+                for name, scores in settings.items()
+            ]
+            blocks.append(_grid([head, *rows]))
+            if len(first.labels) <= class_rows:
+                head = ["AP, percent", *map(_words, settings), "ground truth"]
+                rows = [
+                    [
+                        label,
+                        *(_percent(scores.ap[i]) for scores in settings.values()),
+                        str(first.ground_truth[i]),
+                    ]
+                    for i, label in enumerate(first.labels)
+                ]
+                blocks.append(_grid([head, *rows]))
+        blocks.append("\n".join(f"{_words(k)}: {v:,}" for k, v in self.counts.items()))
+        return "\n\n".join(blocks)
+
+
+def score_classes(
+    group: np.ndarray,
+    hits: np.ndarray,
+    ground_truth: np.ndarray,
+    average_precision: Callable[[np.ndarray, int], float],
+) -> dict[str, np.ndarray]:
+    """The columns of `Scores` from ranked predictions.
+
+    Args:
+      group: [m] class of every prediction, rising; inside of a class by falling score.
+      hits: [m] bool, whether it is right.
+      ground_truth: [C] how many there are to find.
+      average_precision: (hits, number of ground truth) -> AP.
+
+    Returns:
+      `ap` (0 without predictions, NaN with predictions but without ground truth), `recall`,
+      `ground_truth`, `predictions`, `true_positives`.
+    """
+    num_classes = len(ground_truth)
+    start = np.searchsorted(group, np.arange(num_classes + 1))
+    found = np.bincount(group[hits], minlength=num_classes)
+    ap = np.zeros(num_classes)
+    for index in np.flatnonzero(np.diff(start)):
+        ours = hits[start[index] : start[index + 1]]
+        total = int(ground_truth[index])
+        ap[index] = average_precision(ours, total) if total else np.nan
+    recall = np.full(num_classes, np.nan)
+    np.divide(found, ground_truth, out=recall, where=ground_truth > 0)
+    return {
+        "ap": ap,
+        "recall": recall,
+        "ground_truth": ground_truth,
+        "predictions": np.diff(start),
+        "true_positives": found,
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nanmean of nothing is NaN: as wanted
+        return float(np.nanmean(values)) if values.size else float("nan")
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def _percent(value: float) -> str:
+    return "-" if np.isnan(value) else f"{100 * value:.2f}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _grid(rows: list[list[str]]) -> str:
+    """Columns under each other, the first to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
