@@ -78,6 +78,19 @@ class Interaction:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Heatmaps:
+    """Probability maps of one verb over the network's input.
+
+    Attributes:
+        maps: [1 + steps, h, w] in (0, 1): after the glance, then after every gaze step.
+        input_size: (H, W) of the network's input, which the maps cover at a quarter of its size.
+    """
+
+    maps: np.ndarray
+    input_size: tuple[int, int]
+
+
 def cells_to_picture(
     points: np.ndarray, width: int, height: int, input_size: tuple[int, int]
 ) -> np.ndarray:

@@ -5,10 +5,9 @@ Nothing here runs a network or knows a data set; all of it draws what it is hand
 
 from ggnet_jax.visualize.charts import plot_class_ap, plot_learning_curves
 from ggnet_jax.visualize.drawing import draw_interactions, group_pairs
-from ggnet_jax.visualize.panels import Heatmaps, draw_explanation, draw_summary
+from ggnet_jax.visualize.panels import draw_explanation, draw_summary
 
 __all__ = [
-    "Heatmaps",
     "draw_explanation",
     "draw_interactions",
     "draw_summary",

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ggnet_jax import geometry
-from ggnet_jax.interactions import Interaction
+from ggnet_jax.interactions import Heatmaps, Interaction
 from ggnet_jax.visualize.canvas import INK, OVERSAMPLING, PAPER, Canvas, fit, font
 from ggnet_jax.visualize.drawing import Pair, draw_interactions, group_pairs
 
@@ -17,19 +17,6 @@ TITLE = 17.0  # letter height of row titles
 CAPTION = 14.0  # and of the line under a panel
 POINTS_MAP = "plasma"  # dark blue to yellow: also ordered for colour-blind eyes and in grey
 HEAT_MAP = "inferno"
-
-
-@dataclass(frozen=True, eq=False)
-class Heatmaps:
-    """Probability maps of one verb over the network's input.
-
-    Attributes:
-        maps: [1 + steps, h, w] in (0, 1): after the glance, then after every gaze step.
-        input_size: (H, W) of the network's input, which the maps cover at a quarter of its size.
-    """
-
-    maps: np.ndarray
-    input_size: tuple[int, int]
 
 
 def draw_summary(
