@@ -111,6 +111,11 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012  (TFDS reads a plain class attribute)
 
+    @classmethod
+    def from_config(cls, data: Any) -> "HoiBuilder":
+        """The builder that `config.data` describes."""
+        return cls(data_dir=data.data_dir or None)
+
     def load_vocabulary(self) -> Vocabulary:
         """The classes that the examples' indices refer to."""
         raise NotImplementedError

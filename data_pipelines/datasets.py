@@ -1,0 +1,134 @@
+"""`config.data` -> a prepared data set with its vocabulary and statistics.
+
+Building needs the original files; everything after that reads the prepared TFDS folder alone.
+"""
+
+import dataclasses
+import functools
+import importlib
+import json
+import re
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from data_pipelines import annotations, records
+from data_pipelines.hoi_builder import HoiBuilder, Statistics
+from ggnet_jax.errors import UserError
+from ggnet_jax.vocabularies import Vocabulary
+
+BUILDERS = {  # config.data.name -> module and class, imported when asked for
+    "figures_hoi": ("data_pipelines.figures_hoi", "FiguresHoi"),
+    "hico_det": ("data_pipelines.hico_det", "HicoDet"),
+    "v_coco": ("data_pipelines.v_coco", "VCoco"),
+    "json": ("data_pipelines.hoi_json", "HoiJson"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared data set.
+
+    Attributes:
+      builder: the TFDS builder; `builder.info.metadata` has the dirt reports.
+      vocabulary: what the indices of the examples refer to.
+      train_split: TFDS's expression of the split that is trained on.
+      eval_split: of the one that is evaluated.
+    """
+
+    builder: tfds.core.DatasetBuilder
+    vocabulary: Vocabulary
+    train_split: str
+    eval_split: str
+
+    @property
+    def num_train(self) -> int:
+        """Pictures of the training split."""
+        return self.builder.info.splits[self.train_split].num_examples
+
+    @property
+    def num_eval(self) -> int:
+        """Pictures of the evaluation split."""
+        return self.builder.info.splits[self.eval_split].num_examples
+
+    def statistics(self, split: str) -> Statistics:
+        """The counts of every whole split that the expression `split` takes something from."""
+        total = Statistics()
+        for name in _split_names(split):
+            total.merge(Statistics.from_dict(self.builder.info.metadata["statistics"][name]))
+        return total
+
+    @functools.cached_property
+    def _pair_counts(self) -> np.ndarray:
+        counts = np.zeros((self.vocabulary.num_objects, self.vocabulary.num_verbs), np.int64)
+        for (thing, verb), number in self.statistics(self.train_split).pairs.items():
+            counts[thing, verb] = number
+        return counts
+
+    @property
+    def verbs_of_object(self) -> np.ndarray:
+        """[O, V] bool: the pairs that occur in training, for hard negatives (section 3.3)."""
+        return self._pair_counts > 0
+
+    @property
+    def verb_counts(self) -> np.ndarray:
+        """[V] int64: training relations of each verb."""
+        return self._pair_counts.sum(axis=0)
+
+    def ground_truth(self, split: str) -> list[dict[str, Any]]:
+        """The split's PPDM entries as evaluation reads them, boxes untouched.
+
+        Entry k is that of the batches' `image_id` k. Entries whose picture could not be read
+        follow at the end, so that their pairs count as missed.
+        """
+        index = records.index_split(self.builder, split)
+
+        def parse(position: tf.Tensor) -> tf.Tensor:
+            return records.parse(self.builder, index.read(position))["annotation"]
+
+        texts = tf.data.Dataset.range(len(index)).map(parse, tf.data.AUTOTUNE)
+        entries = [json.loads(text) for text in texts.as_numpy_iterator()]
+        lost = self.builder.info.metadata.get("lost", {})
+        for name in _split_names(split):
+            if split == name or name in split.split("+"):
+                entries += lost.get(name, [])
+        return [annotations.evaluation_entry(entry) for entry in entries]
+
+
+def _split_names(split: str) -> list[str]:
+    """The splits in an expression: 'train[:10]+val' -> train, val."""
+    return [re.sub(r"\[.*", "", part).strip() for part in split.split("+")]
+
+
+def load_dataset(config: Any, *, build: bool = True) -> Dataset:
+    """Find the data set that `config.data` describes, building it first if it isn't there.
+
+    Args:
+      config: `config.data`.
+      build: False never builds; for all processes but one of a host.
+
+    Raises:
+      UserError: an unknown name, files that are missing, or nothing built where `build` is False.
+    """
+    hide_accelerators()
+    if config.name not in BUILDERS:
+        raise UserError(f"no data set {config.name!r}; data.name is one of {', '.join(BUILDERS)}")
+    module, name = BUILDERS[config.name]
+    kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
+    builder = kind.from_config(config)
+    if not builder.is_prepared():
+        if not build:
+            raise UserError(f"{builder.name} is not built in {builder.data_path}; build it first")
+        builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
+    for split in (config.train_split, config.eval_split):
+        records.index_split(builder, split)
+    vocabulary = Vocabulary.from_dict(builder.info.metadata["vocabulary"])
+    return Dataset(builder, vocabulary, config.train_split, config.eval_split)
+
+
+def hide_accelerators() -> None:
+    """Leave every accelerator to JAX; TensorFlow would otherwise take its memory."""
+    if tf.config.get_visible_devices("GPU"):
+        tf.config.set_visible_devices([], "GPU")

@@ -1,0 +1,195 @@
+"""Builders over files that people have on disk: annotation files and picture folders.
+
+Everything that is missing is named, with where it is expected and where people get it, before any
+work starts. Which file counts its pixels from 1 is known per source, never guessed.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import tensorflow_datasets as tfds
+
+from data_pipelines import annotations
+from data_pipelines.hoi_builder import Entry, HoiBuilder
+from ggnet_jax import vocabularies
+from ggnet_jax.errors import UserError
+from ggnet_jax.vocabularies import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One annotation file and where its pictures are.
+
+    Attributes:
+      annotations: path of the file.
+      images: folders that are searched for each picture, in this order.
+      one_based: the first pixel of the file's boxes is (1, 1).
+    """
+
+    annotations: str
+    images: tuple[str, ...]
+    one_based: bool = False
+
+
+@dataclasses.dataclass(eq=False)
+class FilesConfig(tfds.core.BuilderConfig):
+    """Where a data set's files are.
+
+    Attributes:
+      sources: {split: its sources}; None looks for the standard names in TFDS's manual folder.
+      vocabulary: name or JSON file of the classes; '' is the data set's own.
+      layout: which of the builder's standard layouts `sources=None` means.
+    """
+
+    sources: Mapping[str, tuple[Source, ...]] | None = None
+    vocabulary: str = ""
+    layout: str = ""
+
+
+class FilesBuilder(HoiBuilder, skip_registration=True):
+    """Base of the builders that read PPDM's JSON (or a subclass's own format) and pictures."""
+
+    WHERE_FROM: ClassVar[str] = "your own files: see README.md"
+    UPRIGHT: ClassVar[bool] = False  # what an EXIF rotation means where no size tells
+
+    @classmethod
+    def from_config(cls, data: Any) -> "FilesBuilder":
+        """The builder for `config.data`: its files if it names any, else the manual folder's."""
+        config = None
+        if data.train_annotations or data.eval_annotations:
+            config = cls._config_of_paths(data)
+        return cls(config=config, data_dir=data.data_dir or None)
+
+    @classmethod
+    def _config_of_paths(cls, data: Any) -> FilesConfig:
+        sources = {}
+        for split, key in (("train", "train"), ("test", "eval")):
+            files, folders = data[f"{key}_annotations"], data[f"{key}_images"]
+            if not files:
+                continue
+            if not folders:
+                raise UserError(
+                    f"data.{key}_annotations is set but data.{key}_images is not; "
+                    "give the folder of its pictures"
+                )
+            origin = data.get(f"{key}_origin", -1)
+            sources[split] = tuple(
+                Source(path, _paths(folders), cls.one_based(path, origin, f"data.{key}_origin"))
+                for path in _paths(files)
+            )
+        content = repr((sorted(sources.items()), data.vocabulary))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:10]
+        return FilesConfig(
+            name=f"files-{digest}",
+            description="; ".join(s.annotations for split in sources.values() for s in split),
+            sources=sources,
+            vocabulary=data.vocabulary,
+        )
+
+    @classmethod
+    def one_based(cls, path: str, origin: int, field: str) -> bool:
+        """Whether a file's first pixel is (1, 1); `origin` is 0, 1, or -1 where nothing is said."""
+        if origin not in (-1, 0, 1):
+            raise UserError(f"{field}={origin}; give 0 or 1, or -1 for what the data set has")
+        return origin == 1
+
+    def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
+        """{split: sources} of the standard names in TFDS's manual folder."""
+        raise UserError(
+            f"{self.name} has no standard files; set data.train_annotations and data.train_images"
+        )
+
+    def read_source(self, source: Source) -> list[Any]:
+        """The entries of a source in PPDM's format, boxes as they are in the file."""
+        return annotations.read_entries(source.annotations)
+
+    def picture_names(self, name: str) -> tuple[str, ...]:
+        """What a picture's file may be called, best first."""
+        return (name,)
+
+    def load_vocabulary(self) -> Vocabulary:
+        """The vocabulary named in the config, or that of the data set's name."""
+        return vocabularies.load(self.builder_config.vocabulary or self.name)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        sources = self.builder_config.sources
+        if sources is None:
+            sources = self.standard_sources(Path(dl_manager.manual_dir))
+        self.check_files(sources)
+        entries = {
+            split: [(source, self.read_source(source)) for source in parts]
+            for split, parts in sources.items()
+        }
+        self._check_pictures(entries)
+        self.info.metadata["sources"] = {
+            split: [{**dataclasses.asdict(s), "sha256": _digest(s.annotations)} for s in parts]
+            for split, parts in sources.items()
+        }
+        return {split: self._generate_split(split, parts) for split, parts in entries.items()}
+
+    def _generate_split(self, split: str, parts: list[tuple[Source, list[Any]]]) -> Any:
+        origins = {source.one_based for source, _ in parts}
+        if len(origins) > 1:
+            raise UserError(f"split {split!r} mixes files that count pixels from 0 and from 1")
+        folders = {id(entry): source.images for source, found in parts for entry in found}
+        names = {
+            annotations.picture_name(entry): folders[id(entry)]
+            for _, found in parts
+            for entry in found
+        }
+
+        def read(entry: Entry) -> bytes:
+            return self._find(entry["file_name"], names[entry["file_name"]]).read_bytes()
+
+        every = [entry for _, found in parts for entry in found]
+        return self._generate_examples(
+            split, every, read, one_based=origins.pop(), upright=self.UPRIGHT
+        )
+
+    def _find(self, name: str, folders: tuple[str, ...]) -> Path:
+        """The picture's path: the first that exists, or the first that was looked for."""
+        candidates = [Path(f) / n for f in folders for n in self.picture_names(name)]
+        return next((path for path in candidates if path.is_file()), candidates[0])
+
+    def check_files(self, sources: Mapping[str, tuple[Source, ...]]) -> None:
+        """Raise a UserError that names every annotation file and folder that is not there."""
+        missing = []
+        for split, parts in sources.items():
+            for source in parts:
+                if not Path(source.annotations).is_file():
+                    missing.append(f"annotation file of split {split!r}: {source.annotations}")
+                missing += [
+                    f"picture folder of split {split!r}: {folder}"
+                    for folder in source.images
+                    if not Path(folder).is_dir()
+                ]
+        if missing:
+            listed = "; ".join(dict.fromkeys(missing))
+            raise UserError(f"{self.name}: not found: {listed}. Get them from {self.WHERE_FROM}")
+
+    def _check_pictures(self, entries: Mapping[str, list[tuple[Source, list[Any]]]]) -> None:
+        """Raise a UserError where a folder has none of the pictures that its file names."""
+        for split, parts in entries.items():
+            for source, found in parts:
+                names = [name for name in map(annotations.picture_name, found) if name]
+                if not any(self._find(name, source.images).is_file() for name in names):
+                    raise UserError(
+                        f"{self.name}: none of the {len(names)} pictures of "
+                        f"{source.annotations} (split {split!r}, the first is "
+                        f"{names[0] if names else '-'}) is in {', '.join(source.images)}. "
+                        f"Get them from {self.WHERE_FROM}"
+                    )
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    """'a, b' -> absolute paths of a and b."""
+    return tuple(
+        str(Path(part.strip()).expanduser().resolve()) for part in text.split(",") if part.strip()
+    )
+
+
+def _digest(path: str) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
