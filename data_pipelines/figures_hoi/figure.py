@@ -1,0 +1,244 @@
+"""People with limbs: a skeleton, what it wears, and the shapes that draw it.
+
+Frame: the figure faces right, x grows to the right, y down, its ground is y = 0 and a person who
+stands upright is about 1 tall. `near` limbs are drawn over the body, `far` ones behind it.
+"""
+
+import dataclasses
+import math
+import random
+
+from data_pipelines.figures_hoi.shapes import Colour, Disc, Polygon, Shape, Stroke, extent, shade
+
+TORSO = 0.30
+NECK = 0.15
+HEAD = 0.108  # radius
+LEG = 0.225  # thigh and shin
+ARM = 0.185  # upper and lower arm
+ANKLE = -0.045  # height of the ankle of a foot on the ground
+LINE = 0.014  # dark rim around every limb
+
+SKINS = ((255, 219, 180), (241, 194, 150), (224, 172, 120), (182, 120, 78), (141, 85, 54))
+HAIRS = ((45, 34, 30), (94, 58, 34), (196, 148, 72), (150, 60, 40), (120, 120, 125))
+SHIRTS = (
+    (232, 72, 72), (52, 120, 210), (250, 190, 50), (60, 165, 95), (150, 95, 190),
+    (245, 130, 60), (240, 240, 235), (230, 110, 160), (60, 60, 75),
+)  # fmt: skip
+TROUSERS = ((45, 62, 105), (72, 72, 82), (120, 90, 62), (35, 85, 80), (165, 150, 120), (95, 45, 70))
+SHOES = ((60, 40, 35), (245, 245, 240), (190, 50, 50), (30, 30, 40))
+
+
+@dataclasses.dataclass(frozen=True)
+class Outfit:
+    """What one person looks like in any pose."""
+
+    skin: Colour
+    hair: Colour
+    shirt: Colour
+    trousers: Colour
+    shoes: Colour
+    long_hair: bool
+    cap: bool
+
+    @classmethod
+    def random(cls, rng: random.Random) -> "Outfit":
+        """Draw one."""
+        return cls(
+            skin=rng.choice(SKINS),
+            hair=rng.choice(HAIRS),
+            shirt=rng.choice(SHIRTS),
+            trousers=rng.choice(TROUSERS),
+            shoes=rng.choice(SHOES),
+            long_hair=rng.random() < 0.35,
+            cap=rng.random() < 0.2,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Pose:
+    """The joints of a figure; a limb is (root, middle joint, end)."""
+
+    head: complex
+    shoulder: complex
+    hip: complex
+    near_arm: tuple[complex, complex, complex]
+    far_arm: tuple[complex, complex, complex]
+    near_leg: tuple[complex, complex, complex]
+    far_leg: tuple[complex, complex, complex]
+
+    def joints(self) -> tuple[complex, ...]:
+        """All joints in a fixed order, for whoever wants to tell poses apart."""
+        limbs = (self.near_arm, self.far_arm, self.near_leg, self.far_leg)
+        return (self.head, self.shoulder, self.hip, *(p for limb in limbs for p in limb))
+
+    def mapped(self, move) -> "Pose":
+        """Every joint moved by a function of a point."""
+        fields = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            fields[field.name] = tuple(map(move, value)) if type(value) is tuple else move(value)
+        return Pose(**fields)
+
+
+def make_pose(
+    hip: complex,
+    *,
+    lean: float = 0.0,
+    near_hand: complex,
+    far_hand: complex,
+    near_foot: complex,
+    far_foot: complex,
+    nod: float = 0.0,
+    elbows: tuple[int, int] = (1, 1),
+) -> Pose:
+    """A skeleton from its hip, its lean and where its hands and ankles are.
+
+    Args:
+      hip: position.
+      lean: angle of the trunk from upright, forwards, in radians.
+      near_hand: position; arms and legs that are too short for theirs grow.
+      far_hand: alike.
+      near_foot: position of the ankle.
+      far_foot: alike.
+      nod: angle of the neck beyond the trunk's half lean.
+      elbows: +1 where an elbow points down and back, -1 up and forwards; near, far.
+    """
+    shoulder = hip + TORSO * _upwards(lean)
+    head = shoulder + NECK * _upwards(0.5 * lean + nod)
+    near_shoulder, far_shoulder = shoulder + (-0.015 + 0.015j), shoulder + (0.03 + 0.01j)
+    return Pose(
+        head=head,
+        shoulder=shoulder,
+        hip=hip,
+        near_arm=_limb(near_shoulder, near_hand, ARM, elbows[0]),
+        far_arm=_limb(far_shoulder, far_hand, ARM, elbows[1]),
+        near_leg=_limb(hip - 0.02, near_foot, LEG, -1),
+        far_leg=_limb(hip + 0.025, far_foot, LEG, -1),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """A figure's shapes: what lies behind the trunk, and the trunk with what lies before it."""
+
+    far: tuple[Shape, ...]
+    near: tuple[Shape, ...]
+
+
+def draw(pose: Pose, outfit: Outfit) -> Drawn:
+    """The shapes of a figure in the pose's frame."""
+    dim = 0.8  # limbs on the far side lie in the shade
+    far = [
+        *_leg(pose.far_leg, shade(outfit.trousers, dim), shade(outfit.shoes, dim)),
+        *_arm(pose.far_arm, shade(outfit.shirt, dim), shade(outfit.skin, 0.9)),
+    ]
+    trunk = (pose.shoulder, pose.hip)
+    near = [
+        *_leg(pose.near_leg, outfit.trousers, outfit.shoes),
+        Stroke(trunk, 0.2 + 2 * LINE, shade(outfit.shirt, 0.6)),
+        Stroke((pose.hip,), 0.19, outfit.trousers),
+        Stroke((pose.shoulder, 0.3 * pose.shoulder + 0.7 * pose.hip), 0.2, outfit.shirt),
+        *_head(pose, outfit),
+        *_arm(pose.near_arm, shade(outfit.shirt, 1.25), outfit.skin),
+    ]
+    return Drawn(tuple(far), tuple(near))
+
+
+def fit(pose_of, target: tuple[float, float, float, float], outfit: Outfit) -> Pose:
+    """Stretch a pose until the drawn figure fills a box, its hands and feet staying where told.
+
+    `pose_of(place)` builds the pose, calling `place(point)` on every position that belongs to the
+    outside world (a handlebar, a pedal); the body itself is stretched along x and y. This is what
+    makes different actions share one distribution of boxes.
+
+    Args:
+      pose_of: builds the pose.
+      target: x1, y1, x2, y2 in the pose's frame.
+      outfit: what is worn, as hair and shoes count for the box.
+
+    Returns:
+      A pose whose drawing fills `target` to rounding error.
+    """
+    scale, shift = (1.0, 1.0), (0.0, 0.0)
+
+    def inverse(p: complex) -> complex:
+        return complex((p.real - shift[0]) / scale[0], (p.imag - shift[1]) / scale[1])
+
+    def forward(p: complex) -> complex:
+        return complex(p.real * scale[0] + shift[0], p.imag * scale[1] + shift[1])
+
+    pose = None
+    for _ in range(8):
+        pose = pose_of(inverse).mapped(forward)
+        drawn = draw(pose, outfit)
+        box = extent(drawn.far + drawn.near)
+        new_scale, new_shift = [], []
+        for axis in (0, 1):
+            low, high = box[axis], box[axis + 2]
+            ratio = (target[axis + 2] - target[axis]) / (high - low)
+            new_scale.append(scale[axis] * ratio)
+            new_shift.append(ratio * (shift[axis] - low) + target[axis])
+        scale, shift = tuple(new_scale), tuple(new_shift)
+    return pose
+
+
+def _upwards(angle: float) -> complex:
+    return complex(math.sin(angle), -math.cos(angle))
+
+
+def _limb(root: complex, end: complex, length: float, bend: int) -> tuple[complex, ...]:
+    """Two equal bones from root to end; bend tells the side of the middle joint."""
+    reach = end - root
+    distance = abs(reach)
+    if distance < 1e-6:
+        return root, root + length * 1j, end
+    side = math.sqrt(max(length**2 - distance**2 / 4, 0.0))
+    return root, root + reach / 2 + bend * side * (reach / distance) * 1j, end
+
+
+def _arm(limb: tuple[complex, ...], sleeve: Colour, skin: Colour) -> list[Shape]:
+    root, elbow, hand = limb
+    half = elbow + 0.25 * (hand - elbow)
+    return [
+        Stroke(limb, 0.075 + 2 * LINE, shade(sleeve, 0.55)),
+        Disc(hand, 0.046 + LINE, shade(skin, 0.55)),
+        Stroke((elbow, hand), 0.062, skin),
+        Disc(hand, 0.046, skin),
+        Stroke((root, elbow, half), 0.075, sleeve),
+    ]
+
+
+def _leg(limb: tuple[complex, ...], cloth: Colour, shoe: Colour) -> list[Shape]:
+    foot = limb[2]
+    toe = foot + (0.07 + 0.012j)
+    return [
+        Stroke(limb, 0.092 + 2 * LINE, shade(cloth, 0.6)),
+        Stroke((foot, toe), 0.066 + LINE, shade(shoe, 0.55)),
+        Stroke(limb, 0.092, cloth),
+        Stroke((foot + 0.012j, toe), 0.062, shoe),
+    ]
+
+
+def _head(pose: Pose, outfit: Outfit) -> list[Shape]:
+    head = pose.head
+    up = head - pose.shoulder
+    up /= max(abs(up), 1e-6)
+    ahead = up * 1j  # the way the face looks
+    hair = shade(outfit.shirt, 0.75) if outfit.cap else outfit.hair
+    shapes: list[Shape] = [
+        Stroke((pose.shoulder, head), 0.07, shade(outfit.skin, 0.85)),
+        Disc(head, HEAD + LINE, shade(outfit.hair, 0.8)),
+        Disc(head, HEAD, outfit.skin),
+    ]
+    if outfit.long_hair:
+        nape = head - 0.085 * ahead
+        shapes.append(Stroke((nape + 0.03 * up, nape - 0.10 * up), 0.06, outfit.hair))
+    # The crown: the part of the head's circle above a line that drops towards the nape.
+    arc = [math.radians(a) for a in range(-20, 231, 25)]
+    crown = [head + (HEAD + LINE * 0.6) * (math.sin(a) * up + math.cos(a) * ahead) for a in arc]
+    shapes.append(Polygon(tuple(crown), hair))
+    if outfit.cap:
+        brim = head + 0.045 * up
+        shapes.append(Stroke((brim + 0.06 * ahead, brim + 0.145 * ahead), 0.028, shade(hair, 0.8)))
+    shapes.append(Disc(head + 0.055 * ahead - 0.015 * up, 0.016, (35, 30, 30)))
+    return shapes
