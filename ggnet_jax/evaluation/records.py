@@ -118,12 +118,13 @@ def read_predictions(
     picture = numbers[fields["pair_entry"]]
     known = picture >= 0
     target = np.where(absent, len(boxes), fields["object"] + fields["pair_first"])
+    box_picture = numbers[fields["box_entry"]]
     if missing_object:
         boxes = np.vstack([boxes, np.zeros((1, 4))])
-        box_object = np.append(box_object, -1)
+        box_object, box_picture = np.append(box_object, -1), np.append(box_picture, -1)
     return Interactions(
         file_names=tuple(columns.names),
-        box_picture=numbers[fields["box_entry"]],
+        box_picture=box_picture,
         boxes=boxes,
         box_object=box_object,
         picture=picture[known],

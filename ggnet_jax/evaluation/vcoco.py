@@ -1,0 +1,343 @@
+"""V-COCO's AP_role in Scenario 1 and 2, agent AP, and PPDM's own figure.
+
+    python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=VSRL --instances=COCO
+    python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=PPDM
+
+scores the prediction JSON (PPDM's format, `.json` or `.json.gz`) of any repository, against
+V-COCO's annotation with COCO's instances or, where there is only that, PPDM's pair lists.
+
+Every figure comes for 24 roles and for 25, which differ by `point`: papers report either and
+seldom say which. The paper's 54.7 is Scenario 1; 24 roles are the usual count.
+
+scenario_1   a person who does the action without an annotated object needs a prediction without
+             an object; scenario_2 takes any object for such a person.
+agent        whether the right person is found to do each of the 26 actions, objects aside. A
+             person's score is the best of their pairs with that action. The four actions without
+             an object (walk, smile, run, stand) are found only by files that say so, with ids
+             3, 17, 22 and 27; hence also the mean over the 22 others.
+ppdm         the figure of PPDM's code on pair lists. People who do something without an object are
+             not in these lists, so it is not to be compared with the scenarios. Its 24-role mean is
+             the mean of 24 APs; the original computes it so that it is off when `point` is found.
+
+A prediction without an object has the object_id -1, or an object box of four zeros or four NaN.
+Categories of boxes are not compared. Equal scores are ordered by picture and boxes, so that the
+figures don't depend on the order of a file. A role without any prediction has AP 0; one with
+predictions but nobody to find has none and is left out of the means (with `ppdm`: 0, as there). In
+a picture without people every prediction is wrong.
+"""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation import command, matching, overlap
+from ggnet_jax.evaluation.average_precision import area_under_curve
+from ggnet_jax.evaluation.reading import Progress, load_json
+from ggnet_jax.evaluation.records import Interactions, read_ground_truth, read_predictions
+from ggnet_jax.evaluation.results import Result, Scores, score_classes
+from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join
+from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import load as load_vocabulary
+
+ACTIONS_WITHOUT_OBJECT = {3: "walk", 17: "smile", 22: "run", 27: "stand"}
+"""The four verb-role ids that the vocabulary doesn't have; they count for agent AP alone."""
+
+_COCO_ID = re.compile(r"(\d{12})(?:\.\w+)?$")
+
+
+def evaluate(
+    predictions: Any,
+    ground_truth: Any,
+    instances: Any = None,
+    *,
+    unknown_pictures: str = "error",
+    progress: Progress | None = None,
+) -> Result:
+    """AP of every verb-role, by whichever protocol the ground truth allows.
+
+    Args:
+      predictions: path or entries in PPDM's format, boxes in picture pixels.
+      ground_truth: path or content of V-COCO's VSRL file, or of pair lists in PPDM's format.
+      instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
+      unknown_pictures: "error", or "ignore" to leave out predictions for pictures without
+        ground truth.
+      progress: called with what is being done and how far it is.
+
+    Returns:
+      A `Result` with the settings "scenario_1", "scenario_2" (means "roles_24", "roles_25") and
+      "agent" (means "actions_22", "actions_26"); with pair lists "ppdm" (means as the scenarios).
+
+    Raises:
+      UserError: bad input, naming picture and entry.
+    """
+    vocabulary = load_vocabulary("v_coco")
+    content = load_json(ground_truth)
+    if not is_vsrl(content):
+        return _evaluate_ppdm(predictions, content, vocabulary, unknown_pictures, progress)
+    if instances is None:
+        raise UserError(
+            "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
+        )
+    people = join(content, load_json(instances))
+    found = _read(predictions, people.picture_of_id, vocabulary, unknown_pictures, progress)
+    if progress:
+        progress("matching", 0.0)
+    records = _Records(found, people)
+    settings = {
+        "scenario_1": _score_roles(records, people, vocabulary, any_object=False),
+        "scenario_2": _score_roles(records, people, vocabulary, any_object=True),
+        "agent": _score_agents(records, people, vocabulary),
+    }
+    counts = {
+        "pictures": len(people.picture_of_id),
+        "people": len(people.boxes),
+        "people_without_annotation": int((~people.annotated).sum()),
+        "predictions": len(found.verb),
+        "repeated_predictions": len(found.verb) - len(records.rows),
+        "predictions_for_people_without_annotation": int(records.ignored.sum()),
+    }
+    left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
+    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out})
+
+
+def picture_key(file_name: str) -> Any:
+    """COCO's picture id, the last 12 digits of a file name; another name stands for itself."""
+    match = _COCO_ID.search(file_name)
+    return int(match[1]) if match else file_name
+
+
+def _read(
+    predictions: Any,
+    pictures: Mapping[Any, int],
+    vocabulary: Vocabulary,
+    unknown_pictures: str,
+    progress: Progress | None,
+) -> Interactions:
+    return read_predictions(
+        predictions,
+        pictures,
+        object_ids=vocabulary.object_ids,
+        verb_ids=(*vocabulary.verb_ids, *ACTIONS_WITHOUT_OBJECT),
+        key=picture_key,
+        unknown_pictures=unknown_pictures,
+        missing_object=True,
+        progress=progress,
+    )
+
+
+class _Records:
+    """Predictions as the original converts them: each (person box, verb-role, object box) once.
+
+    Attributes:
+      found: what was read.
+      rows: [r] its rows that count: of the same three, the one with the highest score.
+      person: [r] number of the person box; equal boxes in a picture are one person.
+      match: [r] the annotated person whom it overlaps most, the first of the picture if it
+        overlaps nobody; -1 in a picture without people.
+      overlap: [r] that overlap.
+      ignored: [r] bool, whether that person has no annotation: the prediction doesn't count.
+    """
+
+    def __init__(self, found: Interactions, people: People):
+        box = _number_boxes(found.box_picture, found.boxes)
+        human, target = box[found.human], box[found.object]
+        order = np.lexsort((-found.score, target, found.verb, human))
+        new = np.ones(len(order), bool)
+        for column in (target, found.verb, human):
+            new[1:] &= column[order][1:] == column[order][:-1]
+        new[1:] = ~new[1:]
+        self.found, self.rows = found, order[new]
+        self.person = human[self.rows]
+        person, first, inverse = np.unique(self.person, return_index=True, return_inverse=True)
+        picture = found.picture[self.rows][first]
+        boxes = found.boxes[found.human[self.rows][first]]
+        match, overlaps = np.full(len(person), -1), np.zeros(len(person))
+        for one, other in matching.candidates(picture, people.picture):
+            value = overlap.vsrl(boxes[one], people.boxes[other])
+            best = np.lexsort((other, -value, one))
+            best = best[np.flatnonzero(np.diff(one[best], prepend=-1))]
+            match[one[best]], overlaps[one[best]] = other[best], value[best]
+        self.match, self.overlap = match[inverse], overlaps[inverse]
+        annotated = np.append(people.annotated, True)  # the last is for nobody
+        self.ignored = ~annotated[self.match]
+
+    def ranked(self, group: np.ndarray, members: np.ndarray) -> np.ndarray:
+        """Those of the given records (indices) that count, by group [r], then falling score."""
+        members = members[~self.ignored[members]]
+        rows = self.rows[members]
+
+        def ties():
+            human, target = (self.found.boxes[end[rows]] for end in
+                             (self.found.human, self.found.object))
+            return self.found.picture[rows], *human.T, *target.T
+
+        order = matching.by_falling_score(group[members], self.found.score[rows], ties)
+        return members[order]
+
+
+def _score_roles(
+    records: _Records, people: People, vocabulary: Vocabulary, *, any_object: bool
+) -> Scores:
+    """Scenario 2 with `any_object`, else Scenario 1."""
+    names = [f"{people.actions[action]}_{role}" for action, role in people.roles]
+    unknown = sorted(set(names) - set(vocabulary.verbs))
+    if unknown:
+        raise UserError(f"the VSRL ground truth has the verb-role {unknown[0]!r}, which is unknown")
+    role_of_verb = np.full(vocabulary.num_verbs + len(ACTIONS_WITHOUT_OBJECT), -1)
+    for role, name in enumerate(names):
+        role_of_verb[vocabulary.verbs.index(name)] = role
+    action_of_role = np.array([action for action, _ in people.roles])
+    found = records.found
+    group = role_of_verb[found.verb[records.rows]]
+    ranked = records.ranked(group, np.flatnonzero(group >= 0))
+    role, match = group[ranked], records.match[ranked]
+    boxes = found.boxes[found.object[records.rows[ranked]]]
+    if len(people.boxes):
+        with_object = people.has_object[match, role]
+        right = overlap.vsrl(people.object_boxes[match, role], boxes) >= 0.5
+        right = np.where(with_object, right, any_object | (boxes == 0).all(axis=1))
+        right &= people.acts[match, action_of_role[role]]
+        right &= (records.overlap[ranked] >= 0.5) & (match >= 0)
+    else:
+        right = np.zeros(len(ranked), bool)
+    rows = np.flatnonzero(right)
+    hits = matching.first_of_each(rows, (match * len(names) + role)[rows], len(ranked))
+    total = people.acts.sum(axis=0)[action_of_role]
+    return Scores(
+        labels=tuple(names),
+        classes=tuple(
+            {"action": people.actions[action], "role": role} for action, role in people.roles
+        ),
+        groups=_role_groups(names),
+        **score_classes(role, hits, total, area_under_curve),
+    )
+
+
+def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> Scores:
+    """A person and an action, whatever the object."""
+    actions = list(people.actions)
+    names = [*(verb.rpartition("_")[0] for verb in vocabulary.verbs)]
+    names += ACTIONS_WITHOUT_OBJECT.values()
+    action_of_verb = np.array([actions.index(n) if n in actions else -1 for n in names])
+    group = action_of_verb[records.found.verb[records.rows]]
+    order = np.lexsort((-records.found.score[records.rows], group, records.person))
+    same = np.zeros(len(order), bool)
+    same[1:] = (np.diff(group[order]) == 0) & (np.diff(records.person[order]) == 0)
+    best = order[~same]
+    ranked = records.ranked(group, best[group[best] >= 0])
+    action, match = group[ranked], records.match[ranked]
+    right = (records.overlap[ranked] >= 0.5) & (match >= 0)
+    if len(people.boxes):
+        right &= people.acts[match, action]
+    rows = np.flatnonzero(right)
+    hits = matching.first_of_each(rows, (match * len(actions) + action)[rows], len(ranked))
+    everyone = np.ones(len(actions), bool)
+    with_object = np.isin(np.arange(len(actions)), [action for action, _ in people.roles])
+    return Scores(
+        labels=people.actions,
+        classes=tuple({"action": action} for action in actions),
+        groups={f"actions_{with_object.sum()}": with_object, f"actions_{len(actions)}": everyone},
+        **score_classes(action, hits, people.acts.sum(axis=0), area_under_curve),
+    )
+
+
+def _evaluate_ppdm(
+    predictions: Any,
+    ground_truth: Any,
+    vocabulary: Vocabulary,
+    unknown_pictures: str,
+    progress: Progress | None,
+) -> Result:
+    """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
+    truth = read_ground_truth(
+        ground_truth, object_ids=vocabulary.object_ids, verb_ids=vocabulary.verb_ids
+    )
+    pictures = {picture_key(name): number for number, name in enumerate(truth.file_names)}
+    found = _read(predictions, pictures, vocabulary, unknown_pictures, progress)
+    members = np.flatnonzero(found.verb < vocabulary.num_verbs)
+
+    def ties():
+        human, target = found.boxes[found.human[members]], found.boxes[found.object[members]]
+        names = np.array([str(picture_key(name)) for name in truth.file_names])
+        return np.argsort(np.argsort(names))[found.picture[members]], *human.T, *target.T
+
+    order = matching.by_falling_score(found.verb[members], found.score[members], ties)
+    ranked = members[order]
+    key = truth.verb * len(truth.file_names) + truth.picture
+    by_key = np.argsort(key, kind="stable")
+    wanted = found.verb[ranked] * len(truth.file_names) + found.picture[ranked]
+    rows, pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    for row, place in matching.candidates(wanted, key[by_key]):
+        pair, prediction = by_key[place], ranked[row]
+        human = overlap.plain(found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]])
+        target = overlap.plain(
+            found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
+        )
+        good = (human >= 0.5) & (target >= 0.5)
+        rows.append(row[good])
+        pairs.append(pair[good])
+    # It takes all of them, so a pair always goes to the first prediction that matches it.
+    hits = matching.first_of_each(np.concatenate(rows), np.concatenate(pairs), len(ranked))
+    total = np.bincount(truth.verb, minlength=vocabulary.num_verbs)
+    columns = score_classes(found.verb[ranked], hits, total, area_under_curve)
+    columns["ap"] = np.where(total > 0, columns["ap"], 0.0)
+    scores = Scores(
+        labels=vocabulary.verbs,
+        classes=tuple(
+            {"verb": name, "verb_id": number}
+            for name, number in zip(vocabulary.verbs, vocabulary.verb_ids, strict=True)
+        ),
+        groups=_role_groups(vocabulary.verbs),
+        **columns,
+    )
+    counts = {
+        "pictures": len(truth.file_names),
+        "predictions": len(found.verb),
+        "ground_truth_pairs": len(truth.verb),
+    }
+    left_out = {k: v for k, v in {**found.dropped, **truth.dropped}.items() if v}
+    return Result("v_coco: protocol ppdm, on pair lists", {"ppdm": scores}, {**counts, **left_out})
+
+
+def _role_groups(names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The roles without and with `point`."""
+    everyone = np.ones(len(names), bool)
+    without = np.array([not name.startswith("point_") for name in names])
+    return {f"roles_{without.sum()}": without, f"roles_{len(names)}": everyone}
+
+
+def _number_boxes(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """[n] a number for every box, equal for equal coordinates in one picture."""
+    columns = (*boxes.T, picture)
+    order = np.lexsort(columns)
+    new = np.zeros(len(order), bool)
+    for column in columns:
+        new[1:] |= column[order][1:] != column[order][:-1]
+    number = np.empty(len(order), np.int64)
+    number[order] = np.cumsum(new)
+    return number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; see the module's docstring."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--instances", help="COCO's instances JSON or JSON.gz, for VSRL")
+    arguments = parser.parse_args(argv)
+    return command.run(
+        arguments,
+        lambda progress: evaluate(
+            arguments.predictions,
+            arguments.ground_truth,
+            arguments.instances,
+            unknown_pictures=arguments.unknown_pictures,
+            progress=progress,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
