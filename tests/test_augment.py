@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from augment_oracle import released_matrix, slow_color, slow_warp
 
 from data_pipelines import augment
 
@@ -17,33 +18,6 @@ def drawn(flip=False, scale=1.0, centre=None, factors=(1, 1, 1), moments=(0, 1, 
     return augment.Draw(tf.constant(flip), *(tf.constant(x, tf.float32) for x in floats))
 
 
-def slow_warp(picture, matrix, size):
-    """Bilinear sampling in a loop: every input pixel looks up its place in the picture."""
-    result = np.zeros((*size, 3))
-    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
-    for j in range(size[0]):
-        for i in range(size[1]):
-            x, y, _ = inverse @ (i, j, 1)
-            for column in (int(np.floor(x)), int(np.floor(x)) + 1):
-                for row in (int(np.floor(y)), int(np.floor(y)) + 1):
-                    if 0 <= column < picture.shape[1] and 0 <= row < picture.shape[0]:
-                        share = (1 - abs(x - column)) * (1 - abs(y - row))
-                        result[j, i] += share * picture[row, column]
-    return result
-
-
-def released_matrix(width, height, size, flip, scale, centre):
-    """paper.md's formula, the flip as a step of its own: pixels and centre are mirrored first."""
-    zoom = min(size[1] / width, size[0] / height) / scale
-    mirror = np.eye(3)
-    if flip:
-        mirror = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]])
-        centre = (width - centre[0] - 1, centre[1])
-    shift = (size[1] / 2 - zoom * centre[0], size[0] / 2 - zoom * centre[1])
-    warp = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]], [0, 0, 1]])
-    return (warp @ mirror)[:2]
-
-
 CASES = [
     {},
     {"flip": True},
@@ -56,9 +30,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 def test_warp_matrix_is_the_papers_formula(case, size):
     draw = drawn(**case)
-    centre = case.get("centre", (WIDTH / 2, HEIGHT / 2))
-    args = (case.get("flip", False), case.get("scale", 1.0), centre)
-    expected = released_matrix(WIDTH, HEIGHT, size, *args)
+    expected = released_matrix(WIDTH, HEIGHT, size, **case)
     matrix = augment.warp_matrix(WIDTH, HEIGHT, size, draw).numpy()
     np.testing.assert_allclose(matrix, expected, atol=1e-4)
 
@@ -114,37 +86,14 @@ def test_no_boxes_warp_to_no_boxes():
     assert augment.warp_boxes(tf.zeros([0, 4]), matrix).shape == (0, 4)
 
 
-def slow_color(image, draw):
-    """CenterNet's order of things: three blends one after the other, then lighting."""
-    image = image.astype(np.float64) / 255
-    grey = image @ np.array([0.299, 0.587, 0.114])
-    mean = grey.mean()
-    brightness, contrast, saturation = draw.factors.numpy().astype(np.float64)
-    for which in np.argsort(draw.moments.numpy()):
-        if which == 0:
-            image = image * brightness
-        elif which == 1:
-            image = image * contrast + mean * (1 - contrast)
-        else:
-            image = image * saturation + grey[..., None] * (1 - saturation)
-    bgr_vectors = np.array(
-        [
-            [-0.58752847, -0.69563484, 0.41340352],
-            [-0.5832747, 0.00994535, -0.81221408],
-            [-0.56089297, 0.71832671, 0.41158938],
-        ]
-    )
-    values = np.array([0.2141788, 0.01817699, 0.00341571])
-    return image + (bgr_vectors @ (values * draw.lighting.numpy()))[::-1]
-
-
 @pytest.mark.parametrize(
     "moments", [(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)]
 )
 def test_color_applies_the_operations_in_the_drawn_order(moments):
     draw = drawn(factors=(1.3, 0.7, 0.65), moments=moments, lighting=(0.1, -0.2, 0.05))
     image = PICTURE.astype(np.float32)
-    np.testing.assert_allclose(augment.color(image, draw), slow_color(image, draw), atol=1e-5)
+    expected = slow_color(image, draw.factors, moments, draw.lighting)
+    np.testing.assert_allclose(augment.color(image, draw), expected, atol=1e-5)
 
 
 def test_neutral_color_only_changes_the_range():
