@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ggnet_jax.models.dla import DLA34
 from ggnet_jax.models.gaze import GlanceGaze
 from ggnet_jax.models.heads import LocationRegressor, ObjectBranch
 from ggnet_jax.models.hourglass import StackedHourglass
@@ -79,7 +80,8 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
     """The network that `config.model` describes.
 
     Args:
-      config: any object with the fields of `configs/base.py`'s `model`.
+      config: any object with the fields of `configs/base.py`'s `model`. DLA-34 has one size and
+        one stack: `stem_width`, `widths`, `blocks` and `stacks` are the hourglass's alone.
       axis_name: name of pmap's axis; batch norm averages its statistics over it.
 
     Returns:
@@ -90,15 +92,17 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
     """
     _check(config)
     dtype = jnp.dtype(config.dtype)
-    backbone = StackedHourglass(
-        stem_width=config.stem_width,
-        widths=tuple(config.widths),
-        blocks=tuple(config.blocks),
-        stacks=config.stacks,
-        dtype=dtype,
-        remat=config.remat,
-        axis_name=axis_name,
-    )
+    common = {"dtype": dtype, "remat": config.remat, "axis_name": axis_name}
+    if config.backbone == "dla34":
+        backbone = DLA34(**common)
+    else:
+        backbone = StackedHourglass(
+            stem_width=config.stem_width,
+            widths=tuple(config.widths),
+            blocks=tuple(config.blocks),
+            stacks=config.stacks,
+            **common,
+        )
     heads = {
         "num_verbs": config.num_verbs,
         "num_objects": config.num_objects,
@@ -115,7 +119,7 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
 def _check(config: Any) -> None:
     """Raise a ValueError that names the field, its value and what it may be."""
     allowed = {
-        "backbone": ("hourglass",),
+        "backbone": ("hourglass", "dla34"),
         "dtype": ("float32", "bfloat16", "float64"),
         "gaze_steps": (0, 1, 2, 3),
     }

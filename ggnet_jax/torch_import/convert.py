@@ -1,6 +1,7 @@
 """NumPy arrays under PyTorch names -> Flax variables. Neither reads files nor needs PyTorch."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +16,9 @@ from ggnet_jax.torch_import.architecture import check_architecture, describe
 from ggnet_jax.torch_import.names import STEMS, is_head, torch_name
 
 # Entries that no network of ours has a use for: a counter that PyTorch keeps beside every batch
-# norm, and the ImageNet classifier left in DLA's files.
-_COUNTER = "num_batches_tracked"
-_UNUSED = ("base.fc.weight", "base.fc.bias")
+# norm, the ImageNet classifier left in DLA's files, and the skips of DLA's deep trees, which
+# the released code computes and drops (the trees inside make their own).
+_UNUSED = re.compile(r".*\.num_batches_tracked|base\.fc\..*|base\.level[34]\.project\..*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +107,7 @@ def merge(
         raise UserError(_incomplete(missing, [], arrays))
     for name in arrays:
         if name not in used:
-            known = name in _UNUSED or name.endswith(_COUNTER)
+            known = _UNUSED.fullmatch(name)
             skipped.append((name, "has no use here" if known else UNKNOWN))
     return traverse_util.unflatten_dict(merged), Report(tuple(loaded), tuple(fresh), tuple(skipped))
 
@@ -144,6 +145,7 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _incomplete(missing, unknown, arrays) -> str:
     """One line on what is missing, or too much."""
+
     def some(names):
         return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
