@@ -39,11 +39,18 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict()
     config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own pictures
     config.data.data_dir = ""  # where prepared data sets lie; '' is TFDS's own folder
-    # Files of every data set that is not rendered: PPDM's annotation format and picture folders.
+    # Of data sets that are not rendered: files in PPDM's format, picture folders; or "a, b".
     config.data.train_annotations = ""
     config.data.train_images = ""
     config.data.eval_annotations = ""
     config.data.eval_images = ""
+    config.data.train_origin = -1  # 1: the boxes' first pixel is (1, 1); -1: as the data set has it
+    config.data.eval_origin = -1
+    config.data.figures = ConfigDict()  # of the rendered set
+    config.data.figures.size = 128  # side of the pictures in pixels
+    config.data.figures.num_train = 1000
+    config.data.figures.num_test = 300
+    config.data.figures.seed = 0
     config.data.vocabulary = ""  # name or JSON file of the classes; '' is the data set's own
     config.data.train_split = "train"
     config.data.eval_split = "test"

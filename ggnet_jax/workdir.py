@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from ggnet_jax.errors import UserError
@@ -52,9 +51,19 @@ def read_config(workdir: str | Path) -> dict[str, Any]:
     return _tuples(_read_json(Path(workdir) / CONFIG))
 
 
-def load_config(workdir: str | Path) -> SimpleNamespace:
-    """The resolved configuration of a run with its fields as attributes, `config.model.stacks`."""
-    return _namespace(read_config(workdir))
+class Fields(dict):
+    """A configuration without ml_collections: `config.model.stacks` or `config["model"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the configuration has no field {name!r}") from None
+
+
+def load_config(workdir: str | Path) -> Fields:
+    """The resolved configuration of a run, its fields also as attributes."""
+    return _fields(read_config(workdir))
 
 
 def read_vocabulary(workdir: str | Path) -> dict[str, Any]:
@@ -165,7 +174,7 @@ def _tuples(value: Any) -> Any:
     return value
 
 
-def _namespace(value: Any) -> Any:
+def _fields(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return SimpleNamespace(**{k: _namespace(v) for k, v in value.items()})
+        return Fields({k: _fields(v) for k, v in value.items()})
     return value

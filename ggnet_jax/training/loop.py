@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-import data_pipelines
 from ggnet_jax import workdir as run_folder
 from ggnet_jax.checkpoints import Checkpoints
 from ggnet_jax.errors import UserError
@@ -64,6 +63,8 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
     run_folder.check_folder(workdir)
     parallel = create_parallel(config.parallel)
     check_config(config, num_devices=jax.device_count())
+    import data_pipelines  # and with it TensorFlow, which takes its time and talks
+
     dataset = data_pipelines.load_dataset(config.data)
     asked = config.batch_size
     config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())

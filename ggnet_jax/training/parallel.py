@@ -151,6 +151,11 @@ def batch_size_for_devices(batch_size: int, num_devices: int, *, round_batch: bo
     )
 
 
+def shareable(batch_size: int, num_devices: int) -> int:
+    """`batch_size` rounded up to what the devices can share out; for batches that are padded."""
+    return -(-batch_size // num_devices) * num_devices
+
+
 __all__ = [
     "AXIS",
     "MeshParallel",
@@ -159,4 +164,5 @@ __all__ = [
     "PmapParallel",
     "batch_size_for_devices",
     "create_parallel",
+    "shareable",
 ]

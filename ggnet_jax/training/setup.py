@@ -3,7 +3,7 @@
 from typing import Any
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.training.parallel import batch_size_for_devices
+from ggnet_jax.training.parallel import batch_size_for_devices, shareable
 from ggnet_jax.vocabularies import Vocabulary
 
 
@@ -16,7 +16,7 @@ def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | No
       num_devices: of all processes together; None leaves the batch size alone.
 
     Returns:
-      A copy with the numbers of classes, the rounded batch size, and the learning rate scaled by
+      A copy with the numbers of classes, the rounded batch sizes, and the learning rate scaled by
       the rounding if `scale_learning_rate` asks for it. Resolving it again changes nothing.
 
     Raises:
@@ -40,6 +40,7 @@ def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | No
             )
             if config.scale_learning_rate:
                 config.learning_rate *= config.batch_size / asked
+            config.eval.batch_size = shareable(config.eval.batch_size, num_devices)
     return config
 
 
