@@ -9,7 +9,7 @@ from pathlib import Path
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import plot
 from ggnet_jax.evaluation.reading import Progress
-from ggnet_jax.evaluation.results import Result
+from ggnet_jax.evaluation.results import Result, words
 
 
 class ProgressBar:
@@ -82,6 +82,6 @@ def write(result: Result, folder: str | Path) -> list[Path]:
     paths[1].write_text(result.table() + "\n", encoding="utf-8")
     for name, scores in result.settings.items():
         paths.append(folder / f"ap_{name}.svg")
-        title = f"{result.title}, {name.replace('_', ' ')}"
+        title = f"{result.title}, {words(name)}"
         paths[-1].write_text(plot.draw(scores, title), encoding="utf-8")
     return paths

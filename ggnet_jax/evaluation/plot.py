@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from ggnet_jax.evaluation.results import Scores
+from ggnet_jax.evaluation.results import Scores, words
 
 _BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#DDDDDD"  # apart for colour-blind eyes too
 _NAMED = 60  # more names than that can't be read
@@ -35,11 +35,14 @@ def draw(scores: Scores, title: str) -> str:
     legend, at = [], _LEFT
     for name, mean in scores.means.items():
         value = "none" if np.isnan(mean) else f"{100 * mean:.2f}"
-        text = f"{name.replace('_', ' ')} ({int(scores.groups[name].sum())}): mAP {value}"
-        colour = _ORANGE if name == "rare" else _BLUE
-        legend.append(f'<rect x="{at}" y="46" width="11" height="11" fill="{colour}"/>')
-        legend.append(_text(at + 17, 56, text))
-        at += 60 + 7 * len(text)
+        size = int(scores.groups[name].sum())
+        text = f"{words(name)}{'' if str(size) in name else f' ({size})'}: mAP {value}"
+        colour = {"rare": _ORANGE, "non_rare": _BLUE}.get(name)
+        if colour:
+            legend.append(f'<rect x="{at}" y="46" width="11" height="11" fill="{colour}"/>')
+            at += 17
+        legend.append(_text(at, 56, text))
+        at += 40 + 7 * len(text)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',

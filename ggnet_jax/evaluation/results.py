@@ -129,14 +129,14 @@ class Result:
             kinds.setdefault((scores.labels, *scores.groups), {})[name] = scores
         for settings in kinds.values():
             first = next(iter(settings.values()))
-            head = ["mAP, percent", *map(_words, first.groups), "without AP"]
+            head = ["mAP, percent", *map(words, first.groups), "without AP"]
             rows = [
-                [_words(name), *map(_percent, scores.means.values()), str(scores.invalid)]
+                [words(name), *map(_percent, scores.means.values()), str(scores.invalid)]
                 for name, scores in settings.items()
             ]
             blocks.append(_grid([head, *rows]))
             if len(first.labels) <= class_rows:
-                head = ["AP, percent", *map(_words, settings), "ground truth"]
+                head = ["AP, percent", *map(words, settings), "ground truth"]
                 rows = [
                     [
                         label,
@@ -146,7 +146,7 @@ class Result:
                     for i, label in enumerate(first.labels)
                 ]
                 blocks.append(_grid([head, *rows]))
-        blocks.append("\n".join(f"{_words(k)}: {v:,}" for k, v in self.counts.items()))
+        blocks.append("\n".join(f"{words(k)}: {v:,}" for k, v in self.counts.items()))
         return "\n\n".join(blocks)
 
 
@@ -201,8 +201,12 @@ def _percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 
-def _words(name: str) -> str:
-    return name.replace("_", " ")
+def words(name: str) -> str:
+    """A key as a reader likes it: "non_rare" -> "non-rare", "roles_24" -> "24 roles"."""
+    what, _, number = name.rpartition("_")
+    if what and number.isdigit() and not what.startswith("scenario"):
+        return f"{number} {what}"
+    return name.replace("non_rare", "non-rare").replace("_", " ")
 
 
 def _grid(rows: list[list[str]]) -> str:
