@@ -2,68 +2,28 @@
 
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_run import VOCABULARY, make_variables, model_config
 
 from ggnet_jax import geometry, inference, models, preprocessing
 from ggnet_jax.interactions import boxes_to_picture, to_interactions, to_prediction_entry
-from ggnet_jax.vocabularies import Vocabulary
-
-VOCABULARY = Vocabulary(
-    name="tiny",
-    objects=("person", "bicycle", "kite"),
-    object_ids=(1, 2, 38),
-    verbs=("ride", "push", "fly", "hug"),
-    verb_ids=(3, 5, 8, 9),
-    classes=((0, 1), (1, 1), (2, 2), (3, 0)),
-)
-
-
-def tiny_config(**changes) -> SimpleNamespace:
-    fields = {
-        "backbone": "hourglass",
-        "stem_width": 8,
-        "widths": (8, 8),
-        "blocks": (1, 1),
-        "stacks": 2,
-        "head_width": 8,
-        "num_verbs": 4,
-        "num_objects": 3,
-        "gaze_steps": 2,
-        "act_points": 9,
-        "per_verb_offsets": True,
-        "share_gaze_features": False,
-        "dtype": "float32",
-        "remat": False,
-    }
-    return SimpleNamespace(**(fields | changes))
-
-
-def lively(variables, seed=0):
-    """Parameters with noise, since those that the network starts from leave ActPoints still."""
-    rng = np.random.default_rng(seed)
-    noisy = jax.tree.map(
-        lambda leaf: leaf + 0.1 * rng.standard_normal(leaf.shape).astype(leaf.dtype),
-        variables["params"],
-    )
-    return {**variables, "params": noisy}
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    model = models.create_model(tiny_config())
+    model = models.create_model(model_config())
     images = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), np.uint8)
-    variables = jax.jit(model.init)(jax.random.key(0), preprocessing.normalize_images(images))
-    return model, lively(variables), images
+    variables = make_variables(model, (64, 96), seed=7)
+    detect = inference.make_detect(model, top_k=60, valid_pairs=VOCABULARY.valid_pairs, heatmaps=3)
+    return model, variables, images, detect
 
 
 def test_act_points_and_targets_are_those_of_the_interaction_cell(tiny):
-    model, variables, images = tiny
-    detect = inference.make_detect(model, top_k=10, valid_pairs=VOCABULARY.valid_pairs, heatmaps=3)
+    model, variables, images, detect = tiny
     found = jax.device_get(detect(variables, images))
     last = jax.device_get(
         jax.jit(model.apply)(variables, preprocessing.normalize_images(jnp.asarray(images)))[-1]
@@ -71,7 +31,7 @@ def test_act_points_and_targets_are_those_of_the_interaction_cell(tiny):
     assert found.detections.valid.any()
     assert len(found.act_points) == 2 and found.heatmaps.shape == (2, 3, 3, 16, 24)
     for picture in range(2):
-        for slot in range(10):
+        for slot in range(60):
             y, x = divmod(int(found.detections.interaction_cell[picture, slot]), 24)
             verb = found.detections.verb[picture, slot]
             np.testing.assert_array_equal(found.interaction_point[picture, slot], (x, y))
@@ -102,8 +62,8 @@ def test_act_points_and_targets_are_those_of_the_interaction_cell(tiny):
 
 
 def flops(function, *arguments) -> float:
-    costs = jax.jit(function).lower(*arguments).compile().cost_analysis()
-    return costs["flops"]
+    """What the compiler says a jitted function computes."""
+    return function.lower(*arguments).compile().cost_analysis()["flops"]
 
 
 def test_heads_that_only_train_are_not_computed():
@@ -113,23 +73,13 @@ def test_heads_that_only_train_are_not_computed():
     """
     verbs, width, cells = 400, 8, 16 * 16
     classifier = 2 * cells * width * verbs  # one 1x1 convolution
-
-    def counts(**changes):
-        model = models.create_model(tiny_config(num_verbs=verbs, **changes))
-        images = jnp.zeros((1, 64, 64, 3), jnp.uint8)
-        variables = jax.eval_shape(
-            lambda: model.init(jax.random.key(0), preprocessing.normalize_images(images))
-        )
-        detect = inference.make_detect(model, top_k=5)
-        everything = flops(
-            lambda v, x: model.apply(v, preprocessing.normalize_images(x)), variables, images
-        )
-        detecting = detect.lower(variables, images).compile().cost_analysis()["flops"]
-        with_maps = inference.make_detect(model, top_k=5, heatmaps=2)
-        explaining = with_maps.lower(variables, images).compile().cost_analysis()["flops"]
-        return everything, detecting, explaining
-
-    everything, detecting, explaining = counts()
+    model = models.create_model(model_config(num_verbs=verbs, stacks=2))
+    images = jnp.zeros((1, 64, 64, 3), jnp.uint8)
+    normalized = preprocessing.normalize_images(images)
+    variables = jax.eval_shape(model.init, jax.random.key(0), normalized)
+    everything = flops(jax.jit(model.apply), variables, normalized)
+    detecting = flops(inference.make_detect(model, top_k=5), variables, images)
+    explaining = flops(inference.make_detect(model, top_k=5, heatmaps=2), variables, images)
     # Not computed: the first stack's three classifiers, its two matching regressors of 2V channels
     # each (four classifiers' worth), and the glance's and first gaze step's classifiers.
     assert everything - detecting > 9 * classifier
@@ -138,22 +88,24 @@ def test_heads_that_only_train_are_not_computed():
 
 
 def test_stream_gives_every_batch_in_order_and_equals_single_calls(tiny):
-    model, variables, images = tiny
+    model, variables, images, single = tiny
     mesh = inference.local_mesh(2 * len(jax.local_devices()))
     pictures = np.resize(images, (2 * mesh.size, *images.shape[1:]))
-    detect = inference.make_detect(model, top_k=8, mesh=mesh)
+    detect = inference.make_detect(
+        model, top_k=60, valid_pairs=VOCABULARY.valid_pairs, mesh=mesh
+    )
     batches = [{"image": pictures, "image_id": np.array([k])} for k in range(3)]
     batches[1]["image"] = pictures[::-1]
     results = list(inference.detect_batches(detect, variables, iter(batches), mesh=mesh))
     assert [int(batch["image_id"][0]) for batch, _ in results] == [0, 1, 2]
-    single = inference.make_detect(model, top_k=8)
     for batch, found in results:
         want = jax.device_get(single(variables, batch["image"]))
         np.testing.assert_allclose(found.detections.score, want.detections.score, rtol=1e-4)
+        assert found.heatmaps is None
 
 
 def test_stream_of_nothing_gives_nothing(tiny):
-    model, variables, _ = tiny
+    model, variables, _, _ = tiny
     mesh = inference.local_mesh(len(jax.local_devices()))
     detect = inference.make_detect(model, mesh=mesh)
     assert list(inference.detect_batches(detect, variables, iter(()), mesh=mesh)) == []
