@@ -4,10 +4,11 @@ Every output pixel p and tap k reads the input at p + grid_k + offset_k, bilinea
 
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
-The four neighbours of a sampling point are one 2 x 2 window of the zero-padded input, so one gather
-reads them together. Output rows are worked off in blocks: a block's columns [B, rows, w', K, C] are
-the only large temporary, in the forward as in the backward pass, which gathers again instead of
-keeping them and scatters every block into one running gradient.
+The four neighbours of a sampling point are packed into one cell of 4 C channels, so that one gather
+reads them together and one scatter of whole rows adds to them. Output rows are worked off in blocks:
+what belongs to a block, [B, rows, w', K, 4, C], is the only large temporary, in the forward as in
+the backward pass, which gathers again instead of keeping it and scatters every block into one
+running gradient.
 """
 
 from functools import partial
@@ -19,9 +20,9 @@ from jax import lax
 
 IntPair = int | tuple[int, int]
 
-# Elements of one block's columns. Small blocks stay in a CPU's cache and bound the memory;
+# Elements of one block's columns. Small blocks stay near a CPU's cache and bound the memory;
 # the block never gets smaller than one row of every picture.
-_BLOCK_ELEMENTS = 4 * 2**20
+_BLOCK_ELEMENTS = 2**20
 
 
 class _Static(NamedTuple):
@@ -89,13 +90,13 @@ def deform_conv2d(
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _deform_conv(static: _Static, x, offset, mask, weight):
     """`deform_conv2d` without bias, in blocks of output rows."""
-    padded = _pad_border(x)
+    packed = _pack(x)
     positions, masks = _to_blocks(static, _positions(static, offset)), _to_blocks(static, mask)
 
     def block(args):
         position, mask = args
-        start, fraction, inside = _corners(position, x.shape[1:3])
-        return _combine(_gather(padded, start), fraction, mask * inside, weight)
+        cell, fraction, inside = _corners(position, x.shape[1:3])
+        return _combine(_gather(packed, cell), fraction, mask * inside, weight)
 
     y = lax.map(block, (positions, masks))
     return _from_blocks(y, offset.shape[1])
@@ -108,32 +109,32 @@ def _deform_conv_forward(static, x, offset, mask, weight):
 def _deform_conv_backward(static, residuals, dy):
     """Gather every block again, differentiate it, add its part to the running gradients."""
     x, offset, mask, weight = residuals
-    padded = _pad_border(x)
+    packed = _pack(x)
     # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
     sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
     blocks = tuple(_to_blocks(static, a) for a in (_positions(static, offset), mask, dy))
 
     def block(sums, args):
-        dx_padded, dweight = sums
+        dpacked, dweight = sums
         position, mask, dy = args
-        start, fraction, inside = _corners(position, x.shape[1:3])
+        cell, fraction, inside = _corners(position, x.shape[1:3])
         _, pullback = jax.vjp(
             lambda corners, fraction, mask, weight: _combine(
                 corners, fraction, mask * inside, weight
             ),
-            _gather(padded, start),
+            _gather(packed, cell),
             fraction,
             mask,
             weight,
         )
         dcorners, dposition, dmask, dweight_block = pullback(dy)
-        dx_padded = _scatter_add(dx_padded, start, dcorners.astype(sum_dtype))
-        return (dx_padded, dweight + dweight_block.astype(sum_dtype)), (dposition, dmask)
+        dpacked = _scatter_add(dpacked, cell, dcorners.astype(sum_dtype))
+        return (dpacked, dweight + dweight_block.astype(sum_dtype)), (dposition, dmask)
 
-    zeros = (jnp.zeros(padded.shape, sum_dtype), jnp.zeros(weight.shape, sum_dtype))
-    (dx_padded, dweight), (dposition, dmask) = lax.scan(block, zeros, blocks)
+    zeros = (jnp.zeros(packed.shape, sum_dtype), jnp.zeros(weight.shape, sum_dtype))
+    (dpacked, dweight), (dposition, dmask) = lax.scan(block, zeros, blocks)
     return (
-        dx_padded[:, 1:-1, 1:-1].astype(x.dtype),
+        _unpack(dpacked, x.shape).astype(x.dtype),
         _from_blocks(dposition, offset.shape[1]).astype(offset.dtype),
         _from_blocks(dmask, offset.shape[1]).astype(mask.dtype),
         dweight.astype(weight.dtype),
@@ -166,14 +167,14 @@ def _positions(static: _Static, offset: jax.Array) -> jax.Array:
 
 
 def _corners(position: jax.Array, size: tuple[int, int]):
-    """Where the 2 x 2 window of each point starts in the padded input, and its share of each side.
+    """Which packed cell a point reads, and where it lies between the cell's four neighbours.
 
     Args:
       position: [..., 2] (y, x) in input pixels.
       size: (h, w) of the input.
 
     Returns:
-      start int32 [..., 2] in the padded input, fraction [..., 2] in [0, 1), inside [...] 0 or 1.
+      cell int32 [...] (see `_pack`), fraction [..., 2] in [0, 1), inside [...] 0 or 1.
     """
     limit = jnp.asarray(size, position.dtype)
     inside = jnp.all((position > -1) & (position < limit), axis=-1)
@@ -181,14 +182,14 @@ def _corners(position: jax.Array, size: tuple[int, int]):
     base = jnp.clip(jnp.floor(position), -1, limit - 1)
     fraction = jnp.where(inside[..., None], position - base, 0.0)
     start = jnp.nan_to_num(base).astype(jnp.int32) + 1
-    return start, fraction, inside.astype(position.dtype)
+    return start[..., 0] * (size[1] + 1) + start[..., 1], fraction, inside.astype(position.dtype)
 
 
 def _combine(corners, fraction, mask, weight):
     """Interpolate, weigh and sum over taps and channels.
 
     Args:
-      corners: [B, r, w', K, 2, 2, C] (below, right).
+      corners: [B, r, w', K, 4, C]: upper left, upper right, lower left, lower right.
       fraction: [B, r, w', K, 2] (y, x).
       mask: [B, r, w', K].
       weight: [kh, kw, C, F].
@@ -198,10 +199,8 @@ def _combine(corners, fraction, mask, weight):
     """
     fy, fx = fraction[..., 0], fraction[..., 1]
     left, right = mask * (1 - fx), mask * fx
-    share = [(1 - fy) * left, (1 - fy) * right, fy * left, fy * right]
-    upper, lower = corners[..., 0, :, :], corners[..., 1, :, :]
-    neighbours = [upper[..., 0, :], upper[..., 1, :], lower[..., 0, :], lower[..., 1, :]]
-    columns = sum(s[..., None] * n for s, n in zip(share, neighbours, strict=True))
+    shares = [(1 - fy) * left, (1 - fy) * right, fy * left, fy * right]
+    columns = sum(share[..., None] * corners[..., i, :] for i, share in enumerate(shares))
     columns = columns.astype(corners.dtype)
     kernel = weight.reshape(-1, weight.shape[-1]).astype(corners.dtype)
     columns = columns.reshape(*columns.shape[:3], -1)
@@ -210,47 +209,29 @@ def _combine(corners, fraction, mask, weight):
     ).astype(corners.dtype)
 
 
-def _window_dims(leading: int) -> dict:
-    """Gather and scatter agree on this: axes 0, 1 are indexed, the 2 x 2 x C window comes last."""
-    return {"window": tuple(range(leading, leading + 3)), "indexed": (0, 1)}
+def _gather(packed: jax.Array, cell: jax.Array) -> jax.Array:
+    """Packed cells [B, n, 4 C] at cell [B, ...] -> [B, ..., 4, C]."""
+    rows = jax.vmap(lambda p, i: p.at[i].get(mode="promise_in_bounds"))(packed, cell)
+    return rows.reshape(*cell.shape, 4, -1)
 
 
-def _gather(padded: jax.Array, start: jax.Array) -> jax.Array:
-    """2 x 2 windows of padded [B, h+2, w+2, C] at start [B, ..., 2] -> [B, ..., 2, 2, C]."""
-    dims = _window_dims(start.ndim - 2)
-    numbers = lax.GatherDimensionNumbers(
-        offset_dims=dims["window"], collapsed_slice_dims=(), start_index_map=dims["indexed"]
-    )
-    return jax.vmap(
-        partial(
-            lax.gather,
-            dimension_numbers=numbers,
-            slice_sizes=(2, 2, padded.shape[-1]),
-            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
-    )(padded, start)
+def _scatter_add(packed: jax.Array, cell: jax.Array, corners: jax.Array) -> jax.Array:
+    """The transpose of `_gather`: add corners [B, ..., 4, C] at cell [B, ...], in one scatter."""
+    rows = corners.reshape(*cell.shape, -1)
+    return jax.vmap(lambda p, i, r: p.at[i].add(r, mode="promise_in_bounds"))(packed, cell, rows)
 
 
-def _scatter_add(padded: jax.Array, start: jax.Array, windows: jax.Array) -> jax.Array:
-    """The transpose of `_gather`: add windows [B, ..., 2, 2, C] at start, in one scatter."""
-    dims = _window_dims(start.ndim - 2)
-    numbers = lax.ScatterDimensionNumbers(
-        update_window_dims=dims["window"],
-        inserted_window_dims=(),
-        scatter_dims_to_operand_dims=dims["indexed"],
-    )
-    return jax.vmap(
-        partial(
-            lax.scatter_add,
-            dimension_numbers=numbers,
-            mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-        )
-    )(padded, start, windows)
+def _pack(x: jax.Array) -> jax.Array:
+    """[B, h, w, C] -> [B, (h+1)(w+1), 4 C]: every 2 x 2 window, also those half outside."""
+    batch, height, width, channels = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = [padded[:, i : i + height + 1, j : j + width + 1] for i in (0, 1) for j in (0, 1)]
+    return jnp.concatenate(windows, axis=-1).reshape(batch, -1, 4 * channels)
 
 
-def _pad_border(x: jax.Array) -> jax.Array:
-    """One ring of zeros around the picture, so that a window may lie half outside."""
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+def _unpack(packed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """The transpose of `_pack`: every cell gets the sum of the windows that it is part of."""
+    return jax.linear_transpose(_pack, jax.ShapeDtypeStruct(shape, packed.dtype))(packed)[0]
 
 
 def _to_blocks(static: _Static, a: jax.Array) -> jax.Array:
