@@ -33,6 +33,7 @@ TREATMENTS: Mapping[str, str] = {
     "box_malformed": "left out: not four finite numbers",
     "unknown_category": "left out: the category id is none of the vocabulary's",
     "box_without_area": "left out",
+    "crowd_region": "left out: COCO's outline of a crowd is no single object",
     "box_outside": "left out: no part of it in the picture",
     "box_clipped": "clipped to the picture",
     "relation_malformed": "left out: ids that are no numbers",
@@ -201,6 +202,9 @@ def clean(
     annotations = entry.get("annotations", [])
     for index, annotation in enumerate(annotations):
         where = f"{name}: box {index}"
+        if isinstance(annotation, Mapping) and annotation.get("iscrowd"):
+            report.add("crowd_region", where)
+            continue
         box = _clean_box(annotation, one_based, size, report, where)
         if box is None:
             continue

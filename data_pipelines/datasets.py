@@ -3,16 +3,19 @@
 Building needs the original files; everything after that reads the prepared TFDS folder alone.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from absl import logging
 
 from data_pipelines import annotations, records
 from data_pipelines.hoi_builder import HoiBuilder, Statistics
@@ -117,15 +120,31 @@ def load_dataset(config: Any, *, build: bool = True) -> Dataset:
         raise UserError(f"no data set {config.name!r}; data.name is one of {', '.join(BUILDERS)}")
     module, name = BUILDERS[config.name]
     kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
-    builder = kind.from_config(config)
-    if not builder.is_prepared():
-        if not build:
+    with _quiet_tfds():
+        builder = kind.from_config(config)
+        if builder.is_prepared():
+            builder.check_current()
+        elif build:
+            builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
+        else:
             raise UserError(f"{builder.name} is not built in {builder.data_path}; build it first")
-        builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
     for split in (config.train_split, config.eval_split):
         records.index_split(builder, split)
     vocabulary = Vocabulary.from_dict(builder.info.metadata["vocabulary"])
     return Dataset(builder, vocabulary, config.train_split, config.eval_split)
+
+
+@contextlib.contextmanager
+def _quiet_tfds() -> Iterator[None]:
+    """Without TFDS's bars, which know no total, and its remark that a config is not its own."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.enable_progress_bar()
+        logging.set_verbosity(verbosity)
 
 
 def hide_accelerators() -> None:

@@ -26,12 +26,16 @@ class Source:
     Attributes:
       annotations: path of the file.
       images: folders that are searched for each picture, in this order.
+      split: what it is read for.
       one_based: the first pixel of the file's boxes is (1, 1).
+      instances: COCO's instances files, for annotation that has no boxes of its own.
     """
 
     annotations: str
     images: tuple[str, ...]
+    split: str
     one_based: bool = False
+    instances: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(eq=False)
@@ -77,10 +81,18 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                 )
             origin = data.get(f"{key}_origin", -1)
             sources[split] = tuple(
-                Source(path, _paths(folders), cls.one_based(path, origin, f"data.{key}_origin"))
+                Source(
+                    annotations=path,
+                    images=_paths(folders),
+                    split=split,
+                    one_based=cls.one_based(path, origin, f"data.{key}_origin"),
+                    instances=_paths(data.get(f"{key}_instances", "")),
+                )
                 for path in _paths(files)
             )
-        content = repr((sorted(sources.items()), data.vocabulary))
+        listed = Path(data.vocabulary)
+        words = listed.read_text(encoding="utf-8") if listed.is_file() else ""
+        content = repr((sorted(sources.items()), data.vocabulary, words))
         digest = hashlib.sha256(content.encode()).hexdigest()[:10]
         return FilesConfig(
             name=f"files-{digest}",
@@ -134,15 +146,14 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         origins = {source.one_based for source, _ in parts}
         if len(origins) > 1:
             raise UserError(f"split {split!r} mixes files that count pixels from 0 and from 1")
-        folders = {id(entry): source.images for source, found in parts for entry in found}
-        names = {
-            annotations.picture_name(entry): folders[id(entry)]
-            for _, found in parts
-            for entry in found
-        }
+        folders: dict[str | None, tuple[str, ...]] = {}
+        for source, found in parts:
+            for entry in found:
+                folders.setdefault(annotations.picture_name(entry), source.images)
 
         def read(entry: Entry) -> bytes:
-            return self._find(entry["file_name"], names[entry["file_name"]]).read_bytes()
+            name = entry["file_name"]
+            return self._find(name, folders[name]).read_bytes()
 
         every = [entry for _, found in parts for entry in found]
         return self._generate_examples(
@@ -154,13 +165,27 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         candidates = [Path(f) / n for f in folders for n in self.picture_names(name)]
         return next((path for path in candidates if path.is_file()), candidates[0])
 
+    def check_current(self) -> None:
+        """Raise a UserError if an annotation file changed since the data set was built from it."""
+        for parts in self.info.metadata["sources"].values():
+            for source in parts:
+                path = source["annotations"]
+                if Path(path).is_file() and _digest(path) != source["sha256"]:
+                    raise UserError(
+                        f"{path} changed since the data set in {self.data_path} was built from "
+                        "it; delete that folder to build it again"
+                    )
+
     def check_files(self, sources: Mapping[str, tuple[Source, ...]]) -> None:
         """Raise a UserError that names every annotation file and folder that is not there."""
         missing = []
         for split, parts in sources.items():
             for source in parts:
-                if not Path(source.annotations).is_file():
-                    missing.append(f"annotation file of split {split!r}: {source.annotations}")
+                missing += [
+                    f"annotation file of split {split!r}: {path}"
+                    for path in (source.annotations, *source.instances)
+                    if not Path(path).is_file()
+                ]
                 missing += [
                     f"picture folder of split {split!r}: {folder}"
                     for folder in source.images

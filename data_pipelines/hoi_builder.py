@@ -85,9 +85,9 @@ class Statistics:
         """Ready for JSON; `Statistics.from_dict` is the inverse."""
         return {
             "pictures": self.pictures,
-            "boxes": sorted(self.boxes.items()),
-            "relations": sorted(self.relations.items()),
-            "pairs": sorted((o, v, number) for (o, v), number in self.pairs.items()),
+            "boxes": sorted(map(list, self.boxes.items())),
+            "relations": sorted(map(list, self.relations.items())),
+            "pairs": sorted([*pair, number] for pair, number in self.pairs.items()),
         }
 
     @classmethod
@@ -115,6 +115,9 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def from_config(cls, data: Any) -> "HoiBuilder":
         """The builder that `config.data` describes."""
         return cls(data_dir=data.data_dir or None)
+
+    def check_current(self) -> None:
+        """Raise a UserError if the prepared data set is not what its files would give now."""
 
     def load_vocabulary(self) -> Vocabulary:
         """The classes that the examples' indices refer to."""

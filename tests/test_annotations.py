@@ -76,6 +76,7 @@ def test_an_entry_without_anything_has_empty_arrays_of_the_right_shape():
         ({"bbox": [10, 10, 20, 20], "category_id": 3}, "unknown_category"),
         ({"bbox": [10, 10, 20, 20], "category_id": "bike"}, "unknown_category"),
         ({"bbox": [10, 10, 20, 20]}, "unknown_category"),
+        ({"bbox": [10, 10, 20, 20], "category_id": 2, "iscrowd": 1}, "crowd_region"),
     ],
 )
 def test_a_box_of_no_use_goes_with_its_relations_and_indices_move_up(box, kind):

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from data_pipelines.files import FilesBuilder, FilesConfig, Source
+from data_pipelines.hico_det import official
 from ggnet_jax.errors import UserError
 
 # Whether the first pixel is (1, 1): the official MATLAB file counts from 1, the field's test file
@@ -19,9 +20,10 @@ ONE_BASED: Mapping[str, bool] = {
 class HicoDet(FilesBuilder):
     """HICO-DET (Chao et al., WACV 2018): people, objects and 117 verbs in pictures from Flickr.
 
-    The config `ppdm` reads the field's `trainval_hico.json` and `test_hico.json` from
-    `hico_20160224_det/annotations` in TFDS's manual folder; the pictures are those of the official
-    release, `hico_20160224_det/images/{train2015,test2015}`.
+    Both configs expect the official release, `hico_20160224_det` with `images/train2015` and
+    `images/test2015`, in TFDS's manual folder. `ppdm` reads the field's
+    `annotations/trainval_hico.json` and `annotations/test_hico.json` in it, `official` the
+    release's own `anno_bbox.mat`.
     """
 
     WHERE_FROM: ClassVar[str] = (
@@ -30,6 +32,7 @@ class HicoDet(FilesBuilder):
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
         FilesConfig(name="ppdm", layout="ppdm", description="The field's JSON annotation."),
+        FilesConfig(name="official", layout="official", description="anno_bbox.mat."),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put hico_20160224_det/ here. Get it from {WHERE_FROM}."
 
@@ -46,16 +49,25 @@ class HicoDet(FilesBuilder):
             )
         return ONE_BASED[name]
 
+    def read_source(self, source: Source) -> list[Any]:
+        """The field's JSON, or the official MATLAB file."""
+        if Path(source.annotations).suffix == ".mat":
+            return official.read(source.annotations, source.split, self.load_vocabulary())
+        return super().read_source(source)
+
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
-        """The official folder with the field's JSON files in `annotations`."""
+        """The official folder, with the field's JSON files in `annotations` or without."""
         root = folder / "hico_20160224_det"
-        files = {"train": "trainval_hico.json", "test": "test_hico.json"}
+        files = {"train": "annotations/trainval_hico.json", "test": "annotations/test_hico.json"}
+        if self.builder_config.layout == "official":
+            files = dict.fromkeys(files, "anno_bbox.mat")
         return {
             split: (
                 Source(
-                    str(root / "annotations" / name),
-                    (str(root / "images" / f"{split}2015"),),
-                    ONE_BASED[name],
+                    annotations=str(root / name),
+                    images=(str(root / "images" / f"{split}2015"),),
+                    split=split,
+                    one_based=ONE_BASED[Path(name).name],
                 ),
             )
             for split, name in files.items()

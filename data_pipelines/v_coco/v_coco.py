@@ -2,25 +2,30 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from data_pipelines.files import FilesBuilder, FilesConfig, Source
+from data_pipelines.v_coco import vsrl
+from ggnet_jax.errors import UserError
 
 
 class VCoco(FilesBuilder):
     """V-COCO (Gupta and Malik 2015): people's actions in COCO pictures, and what they act on.
 
-    The config `ppdm` reads `annotations/{trainval,test}_vcoco.json` from `v_coco` in TFDS's manual
-    folder; the pictures are COCO's of 2014 (`train2014`, `val2014`) or of 2017, whose names
-    end in the same twelve digits.
+    Both configs expect a folder `v_coco` in TFDS's manual folder, with COCO's pictures of 2014 in
+    `images/train2014` and `images/val2014` (or those of 2017 there, whose names end in the same
+    twelve digits). `ppdm` reads `annotations/{trainval,test}_vcoco.json`; `official` reads
+    V-COCO's `vcoco/vcoco_{trainval,test}.json` and COCO's
+    `annotations/instances_{train,val}2014.json`.
     """
 
     WHERE_FROM: ClassVar[str] = (
-        "cocodataset.org (pictures and instances) and github.com/s-gupta/v-coco (VSRL) or "
-        "github.com/YueLiao/PPDM (JSON)"
+        "cocodataset.org (pictures and instances_*.json) and github.com/s-gupta/v-coco "
+        "(vcoco_*.json) or github.com/YueLiao/PPDM (*_vcoco.json)"
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
         FilesConfig(name="ppdm", layout="ppdm", description="The field's JSON annotation."),
+        FilesConfig(name="official", layout="official", description="VSRL and COCO instances."),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put v_coco/ here. Get its files from {WHERE_FROM}."
 
@@ -28,15 +33,34 @@ class VCoco(FilesBuilder):
         """COCO's name of 2014, then that of 2017."""
         return (name, name.rpartition("_")[2])
 
+    def read_source(self, source: Source) -> list[Any]:
+        """The field's JSON, or VSRL's with COCO's instances."""
+        content = super().read_source(source)
+        if not vsrl.is_vsrl(content):
+            return content
+        if not source.instances:
+            raise UserError(
+                f"{source.annotations} is V-COCO's own file, which has no boxes: set "
+                "data.train_instances and data.eval_instances to COCO's instances_*.json"
+            )
+        instances = vsrl.read_instances(source.instances)
+        ids = vsrl.read_ids(source.annotations)
+        return vsrl.read(content, instances, self.load_vocabulary(), ids)
+
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
-        """The field's JSON files; training and validation pictures are both of train2014."""
+        """Training and validation pictures are COCO's train2014, test pictures val2014."""
         root = folder / "v_coco"
-        return {
-            split: (
+        official = self.builder_config.layout == "official"
+        sources = {}
+        for split, name, coco in (("train", "trainval", "train"), ("test", "test", "val")):
+            file = f"vcoco/vcoco_{name}.json" if official else f"annotations/{name}_vcoco.json"
+            boxes = (str(root / "annotations" / f"instances_{coco}2014.json"),)
+            sources[split] = (
                 Source(
-                    str(root / "annotations" / f"{name}_vcoco.json"),
-                    (str(root / "images" / f"{pictures}2014"),),
+                    annotations=str(root / file),
+                    images=(str(root / "images" / f"{coco}2014"),),
+                    split=split,
+                    instances=boxes if official else (),
                 ),
             )
-            for split, name, pictures in (("train", "trainval", "train"), ("test", "test", "val"))
-        }
+        return sources

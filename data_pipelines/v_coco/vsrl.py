@@ -1,0 +1,137 @@
+"""V-COCO's own annotation ("VSRL") with COCO's instances -> entries in PPDM's format.
+
+`vcoco_SPLIT.json` lists 26 actions; row n of each says whether person `ann_id[n]` of picture
+`image_id[n]` does it (`label`), and `role_object_id` holds, role after role, the COCO annotation
+that plays the role for each row (0: none); the first role is the person.
+
+A pair of a person and the object in a role becomes a relation of the verb-role, e.g. `cut_instr`.
+A person who does the action with no annotated object in a role becomes a relation with object -1,
+which cleaning leaves out and counts: there is no interaction point to train. The four actions
+without any role (walk, smile, run, stand) never become relations. All of COCO's boxes in the
+picture are listed, so that people who do nothing are still taught as people; crowds are marked.
+"""
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ggnet_jax.errors import UserError
+from ggnet_jax.vocabularies import Vocabulary
+
+
+def is_vsrl(content: Sequence[Any]) -> bool:
+    """Whether an annotation list is VSRL's rather than PPDM's."""
+    return bool(content) and isinstance(content[0], Mapping) and "action_name" in content[0]
+
+
+def read(
+    actions: Sequence[Mapping[str, Any]],
+    instances: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    image_ids: Sequence[int] | None = None,
+) -> list[dict[str, Any]]:
+    """The entries of a split, boxes as COCO's floats (x2 = x + width).
+
+    Args:
+      actions: content of `vcoco_SPLIT.json`.
+      instances: content of COCO's `instances_*.json` (or several, merged).
+      vocabulary: V-COCO's; a verb is called ACTION_ROLE.
+      image_ids: the split's pictures; None takes those that the actions mention.
+
+    Raises:
+      UserError: the instances lack a picture of the split.
+    """
+    if image_ids is None:
+        image_ids = sorted({image for action in actions for image in action["image_id"]})
+    images = {image["id"]: image for image in instances["images"]}
+    absent = [image for image in image_ids if image not in images]
+    if absent:
+        raise UserError(
+            f"{len(absent)} of {len(image_ids)} V-COCO pictures, the first {absent[0]}, are not in "
+            "the instances file; V-COCO's train and val are of COCO's train2014, its test of "
+            "val2014"
+        )
+    boxes, places = _boxes(instances, set(image_ids))
+    relations = _relations(actions, vocabulary, places)
+    return [
+        {
+            "file_name": images[image]["file_name"],
+            "img_id": image,
+            "width": images[image].get("width"),
+            "height": images[image].get("height"),
+            "annotations": boxes[image],
+            "hoi_annotation": relations[image],
+        }
+        for image in image_ids
+    ]
+
+
+def _boxes(
+    instances: Mapping[str, Any], wanted: set[int]
+) -> tuple[dict[int, list[dict[str, Any]]], dict[int, int]]:
+    """{image: its boxes}, and {annotation: its place among the boxes of its image}."""
+    boxes: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    places = {}
+    for annotation in instances["annotations"]:
+        image = annotation["image_id"]
+        if image not in wanted:
+            continue
+        x, y, width, height = annotation["bbox"]
+        places[annotation["id"]] = len(boxes[image])
+        box = {"bbox": [x, y, x + width, y + height], "category_id": annotation["category_id"]}
+        if annotation.get("iscrowd"):
+            box["iscrowd"] = 1
+        boxes[image].append(box)
+    return boxes, places
+
+
+def _relations(
+    actions: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, places: Mapping[int, int]
+) -> dict[int, list[dict[str, int]]]:
+    verb_ids = dict(zip(vocabulary.verbs, vocabulary.verb_ids, strict=True))
+    nowhere = 10**6  # an id that the instances lack stays one that points nowhere
+    relations: dict[int, list[dict[str, int]]] = defaultdict(list)
+    for action in actions:
+        rows = len(action["ann_id"])
+        for role, role_name in enumerate(action["role_name"][1:], start=1):
+            verb = verb_ids[f"{action['action_name']}_{role_name}"]
+            played = action["role_object_id"][role * rows : (role + 1) * rows]
+            columns = (action["image_id"], action["ann_id"], action["label"], played)
+            for image, person, label, thing in zip(*columns, strict=True):
+                if label:
+                    relations[image].append(
+                        {
+                            "subject_id": places.get(person, nowhere),
+                            "object_id": places.get(thing, nowhere) if thing else -1,
+                            "category_id": verb,
+                        }
+                    )
+    return relations
+
+
+def read_ids(annotations: str) -> list[int] | None:
+    """The split's picture ids from `NAME.ids` beside `NAME.json` or in `../splits`, if there."""
+    path = Path(annotations.removesuffix(".gz")).with_suffix(".ids")
+    for candidate in (path, path.parent.parent / "splits" / path.name):
+        if candidate.is_file():
+            return [int(line) for line in candidate.read_text().split()]
+    return None
+
+
+def read_instances(paths: Sequence[str]) -> dict[str, list[Any]]:
+    """COCO's `images` and `annotations` of one or more files, `.json` or `.json.gz`."""
+    merged: dict[str, list[Any]] = {"images": [], "annotations": []}
+    for path in paths:
+        try:
+            data = Path(path).read_bytes()
+            if path.endswith(".gz"):
+                data = gzip.decompress(data)
+            content = json.loads(data)
+            for key, values in merged.items():
+                values += content[key]
+        except (ValueError, KeyError, TypeError, EOFError) as error:
+            raise UserError(f"{path} is no COCO instances file: {error!r}") from None
+    return merged
