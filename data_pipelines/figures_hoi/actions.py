@@ -7,24 +7,40 @@ own, so that limbs, and what they touch, are all that tells the verbs apart.
 """
 
 import cmath
+import dataclasses
 import random
+from collections.abc import Callable
 
 from data_pipelines.figures_hoi import things
-from data_pipelines.figures_hoi.figure import ANKLE, TORSO, Outfit, fit, make_pose
-from data_pipelines.figures_hoi.groups import Action, Group, hand_for, peg, put_in_hand, string
-from data_pipelines.figures_hoi.shapes import Placement, Ring, Shape, Stroke
+from data_pipelines.figures_hoi.figure import ANKLE, Outfit, Stance, fit
+from data_pipelines.figures_hoi.groups import (
+    Action,
+    Group,
+    hand_for,
+    kite_position,
+    peg,
+    put_in_hand,
+    string,
+)
+from data_pipelines.figures_hoi.shapes import Extent, Placement, Ring, Shape, Stroke
+from data_pipelines.figures_hoi.things import Thing
+
+Place = Callable[[complex], complex]
 
 STEEL = (205, 215, 230)
+IRON = (60, 65, 80)
 LEASH = (225, 45, 45)
 HAND = 0.06  # radius of a hand with its rim
 GROUND = ANKLE * 1j
+MOODS = 4  # ways to hold hands that touch nothing
+WAVING = 2
 
 
 def idle(rng: random.Random) -> Group:
     """Somebody who touches nothing."""
     group = Group()
-    stance = {"hip": -0.44j, "lean": rng.uniform(-0.05, 0.1), **_feet(rng)}
-    group.add_person(make_pose(**stance, **_idle_hands(rng.random(), stance)), Outfit.random(rng))
+    stance = _at_ease(_upright(rng), rng.randrange(MOODS))
+    group.add_person(stance.pose(), Outfit.random(rng))
     return group
 
 
@@ -32,15 +48,13 @@ def loose(kind: str, rng: random.Random) -> Group:
     """An object that nobody uses."""
     group = Group()
     thing = things.MAKERS[kind](rng)
-    if kind in ("cup", "sports_ball"):
-        thing = thing.placed(Placement(-thing.points["height"].real * 1j))
-    elif kind == "umbrella":  # put down open
-        thing = thing.placed(Placement(-0.08j))
+    if kind == "umbrella":  # put down open, on its rim
+        thing = thing.placed(Placement(turn=cmath.exp(1j * rng.uniform(1.9, 2.05))))
+    if kind in ("umbrella", "cup", "sports_ball"):
+        thing = thing.placed(Placement(-thing.extent()[3] * 1j))
     elif kind == "kite":
-        tie = complex(rng.uniform(-0.3, 0.3), -rng.uniform(1.3, 1.55))
-        end = complex(rng.choice((-1, 1)) * rng.uniform(0.2, 0.5), -0.02)
-        thing = thing.placed(Placement(tie))
-        group.paint(string(end, tie, rng), peg(end))
+        _add_tied_kite(group, complex(rng.uniform(-0.3, 0.3), -rng.uniform(1.3, 1.55)), rng)
+        return group
     group.add_thing(thing)
     return group
 
@@ -48,282 +62,299 @@ def loose(kind: str, rng: random.Random) -> Group:
 def standing(action: Action, rng: random.Random) -> Group:
     """Somebody upright with something in the near hand."""
     group = Group()
-    stance = {"hip": -0.44j, "lean": rng.uniform(-0.05, 0.12), **_feet(rng)}
-    shoulder = _shoulder(stance)
-    near = hand_for(action, shoulder, stance["lean"])
-    far = shoulder - 0.12 + 0.33j
-    if action[0] == "fly":
-        far = near - 0.09 + 0.05j
-    pose = make_pose(**stance, near_hand=near, far_hand=far)
-    person = group.add_person(pose, Outfit.random(rng))
+    stance = _upright(rng)
+    near = hand_for(action, stance.shoulder, stance.lean)
+    far = near - 0.09 + 0.05j if action[0] == "fly" else stance.shoulder - 0.12 + 0.33j
+    stance = dataclasses.replace(stance, near_hand=near, far_hand=far)
+    person = group.add_person(stance.pose(), Outfit.random(rng))
     put_in_hand(group, person, action, rng)
+    return group
+
+
+def flying(rng: random.Random) -> Group:
+    """Fly a kite; now and then somebody else waves on the other side of it."""
+    group = standing(("fly", "kite"), rng)
+    if rng.random() < 0.35:
+        x1, _, x2, _ = group.entities[1].extent()
+        _add_waving(group, x1 + x2, rng)
     return group
 
 
 def by_kite(rng: random.Random) -> Group:
     """Somebody with an arm up under a kite that is tied to a peg."""
-    group = loose("kite", rng)
-    stance = {"hip": -0.44j, "lean": rng.uniform(-0.05, 0.1), **_feet(rng)}
-    pose = make_pose(**stance, **_idle_hands(rng.uniform(0.5, 0.75), stance))
-    at = rng.choice((-1, 1)) * rng.uniform(0.4, 0.75)
-    group.add_person(pose.mapped(lambda p: p + at), Outfit.random(rng))
+    group = Group()
+    _add_waving(group, 0.0, rng)
+    _add_tied_kite(group, kite_position(rng), rng)
     return group
 
 
 def at_bicycle(verb: str | None, rng: random.Random, extra: Action | None = None) -> Group:
     """Ride, push, repair a bicycle, or stand by it with the hands elsewhere (None)."""
     bike = things.bicycle(rng)
-    bar, crank = bike.points["bar"], bike.points["crank"]
-    target = (
-        rng.uniform(-0.42, -0.35),
-        rng.uniform(-1.0, -0.9),
-        bar.real + HAND + rng.uniform(0.02, 0.06),
-        rng.uniform(-0.05, -0.02),
-    )
-    grip = complex(target[2] - HAND, bar.imag)
-    sway, mood = rng.uniform(-0.04, 0.04), rng.random()
+    crank, saddle = bike.points["crank"], bike.points["saddle"]
+    grip = bike.points["bar"] + rng.uniform(0.02, 0.06)
+    target = _box(rng, (-0.42, -0.35), (-1.0, -0.9), grip.real + HAND, (-0.05, -0.02))
+    sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
+    pedals = rng.uniform(-0.05, 0.05) - 0.09j, rng.uniform(-0.02, 0.09) - 0.27j
+    near_up = rng.random() < 0.5
 
-    def stance(place):
-        hands = {"near_hand": place(grip), "far_hand": place(grip - 0.03 - 0.02j)}
+    def stance(place: Place) -> Stance:
+        near_hand, far_hand = place(grip), place(grip - 0.03 - 0.02j)
         if verb == "ride":
-            body = _body(
-                place(bike.points["saddle"] - 0.06j), 0.4 + sway, 0.04 - 0.09j, -0.05 - 0.2j
-            )
-        elif verb == "push":
-            body = _body(-0.26 - 0.46j, 0.45 + sway, -0.4 + GROUND, -0.12 + GROUND)
-        elif verb == "repair":
-            body = _body(-0.25 - 0.4j, 0.9 + sway, -0.22 + GROUND, -0.34 + GROUND)
-            hands["near_hand"] = place(crank + 0.05 - 0.1j)
-        else:
-            body = _body(-0.1 - 0.45j, sway, 0.02 + GROUND, -0.16 + GROUND)
-            hands = _idle_hands(mood, body)
-        return body, hands
+            axle = place(crank).real
+            feet = [axle + pedal for pedal in (pedals[::-1] if near_up else pedals)]
+            return Stance(place(saddle - 0.06j), 0.4 + sway, *feet, near_hand, far_hand)
+        if verb == "push":
+            feet = (-0.36 + GROUND, -0.08 + GROUND)
+            return Stance(-0.2 - 0.47j, 0.45 + sway, *feet, near_hand, far_hand)
+        if verb == "repair":
+            feet, near_hand = (-0.22 + GROUND, -0.34 + GROUND), place(crank + 0.05 - 0.1j)
+            return Stance(-0.25 - 0.4j, 0.9 + sway, *feet, near_hand, far_hand)
+        return _at_ease(_stand(-0.1, sway, 0.02, -0.16), mood)
 
-    return _at("bicycle", bike, verb, stance, target, rng, extra=extra, tool=crank)
+    before = verb in ("push", None)  # they stand on its far side
+    return _at(bike, verb, stance, target, rng, extra=extra, tool=crank, before=before)
 
 
 def at_dog(verb: str | None, rng: random.Random, extra: Action | None = None) -> Group:
     """Walk a dog on its leash, pet it, or stand by it (None)."""
     away = rng.random() < 0.7
     dog = things.dog(rng).placed(Placement(rng.uniform(0.43, 0.5) + 0.01j, flip=not away))
-    back = dog.points["back" if away else "head"]
+    height = dog.points["back" if away else "head"].imag
     reach = rng.uniform(0.3, 0.36)
-    target = (
-        rng.uniform(-0.28, -0.2), rng.uniform(-1.0, -0.93), reach + HAND, rng.uniform(-0.01, 0.01),
-    )  # fmt: skip
-    sway, mood = rng.uniform(-0.04, 0.04), rng.random()
+    target = _box(rng, (-0.28, -0.2), (-1.0, -0.93), reach + HAND, (-0.01, 0.01))
+    sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
 
-    def stance(place):
+    def stance(place: Place) -> Stance:
         if verb == "pet":
-            body = _body(-0.13 - 0.43j, 0.75 + sway, -0.02 + GROUND, -0.2 + GROUND)
-            hands = {"near_hand": place(complex(reach, back.imag)), "far_hand": place(0.1 - 0.36j)}
-        elif verb == "walk":
-            body = _body(-0.04 - 0.45j, 0.05 + sway, 0.1 + GROUND, -0.16 + GROUND)
-            hands = {"near_hand": place(reach - 0.52j), "far_hand": -0.2 - 0.44j}
-            if extra:
-                hands["far_hand"] = hands["near_hand"]
-        else:
-            body = _body(-0.04 - 0.45j, sway, 0.1 + GROUND, -0.16 + GROUND)
-            hands = _idle_hands(mood, body)
-        return body, hands
+            feet, hands = (-0.02 + GROUND, -0.2 + GROUND), (place(reach + height * 1j), 0.1 - 0.36j)
+            return Stance(-0.13 - 0.43j, 0.75 + sway, *feet, *hands)
+        body = _stand(-0.04, sway, 0.1, -0.16)
+        if verb == "walk":
+            leash = place(reach - 0.52j)
+            far_hand = leash if extra else -0.2 - 0.44j
+            return dataclasses.replace(body, near_hand=leash, far_hand=far_hand)
+        return _at_ease(body, mood)
 
-    return _at("dog", dog, verb, stance, target, rng, extra=extra, leash=dog.points["collar"])
+    return _at(dog, verb, stance, target, rng, extra=extra, leash=dog.points["collar"])
 
 
 def at_chair(verb: str | None, rng: random.Random) -> Group:
     """Push a chair by its back, repair it, or stand by it (None)."""
     chair = things.chair(rng).placed(Placement(0.52 + 0j))
-    back = chair.points["back"]
-    target = (
-        rng.uniform(-0.3, -0.22), rng.uniform(-1.0, -0.92), back.real + HAND + 0.03,
-        rng.uniform(-0.01, 0.01),
-    )  # fmt: skip
-    sway, mood = rng.uniform(-0.04, 0.04), rng.random()
+    back = chair.points["back"] + 0.03
+    target = _box(rng, (-0.3, -0.22), (-1.0, -0.92), back.real + HAND, (-0.01, 0.01))
+    sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
 
-    def stance(place):
-        hands = {"near_hand": place(back + 0.03), "far_hand": place(back + 0.01 - 0.01j)}
+    def stance(place: Place) -> Stance:
+        near_hand, far_hand = place(back), place(back - 0.02 - 0.01j)
         if verb == "push":
-            body = _body(-0.18 - 0.44j, 0.4 + sway, -0.28 + GROUND, 0.02 + GROUND)
-        elif verb == "repair":
-            body = _body(-0.16 - 0.4j, 0.9 + sway, -0.1 + GROUND, -0.22 + GROUND)
-            hands["near_hand"] = place(complex(back.real - 0.0, -0.3))
-        else:
-            body = _body(-0.06 - 0.45j, sway, 0.08 + GROUND, -0.16 + GROUND)
-            hands = _idle_hands(mood, body)
-        return body, hands
+            feet = (-0.28 + GROUND, 0.02 + GROUND)
+            return Stance(-0.18 - 0.44j, 0.4 + sway, *feet, near_hand, far_hand)
+        if verb == "repair":
+            feet, near_hand = (-0.1 + GROUND, -0.22 + GROUND), place(back.real - 0.03 - 0.3j)
+            return Stance(-0.16 - 0.4j, 0.9 + sway, *feet, near_hand, far_hand)
+        return _at_ease(_stand(-0.06, sway, 0.08, -0.16), mood)
 
-    tool = chair.points["seat"] - 0.12
-    return _at("chair", chair, verb, stance, target, rng, tool=tool)
+    return _at(chair, verb, stance, target, rng, tool=chair.points["seat"] - 0.12)
 
 
 def at_ball(verb: str | None, rng: random.Random) -> Group:
     """Kick a ball on the ground, or stand before it (None)."""
     ball = things.sports_ball(rng)
-    radius = ball.points["height"].real
+    radius = ball.extent()[3]
     ball = ball.placed(Placement(complex(0.4 + radius, -radius - rng.uniform(0, 0.05))))
-    target = (
-        rng.uniform(-0.36, -0.3), rng.uniform(-1.0, -0.94), rng.uniform(0.38, 0.41),
-        rng.uniform(-0.01, 0.01),
-    )  # fmt: skip
-    sway, mood = rng.uniform(-0.04, 0.04), rng.random()
+    target = _box(rng, (-0.36, -0.3), (-1.0, -0.94), rng.uniform(0.38, 0.41), (-0.01, 0.01))
+    sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
 
-    def stance(place):
+    def stance(place: Place) -> Stance:
         if verb == "kick":
-            body = _body(-0.08 - 0.46j, -0.25 + sway, 0.28 - 0.13j, -0.14 + GROUND)
-            hands = {"near_hand": -0.34 - 0.6j, "far_hand": 0.16 - 0.62j}
-        else:
-            body = _body(-0.02 - 0.45j, sway, 0.14 + GROUND, -0.16 + GROUND)
-            hands = _idle_hands(mood, body)
-        return body, hands
+            feet, hands = (0.28 - 0.13j, -0.14 + GROUND), (-0.34 - 0.6j, 0.16 - 0.62j)
+            return Stance(-0.08 - 0.46j, -0.25 + sway, *feet, *hands)
+        return _at_ease(_stand(-0.02, sway, 0.14, -0.16), mood)
 
-    return _at("sports_ball", ball, verb, stance, target, rng, under=True)
+    return _at(ball, verb, stance, target, rng, before=True)
 
 
 def on_skateboard(verb: str, rng: random.Random, extra: Action | None = None) -> Group:
     """Ride a skateboard, or sit on it."""
     board = things.skateboard(rng)
-    sway = rng.uniform(-0.04, 0.04)
+    sway = rng.uniform(-0.06, 0.06)
     if verb == "ride":
-        body = _body(-0.02 - 0.47j, 0.3 + sway, 0.15 - 0.16j, -0.17 - 0.16j)
-        hands = {"near_hand": 0.38 - 0.62j, "far_hand": -0.32 - 0.76j, "elbows": (1, -1)}
+        feet, hands = (0.15 - 0.16j, -0.17 - 0.16j), (0.38 - 0.62j, -0.32 - 0.76j)
+        stance = Stance(-0.02 - 0.47j, 0.3 + sway, *feet, *hands, elbows=(1, -1))
     else:
-        body = _body(-0.08 - 0.2j, 0.1 + sway, 0.36 + GROUND, 0.3 + GROUND)
-        hands = {"near_hand": 0.16 - 0.36j, "far_hand": 0.2 - 0.36j}
-    return _simple(board, verb, body, hands, rng, extra=extra, behind=True)
+        feet, hands = (0.36 + GROUND, 0.3 + GROUND), (0.16 - 0.36j, 0.2 - 0.36j)
+        stance = Stance(-0.08 - 0.2j, 0.1 + sway, *feet, *hands)
+    return _plain(board, verb, stance, rng, extra=extra, behind=True)
 
 
 def on_chair(rng: random.Random, extra: Action | None = None) -> Group:
     """Sit on a chair."""
-    chair = things.chair(rng)
-    body = _body(-0.05 - 0.35j, rng.uniform(-0.1, 0.1), 0.27 + GROUND, 0.21 + GROUND)
-    hands = {"near_hand": 0.17 - 0.42j, "far_hand": 0.2 - 0.42j}
-    return _simple(chair, "sit_on", body, hands, rng, extra=extra, behind=True)
+    feet, hands = (0.27 + GROUND, 0.21 + GROUND), (0.17 - 0.42j, 0.2 - 0.42j)
+    stance = Stance(-0.05 - 0.35j, rng.uniform(-0.1, 0.1), *feet, *hands)
+    return _plain(things.chair(rng), "sit_on", stance, rng, extra=extra, behind=True)
 
 
 def throwing(rng: random.Random) -> Group:
     """Throw a ball: one arm far back over the head, the other ahead."""
-    body = _body(-0.45j, -0.12 + rng.uniform(-0.05, 0.05), 0.17 + GROUND, -0.2 + GROUND)
     hand = complex(-0.26, -1.0 + rng.uniform(-0.04, 0.04))
-    ball = things.sports_ball(rng)
-    ball = ball.placed(Placement(hand - 0.03 - 0.13j))
-    hands = {"near_hand": hand, "far_hand": 0.36 - 0.82j, "elbows": (-1, 1)}
-    return _simple(ball, "throw", body, hands, rng)
+    ball = things.sports_ball(rng).placed(Placement(hand - 0.03 - 0.13j))
+    feet, hands = (0.17 + GROUND, -0.2 + GROUND), (hand, 0.36 - 0.82j)
+    lean = -0.12 + rng.uniform(-0.06, 0.06)
+    stance = Stance(-0.45j, lean, *feet, *hands, elbows=(-1, 1))
+    return _plain(ball, "throw", stance, rng)
 
 
 def holding(kind: str, rng: random.Random) -> Group:
     """Hold something with both arms before the trunk."""
-    body = {"hip": -0.44j, "lean": rng.uniform(-0.08, 0.06), **_feet(rng)}
-    at = _shoulder(body) + complex(rng.uniform(0.24, 0.28), rng.uniform(0.1, 0.16))
+    stance = _upright(rng)
+    at = stance.shoulder + complex(rng.uniform(0.24, 0.28), rng.uniform(0.1, 0.16))
     thing = things.MAKERS[kind](rng)
     near, far = -0.03 + 0.09j, 0.1 + 0.06j
     if kind == "skateboard":  # upright before the chest
         turn = cmath.exp(1j * rng.uniform(-1.75, -1.4))
-        shapes = _turned(thing.shapes, turn)
-        thing = things.Thing(kind, shapes).placed(Placement(at + 0.05 + 0.06j))
+        thing = thing.placed(Placement(at + 0.05 + 0.06j + 0.085j * turn, turn=turn))
         near, far = 0.02 + 0.07j, 0.04 - 0.05j
     elif kind == "dog":
         thing = thing.placed(Placement(at + 0.02 + 0.23j))
         near, far = -0.02 + 0.06j, 0.1 + 0.04j
     else:
         thing = thing.placed(Placement(at + 0.04))
-    hands = {"near_hand": at + near, "far_hand": at + far}
-    return _simple(thing, "hold", body, hands, rng)
+    stance = dataclasses.replace(stance, near_hand=at + near, far_hand=at + far)
+    return _plain(thing, "hold", stance, rng)
 
 
-# The parts that the functions above share.
+# What the functions above share.
 
 
-def _at(kind, thing, verb, stance, target, rng, *, extra=None, tool=None, leash=None, under=False):
-    """A person stretched to fill a box at a thing, what it holds, and the props of the verb."""
+def _at(
+    thing: Thing,
+    verb: str | None,
+    stance: Callable[[Place], Stance],
+    target: Extent,
+    rng: random.Random,
+    *,
+    extra: Action | None = None,
+    tool: complex = 0j,
+    leash: complex = 0j,
+    before: bool = False,
+) -> Group:
+    """A person stretched to fill a box at a thing, with the props of the verb.
+
+    Args:
+      thing: in place; painted between the limbs, or before the person.
+      verb: what is done, None for nothing.
+      stance: as `fit` takes it.
+      target: the person's box.
+      rng: source of everything random.
+      extra: what the near hand does besides.
+      tool: where a wrench points.
+      leash: where a leash ends.
+      before: paint the thing over the person.
+    """
     group = Group()
     outfit = Outfit.random(rng)
+    steps = [complex(rng.uniform(-0.03, 0.03), 0) for _ in range(2)]
 
-    def pose_of(place):
-        body, hands = stance(place)
-        if extra is not None:
-            hands = {**hands, "near_hand": hand_for(extra, _shoulder(body), body["lean"])}
-        return make_pose(**body, **hands)
+    def varied(place: Place) -> Stance:
+        body = stance(place)
+        body = dataclasses.replace(
+            body, near_foot=body.near_foot + steps[0], far_foot=body.far_foot + steps[1]
+        )
+        return body if extra is None else _with(extra, body)
 
-    pose = fit(pose_of, target, outfit)
-    thing_first = () if under else (thing.shapes,)
-    person = group.add_person(pose, outfit, *thing_first)
-    if under:
-        group.paint(thing.shapes)
-    index = group.add_thing(thing, paint=False)
+    pose = fit(varied, target, outfit)
+    person = group.add_person(pose, outfit, *(() if before else (thing.shapes,)))
+    index = group.add_thing(thing, paint=before)
+    if before:
+        group.paint(group.drawn[person].arm)
     if verb is not None:
         group.relate(person, verb, index)
     hand = pose.near_arm[2]
     if verb == "repair":
-        aim = (tool - hand) / max(abs(tool - hand), 1e-6)
-        group.paint(_wrench(hand, hand + 0.15 * aim), group.hand_shapes(person))
+        group.paint(_wrench(hand, tool), group.drawn[person].hand)
     if verb == "walk":
-        hold = pose.far_arm[2] if extra is not None else hand
-        sag = (hold + leash) / 2 + 0.08j
-        group.paint((Stroke((hold, sag, leash), 0.022, LEASH),))
+        hold = hand if extra is None else pose.far_arm[2]
+        group.paint((Stroke((hold, (hold + leash) / 2 + 0.08j, leash), 0.022, LEASH),))
     if extra is not None:
         put_in_hand(group, person, extra, rng)
     return group
 
 
-def _simple(thing, verb, body, hands, rng, *, extra=None, behind=False) -> Group:
-    """A person in a given pose with a thing behind it, or between trunk and near arm."""
+def _plain(
+    thing: Thing,
+    verb: str,
+    stance: Stance,
+    rng: random.Random,
+    *,
+    extra: Action | None = None,
+    behind: bool = False,
+) -> Group:
+    """A person in a given stance with a thing behind it, or between trunk and near arm."""
     group = Group()
     if extra is not None:
-        hands = {**hands, "near_hand": hand_for(extra, _shoulder(body), body["lean"])}
+        stance = _with(extra, stance)
     if behind:
         group.paint(thing.shapes)
-    person = group.add_person(make_pose(**body, **hands), Outfit.random(rng))
+    person = group.add_person(stance.pose(), Outfit.random(rng))
     if not behind:
-        group.paint(thing.shapes, group.entities[person].shapes[-5:])
+        group.paint(thing.shapes, group.drawn[person].arm)
     group.relate(person, verb, group.add_thing(thing, paint=False))
     if extra is not None:
         put_in_hand(group, person, extra, rng)
     return group
 
 
-def _body(hip: complex, lean: float, near_foot: complex, far_foot: complex) -> dict:
-    return {"hip": hip, "lean": lean, "near_foot": near_foot, "far_foot": far_foot}
+def _with(extra: Action, stance: Stance) -> Stance:
+    hand = hand_for(extra, stance.shoulder, stance.lean)
+    return dataclasses.replace(stance, near_hand=hand, elbows=(1, stance.elbows[1]))
 
 
-def _feet(rng: random.Random) -> dict:
+def _box(rng: random.Random, left: tuple, top: tuple, right: float, bottom: tuple) -> Extent:
+    return rng.uniform(*left), rng.uniform(*top), right, rng.uniform(*bottom)
+
+
+def _stand(x: float, lean: float, near_foot: float, far_foot: float) -> Stance:
+    """Upright with the hip at x and the hands nowhere in particular."""
+    return Stance(x - 0.45j, lean, near_foot + GROUND, far_foot + GROUND, x - 0.4j, x - 0.4j)
+
+
+def _upright(rng: random.Random) -> Stance:
     step = rng.choice((0.06, 0.15)) * rng.uniform(0.7, 1.0) * rng.choice((-1, 1))
-    return {"near_foot": step - 0.03 + GROUND, "far_foot": -step - 0.03 + GROUND - 0.02j}
+    return _stand(0.0, rng.uniform(-0.06, 0.1), step - 0.03, -step - 0.03)
 
 
-def _shoulder(body: dict) -> complex:
-    return body["hip"] + TORSO * cmath.rect(1, body["lean"] - cmath.pi / 2)
-
-
-def _idle_hands(mood: float, body: dict) -> dict:
-    """Hands that touch nothing, for a mood in [0, 1): hanging, on the hips, waving, pointing."""
+def _at_ease(stance: Stance, mood: int) -> Stance:
+    """The stance with hands that touch nothing: hanging, on the hips, waving, akimbo."""
     near, far, elbows = (
         (0.08 + 0.33j, -0.12 + 0.33j, (1, 1)),
         (0.04 + 0.25j, 0.02 + 0.26j, (1, -1)),
         (0.2 - 0.24j, -0.1 + 0.33j, (1, 1)),
         (-0.2 + 0.27j, 0.2 + 0.26j, (1, 1)),
-    )[int(4 * mood)]
-    shoulder = _shoulder(body)
-    return {"near_hand": shoulder + near, "far_hand": shoulder + far, "elbows": elbows}
+    )[mood]
+    near_hand, far_hand = stance.shoulder + near, stance.shoulder + far
+    return dataclasses.replace(stance, near_hand=near_hand, far_hand=far_hand, elbows=elbows)
 
 
-def _wrench(start: complex, end: complex) -> tuple[Shape, ...]:
-    along = (end - start) / max(abs(end - start), 1e-6)
+def _add_tied_kite(group: Group, at: complex, rng: random.Random) -> None:
+    """A kite in the air whose string ends at a peg in the ground."""
+    end = complex(at.real + rng.choice((-1, 1)) * rng.uniform(0.2, 0.45), -0.02)
+    group.paint(string(end, at, (at - 0.5j) / 2, rng), peg(end))
+    group.add_thing(things.kite(rng).placed(Placement(at)))
+
+
+def _add_waving(group: Group, x: float, rng: random.Random) -> None:
+    stance = _at_ease(_upright(rng), WAVING)
+    group.add_person(stance.pose(), Outfit.random(rng), place=Placement(complex(x), flip=x > 0))
+
+
+def _wrench(hand: complex, towards: complex) -> tuple[Shape, ...]:
+    along = (towards - hand) / max(abs(towards - hand), 1e-6)
+    handle, jaw = (hand - 0.05 * along, hand + 0.15 * along), hand + 0.185 * along
     return (
-        Stroke((start - 0.05 * along, end), 0.055, (60, 65, 80)),
-        Ring(end + 0.035 * along, 0.06, 0.045, (60, 65, 80)),
-        Stroke((start - 0.05 * along, end), 0.034, STEEL),
-        Ring(end + 0.035 * along, 0.05, 0.026, STEEL),
+        Stroke(handle, 0.055, IRON),
+        Ring(jaw, 0.06, 0.045, IRON),
+        Stroke(handle, 0.034, STEEL),
+        Ring(jaw, 0.05, 0.026, STEEL),
     )
-
-
-def _turned(shapes: tuple[Shape, ...], turn: complex) -> tuple[Shape, ...]:
-    import dataclasses
-
-    moved = []
-    for shape in shapes:
-        if hasattr(shape, "points"):
-            points = tuple(turn * (p + 0.085j) for p in shape.points)
-            moved.append(dataclasses.replace(shape, points=points))
-        else:
-            moved.append(dataclasses.replace(shape, centre=turn * (shape.centre + 0.085j)))
-    return tuple(moved)

@@ -7,8 +7,19 @@ stands upright is about 1 tall. `near` limbs are drawn over the body, `far` ones
 import dataclasses
 import math
 import random
+from collections.abc import Callable
 
-from data_pipelines.figures_hoi.shapes import Colour, Disc, Polygon, Shape, Stroke, extent, shade
+from data_pipelines.figures_hoi.shapes import (
+    Colour,
+    Disc,
+    Extent,
+    Placement,
+    Polygon,
+    Shape,
+    Stroke,
+    extent,
+    shade,
+)
 
 TORSO = 0.30
 NECK = 0.15
@@ -17,6 +28,7 @@ LEG = 0.225  # thigh and shin
 ARM = 0.185  # upper and lower arm
 ANKLE = -0.045  # height of the ankle of a foot on the ground
 LINE = 0.014  # dark rim around every limb
+FIT_STEPS = 9
 
 SKINS = ((255, 219, 180), (241, 194, 150), (224, 172, 120), (182, 120, 78), (141, 85, 54))
 HAIRS = ((45, 34, 30), (94, 58, 34), (196, 148, 72), (150, 60, 40), (120, 120, 125))
@@ -80,49 +92,66 @@ class Pose:
         return Pose(**fields)
 
 
-def make_pose(
-    hip: complex,
-    *,
-    lean: float = 0.0,
-    near_hand: complex,
-    far_hand: complex,
-    near_foot: complex,
-    far_foot: complex,
-    nod: float = 0.0,
-    elbows: tuple[int, int] = (1, 1),
-) -> Pose:
-    """A skeleton from its hip, its lean and where its hands and ankles are.
+@dataclasses.dataclass(frozen=True)
+class Stance:
+    """A pose in few numbers; arms and legs that are too short for it grow.
 
-    Args:
+    Attributes:
       hip: position.
       lean: angle of the trunk from upright, forwards, in radians.
-      near_hand: position; arms and legs that are too short for theirs grow.
-      far_hand: alike.
       near_foot: position of the ankle.
       far_foot: alike.
-      nod: angle of the neck beyond the trunk's half lean.
-      elbows: +1 where an elbow points down and back, -1 up and forwards; near, far.
+      near_hand: position.
+      far_hand: alike.
+      elbows: near, far: +1 where the elbow points down and back, -1 up and forwards.
     """
-    shoulder = hip + TORSO * _upwards(lean)
-    head = shoulder + NECK * _upwards(0.5 * lean + nod)
-    near_shoulder, far_shoulder = shoulder + (-0.015 + 0.015j), shoulder + (0.03 + 0.01j)
-    return Pose(
-        head=head,
-        shoulder=shoulder,
-        hip=hip,
-        near_arm=_limb(near_shoulder, near_hand, ARM, elbows[0]),
-        far_arm=_limb(far_shoulder, far_hand, ARM, elbows[1]),
-        near_leg=_limb(hip - 0.02, near_foot, LEG, -1),
-        far_leg=_limb(hip + 0.025, far_foot, LEG, -1),
-    )
+
+    hip: complex
+    lean: float
+    near_foot: complex
+    far_foot: complex
+    near_hand: complex
+    far_hand: complex
+    elbows: tuple[int, int] = (1, 1)
+
+    @property
+    def shoulder(self) -> complex:
+        """Upper end of the trunk."""
+        return self.hip + TORSO * _upwards(self.lean)
+
+    def pose(self) -> Pose:
+        """The whole skeleton."""
+        shoulder = self.shoulder
+        near_arm, far_arm = shoulder + (-0.015 + 0.015j), shoulder + (0.03 + 0.01j)
+        return Pose(
+            head=shoulder + NECK * _upwards(0.5 * self.lean),
+            shoulder=shoulder,
+            hip=self.hip,
+            near_arm=_limb(near_arm, self.near_hand, ARM, self.elbows[0]),
+            far_arm=_limb(far_arm, self.far_hand, ARM, self.elbows[1]),
+            near_leg=_limb(self.hip - 0.02, self.near_foot, LEG, -1),
+            far_leg=_limb(self.hip + 0.025, self.far_foot, LEG, -1),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A figure's shapes: what lies behind the trunk, and the trunk with what lies before it."""
+    """A figure's shapes: limbs behind the trunk, trunk with head and near leg, near arm, hand."""
 
     far: tuple[Shape, ...]
-    near: tuple[Shape, ...]
+    trunk: tuple[Shape, ...]
+    arm: tuple[Shape, ...]
+    hand: tuple[Shape, ...]  # what closes over a held object; part of `arm`
+
+    def placed(self, place: Placement) -> "Drawn":
+        """The figure somewhere else."""
+        parts = (self.far, self.trunk, self.arm, self.hand)
+        return Drawn(*(tuple(shape.placed(place) for shape in part) for part in parts))
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """All of them, in the order of painting."""
+        return self.far + self.trunk + self.arm
 
 
 def draw(pose: Pose, outfit: Outfit) -> Drawn:
@@ -133,31 +162,35 @@ def draw(pose: Pose, outfit: Outfit) -> Drawn:
         *_arm(pose.far_arm, shade(outfit.shirt, dim), shade(outfit.skin, 0.9)),
     ]
     trunk = (pose.shoulder, pose.hip)
-    near = [
-        *_leg(pose.near_leg, outfit.trousers, outfit.shoes),
+    waist = 0.25 * pose.shoulder + 0.75 * pose.hip
+    body = [
         Stroke(trunk, 0.2 + 2 * LINE, shade(outfit.shirt, 0.6)),
-        Stroke((pose.hip,), 0.19, outfit.trousers),
-        Stroke((pose.shoulder, 0.3 * pose.shoulder + 0.7 * pose.hip), 0.2, outfit.shirt),
+        Disc(pose.hip, 0.1, outfit.trousers),
+        *_leg(pose.near_leg, outfit.trousers, outfit.shoes),
+        Stroke((pose.shoulder, waist), 0.2, outfit.shirt),
         *_head(pose, outfit),
-        *_arm(pose.near_arm, shade(outfit.shirt, 1.25), outfit.skin),
     ]
-    return Drawn(tuple(far), tuple(near))
+    arm = _arm(pose.near_arm, shade(outfit.shirt, 1.25), outfit.skin)
+    return Drawn(tuple(far), tuple(body), tuple(arm), (arm[3],))
 
 
-def fit(pose_of, target: tuple[float, float, float, float], outfit: Outfit) -> Pose:
-    """Stretch a pose until the drawn figure fills a box, its hands and feet staying where told.
+def fit(
+    stance: Callable[[Callable[[complex], complex]], Stance], target: Extent, outfit: Outfit
+) -> Pose:
+    """Stretch a pose until the drawn figure fills a box, its hands staying where told.
 
-    `pose_of(place)` builds the pose, calling `place(point)` on every position that belongs to the
-    outside world (a handlebar, a pedal); the body itself is stretched along x and y. This is what
-    makes different actions share one distribution of boxes.
+    The body is stretched along x and y, which makes different actions share one distribution of
+    boxes. A point of the outside world that the figure must touch (a handlebar, say) has to lie
+    inside of the box.
 
     Args:
-      pose_of: builds the pose.
-      target: x1, y1, x2, y2 in the pose's frame.
+      stance: called with `place`, builds the stance; it calls `place(point)` on every position
+        that belongs to the outside world.
+      target: the box.
       outfit: what is worn, as hair and shoes count for the box.
 
     Returns:
-      A pose whose drawing fills `target` to rounding error.
+      A pose whose drawing fills `target` to about a thousandth.
     """
     scale, shift = (1.0, 1.0), (0.0, 0.0)
 
@@ -167,19 +200,14 @@ def fit(pose_of, target: tuple[float, float, float, float], outfit: Outfit) -> P
     def forward(p: complex) -> complex:
         return complex(p.real * scale[0] + shift[0], p.imag * scale[1] + shift[1])
 
-    pose = None
-    for _ in range(8):
-        pose = pose_of(inverse).mapped(forward)
-        drawn = draw(pose, outfit)
-        box = extent(drawn.far + drawn.near)
-        new_scale, new_shift = [], []
-        for axis in (0, 1):
-            low, high = box[axis], box[axis + 2]
-            ratio = (target[axis + 2] - target[axis]) / (high - low)
-            new_scale.append(scale[axis] * ratio)
-            new_shift.append(ratio * (shift[axis] - low) + target[axis])
-        scale, shift = tuple(new_scale), tuple(new_shift)
-    return pose
+    for _ in range(FIT_STEPS):
+        pose = stance(inverse).pose().mapped(forward)
+        box = extent(draw(pose, outfit).shapes)
+        # Widths of limbs do not stretch, touching hands do not move: approach in steps.
+        ratio = [(target[k + 2] - target[k]) / (box[k + 2] - box[k]) for k in (0, 1)]
+        shift = tuple(ratio[k] * (shift[k] - box[k]) + target[k] for k in (0, 1))
+        scale = tuple(ratio[k] * scale[k] for k in (0, 1))
+    return stance(inverse).pose().mapped(forward)
 
 
 def _upwards(angle: float) -> complex:
@@ -234,7 +262,7 @@ def _head(pose: Pose, outfit: Outfit) -> list[Shape]:
         nape = head - 0.085 * ahead
         shapes.append(Stroke((nape + 0.03 * up, nape - 0.10 * up), 0.06, outfit.hair))
     # The crown: the part of the head's circle above a line that drops towards the nape.
-    arc = [math.radians(a) for a in range(-20, 231, 25)]
+    arc = [math.radians(a) for a in range(22, 233, 21)]
     crown = [head + (HEAD + LINE * 0.6) * (math.sin(a) * up + math.cos(a) * ahead) for a in arc]
     shapes.append(Polygon(tuple(crown), hair))
     if outfit.cap:

@@ -7,7 +7,7 @@ import dataclasses
 import random
 
 from data_pipelines.figures_hoi import things
-from data_pipelines.figures_hoi.figure import NECK, Outfit, Pose, draw
+from data_pipelines.figures_hoi.figure import NECK, Drawn, Outfit, Pose, draw
 from data_pipelines.figures_hoi.shapes import (
     Disc,
     Extent,
@@ -19,7 +19,7 @@ from data_pipelines.figures_hoi.shapes import (
 )
 
 Action = tuple[str, str]  # verb, kind of object
-STRING = (255, 255, 255)
+STRING = (84, 58, 92)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,17 +45,28 @@ class Group:
     entities: list[Entity] = dataclasses.field(default_factory=list)
     layers: list[tuple[Shape, ...]] = dataclasses.field(default_factory=list)
     relations: list[tuple[int, int, str]] = dataclasses.field(default_factory=list)
+    drawn: dict[int, Drawn] = dataclasses.field(default_factory=dict)  # by person
 
     def paint(self, *layers) -> None:
         """Put layers of shapes on top."""
         self.layers.extend(tuple(layer) for layer in layers)
 
-    def add_person(self, pose: Pose, outfit: Outfit, *between: tuple[Shape, ...]) -> int:
+    def add_person(
+        self,
+        pose: Pose,
+        outfit: Outfit,
+        *between: tuple[Shape, ...],
+        place: Placement | None = None,
+    ) -> int:
         """Add and paint a person, with layers between far limbs and trunk; returns its index."""
         drawn = draw(pose, outfit)
-        self.paint(drawn.far, *between, drawn.near)
-        self.entities.append(Entity("person", drawn.far + drawn.near, pose))
-        return len(self.entities) - 1
+        if place is not None:
+            drawn, pose = drawn.placed(place), pose.mapped(place)
+        index = len(self.entities)
+        self.paint(drawn.far, *between, drawn.trunk, drawn.arm)
+        self.entities.append(Entity("person", drawn.shapes, pose))
+        self.drawn[index] = drawn
+        return index
 
     def add_thing(self, thing: things.Thing, *, paint: bool = True) -> int:
         """Add an object, and paint it unless that is done elsewhere; returns its index."""
@@ -68,13 +79,9 @@ class Group:
         """Say that a person does something with an object."""
         self.relations.append((person, thing, verb))
 
-    def hand_shapes(self, person: int) -> tuple[Shape, ...]:
-        """The fingers of the near hand, to be painted over what it holds."""
-        return (self.entities[person].shapes[-2],)
-
     def extent(self) -> Extent:
-        """The box around all entities."""
-        return extent(shape for entity in self.entities for shape in entity.shapes)
+        """The box around all that is painted, props too."""
+        return extent(shape for layer in self.layers for shape in layer)
 
 
 # What a free hand can do, whatever the rest of the body is busy with.
@@ -88,7 +95,7 @@ def hand_for(action: Action, shoulder: complex, lean: float) -> complex:
             ("hold", "cup"): 0.29 + 0.12j,
             ("drink_with", "cup"): 0.16 + 0.12 * lean - (NECK - 0.07) * 1j,
             ("hold", "umbrella"): 0.2 + 0.1j,
-            ("fly", "kite"): 0.26 - 0.14j,
+            ("fly", "kite"): 0.24 + 0.16j,
         }[action]
     )
 
@@ -98,11 +105,12 @@ def put_in_hand(group: Group, person: int, action: Action, rng: random.Random) -
     verb, kind = action
     hand = group.entities[person].pose.near_arm[2]
     if kind == "kite":
-        tie = complex(rng.choice((-1, 1)) * rng.uniform(0.4, 0.75), -rng.uniform(1.4, 1.6))
+        tie = kite_position(rng)
         thing = things.kite(rng).placed(Placement(tie))
-        group.paint(string(hand, tie, rng))
-        reel = (Stroke((hand - 0.05, hand + 0.05), 0.055, (250, 225, 60)),)
-        group.paint(reel)
+        x1, y1, x2, y2 = group.entities[person].extent()
+        midpoint = (complex(x1 + x2, y1 + y2) / 2 + tie) / 2  # the evidence shall lie elsewhere
+        reel = Stroke((hand - 0.05, hand + 0.05), 0.06, (250, 225, 60))
+        group.paint(string(hand, tie, midpoint, rng), (reel,))
     elif kind == "cup":
         # At the mouth the mug hides no more than the chin; held, it stands on the fist.
         offset = -0.01 + 0.0j if verb == "drink_with" else 0.03 - 0.07j
@@ -111,14 +119,21 @@ def put_in_hand(group: Group, person: int, action: Action, rng: random.Random) -
         thing = things.MAKERS[kind](rng).placed(Placement(hand + 0.02j))
     group.relate(person, verb, group.add_thing(thing))
     if kind != "kite":
-        group.paint(group.hand_shapes(person))
+        group.paint(group.drawn[person].hand)
 
 
-def string(hand: complex, tie: complex, rng: random.Random) -> tuple[Shape, ...]:
-    """A kite's string: slack, so that it stays away from the straight line to its end."""
-    across = (tie - hand) * 1j / abs(tie - hand)
-    across = across if across.imag > 0 else -across
-    points = curve(hand, (hand + tie) / 2 + rng.uniform(0.35, 0.5) * across, tie, 12)
+def kite_position(rng: random.Random) -> complex:
+    """Where a kite hangs for somebody who stands at x = 0."""
+    return complex(rng.choice((-1, 1)) * rng.uniform(0.45, 0.85), -rng.uniform(1.4, 1.6))
+
+
+def string(start: complex, tie: complex, avoid: complex, rng: random.Random) -> tuple[Shape, ...]:
+    """A kite's string that the wind bends away from the point `avoid`."""
+    middle = (start + tie) / 2
+    across = (tie - start) * 1j / abs(tie - start)
+    if ((middle - avoid) * across.conjugate()).real < 0:
+        across = -across
+    points = curve(start, middle + rng.uniform(0.42, 0.58) * across, tie, 14)
     return (Stroke(points, 0.018, STRING),)
 
 

@@ -14,13 +14,15 @@ from PIL import Image
 
 from data_pipelines.figures_hoi import backgrounds, plan
 from data_pipelines.figures_hoi.groups import Entity, Group
-from data_pipelines.figures_hoi.shapes import Extent, Placement, Shape, extent, paint
+from data_pipelines.figures_hoi.shapes import Disc, Extent, Placement, Shape, extent, paint, shade
 from ggnet_jax import vocabularies
 from ggnet_jax.vocabularies import Vocabulary
 
 SPLITS = ("train", "test")
-LARGEST, SMALLEST = 0.6, 0.37  # height of a person in picture sides
-WIDTH = 1.0  # that groups may fill together
+LARGEST, SMALLEST = 0.62, 0.36  # height of a person in picture sides
+WIDTH = 1.04  # that groups may fill together: a crowd is cut by the picture's sides
+HEIGHT = 0.93
+SHADOW = 0.14  # height of a shadow over its width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +33,15 @@ class Scene:
       seed: of the background.
       entities: people and objects, placed.
       layers: everything to paint, back to front.
+      shadows: (x1, x2, y) of the patches where something stands on the ground.
       relations: (person, object, verb), the first two indices into `entities`.
-      flips: for every entity, whether its group was mirrored.
     """
 
     seed: str
     entities: tuple[Entity, ...]
     layers: tuple[tuple[Shape, ...], ...]
+    shadows: tuple[tuple[float, float, float], ...]
     relations: tuple[tuple[int, int, str], ...]
-    flips: tuple[bool, ...]
 
 
 def compose(seed: int, split: str, index: int) -> Scene:
@@ -53,57 +55,62 @@ def compose(seed: int, split: str, index: int) -> Scene:
     key = f"figures {seed} {split} {index}"
     rng = random.Random(key)
     groups = plan.groups(seed, split, index, rng)
+    scale = _scale(groups, rng)
+    while scale < SMALLEST and len(groups) > 1:
+        groups.pop()  # the first groups matter most
+        scale = _scale(groups, rng)
+    rng.shuffle(groups)
     boxes = [group.extent() for group in groups]
-    scale = LARGEST * rng.uniform(0.85, 1.0)
-    while True:
-        # The last groups go first if the others would become too small to be seen.
-        width = sum(box[2] - box[0] for box in boxes)
-        height = max(-box[1] for box in boxes)
-        scale = min(scale, WIDTH / width, 0.93 / height)
-        if scale >= SMALLEST or len(groups) == 1:
-            break
-        groups.pop()
-        boxes.pop()
-        scale = LARGEST * rng.uniform(0.85, 1.0)
-    order = list(range(len(groups)))
-    rng.shuffle(order)
     gaps = [rng.random() for _ in range(len(groups) + 1)]
-    free = 1.0 - scale * sum(box[2] - box[0] for box in boxes)
-    x = free * gaps[0] / sum(gaps)
+    free = (1.0 - scale * _width(groups)) / sum(gaps)
     placed = []
-    for position, which in enumerate(order):
-        group, (x1, _, x2, _) = groups[which], boxes[which]
+    x = free * gaps[0]
+    for group, (x1, y1, x2, _), gap in zip(groups, boxes, gaps[1:], strict=True):
         flip = rng.random() < 0.5
-        ground = rng.uniform(max(0.87, 0.93 * (scale * -boxes[which][1]) / 0.93), 0.97)
-        left = -x2 if flip else x1
-        placed.append((ground, group, Placement(complex(x - scale * left, ground), scale, flip)))
-        x += scale * (x2 - x1) + free * gaps[position + 1] / sum(gaps)
-    placed.sort(key=lambda item: item[0])  # who stands farther down stands nearer
+        ground = rng.uniform(max(0.87, 0.02 - scale * y1), 0.97)
+        shift = complex(x - scale * (-x2 if flip else x1), ground)
+        placed.append((group, Placement(shift, scale * rng.uniform(0.93, 1.0), flip)))
+        x += scale * (x2 - x1) + free * gap
+    placed.sort(key=lambda item: item[1].shift.imag)  # who stands farther down stands nearer
     return _assemble(key, placed)
 
 
-def _assemble(key: str, placed: list[tuple[float, Group, Placement]]) -> Scene:
-    entities, layers, relations, flips = [], [], [], []
-    for _, group, place in placed:
-        # Entities share their shapes with layers: each shape is moved once.
-        @functools.cache
-        def moved(shape: Shape, place: Placement = place) -> Shape:
-            return shape.placed(place)
+def _width(groups: list[Group]) -> float:
+    return sum(x2 - x1 for x1, _, x2, _ in (group.extent() for group in groups))
 
+
+def _scale(groups: list[Group], rng: random.Random) -> float:
+    """The size that the groups have side by side."""
+    height = max(-group.extent()[1] for group in groups)
+    return min(LARGEST * rng.uniform(0.85, 1.0), WIDTH / _width(groups), HEIGHT / height)
+
+
+def _assemble(key: str, placed: list[tuple[Group, Placement]]) -> Scene:
+    entities, layers, shadows, relations = [], [], [], []
+    for group, place in placed:
         first = len(entities)
         for entity in group.entities:
             pose = entity.pose.mapped(place) if entity.pose else None
-            entities.append(Entity(entity.kind, tuple(map(moved, entity.shapes)), pose))
-            flips.append(place.flip)
-        layers.extend(tuple(map(moved, layer)) for layer in group.layers)
+            shapes = tuple(shape.placed(place) for shape in entity.shapes)
+            entities.append(Entity(entity.kind, shapes, pose))
+            if entity.extent()[3] > -0.08:
+                x1, _, x2, _ = extent(shapes)
+                shadows.append((x1, x2, place.shift.imag))
+        layers.extend(tuple(shape.placed(place) for shape in layer) for layer in group.layers)
         relations.extend((h + first, o + first, verb) for h, o, verb in group.relations)
-    return Scene(key, tuple(entities), tuple(layers), tuple(relations), tuple(flips))
+    return Scene(key, tuple(entities), tuple(layers), tuple(shadows), tuple(relations))
 
 
 def render(scene: Scene, size: int) -> Image.Image:
     """Draw a scene as an RGB picture of `size` x `size`, smoothed by drawing it larger first."""
     over = 4 if size <= 128 else 3 if size <= 256 else 2
     image = backgrounds.background(random.Random("behind " + scene.seed), size * over)
+    shadows = []
+    for x1, x2, y in scene.shadows:
+        at = (round(min(max((x1 + x2) / 2, 0), 0.99) * image.width), round(y * image.height))
+        tint = shade(image.getpixel(at), 0.8)
+        shadows.append(Disc(complex((x1 + x2) / 2, y), 0.52 * (x2 - x1), tint, SHADOW))
+    paint(shadows, image, size * over)
     for layer in scene.layers:
         paint(layer, image, size * over)
     return image.reduce(over)

@@ -16,15 +16,16 @@ Extent = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """A scale, a mirror image about the y axis if `flip`, then a shift."""
+    """A mirror image about the y axis if `flip`, then a turn (|turn| = 1), a scale and a shift."""
 
     shift: complex = 0j
     scale: float = 1.0
     flip: bool = False
+    turn: complex = 1.0
 
     def __call__(self, point: complex) -> complex:
         point = complex(-point.real, point.imag) if self.flip else point
-        return self.shift + self.scale * point
+        return self.shift + self.scale * self.turn * point
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,10 @@ class Stroke:
 
 @dataclasses.dataclass(frozen=True)
 class Disc:
-    """A filled ellipse with axes along x and y; `stretch` is its height over its width."""
+    """A filled ellipse with axes along x and y; `stretch` is its height over its width.
+
+    The axes stay where they are when the disc is turned.
+    """
 
     centre: complex
     radius: float

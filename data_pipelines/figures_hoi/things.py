@@ -14,12 +14,14 @@ import random
 from data_pipelines.figures_hoi.shapes import (
     Colour,
     Disc,
+    Extent,
     Placement,
     Polygon,
     Ring,
     Shape,
     Stroke,
     curve,
+    extent,
     shade,
 )
 
@@ -34,6 +36,10 @@ class Thing:
     kind: str
     shapes: tuple[Shape, ...]
     points: dict[str, complex] = dataclasses.field(default_factory=dict)
+
+    def extent(self) -> Extent:
+        """The box around it."""
+        return extent(self.shapes)
 
     def placed(self, place: Placement) -> "Thing":
         """The object somewhere else."""
