@@ -127,8 +127,8 @@ def evaluate(
     counts = {
         "pictures": len(truth.file_names),
         "pictures_without_an_entry": len(truth.file_names)
-        - (len(found.file_names) - found.dropped["pictures_unknown"]),
-        "predictions": len(found.verb) + found.dropped["predictions_in_unknown_pictures"],
+        - (len(found.file_names) - found.dropped["unknown_pictures"]),
+        "predictions": len(found.verb),
         "ground_truth_pairs": int(total.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **truth.dropped, **dropped}.items() if v}

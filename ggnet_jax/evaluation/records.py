@@ -61,6 +61,7 @@ def read_predictions(
     Args:
       source: path or entries.
       pictures: number of each ground-truth picture by its key; `picture` holds these numbers.
+        A negative one is known, but predictions for it don't count.
       object_ids: `category_id` of each object.
       verb_ids: `category_id` of each verb.
       key: file name -> key of `pictures`.
@@ -78,7 +79,7 @@ def read_predictions(
     if unknown_pictures not in ("error", "ignore"):
         raise UserError(f"unknown_pictures must be 'error' or 'ignore', not {unknown_pictures!r}")
     columns = _Columns("predictions", "predictions", "hoi_prediction", truth=False)
-    numbers, seen = [], set()
+    numbers, seen, unknown = [], set(), 0
     for entry in iterate(source, "predictions", progress):
         columns.add(entry)
         name = columns.names[-1]
@@ -86,13 +87,14 @@ def read_predictions(
         if number in seen:
             raise UserError(f"predictions: picture {name!r} occurs twice; merge its entries")
         seen.add(number)
-        number = pictures.get(number, -1)
-        if number < 0 and unknown_pictures == "error":
-            raise UserError(
-                f"predictions: picture {name!r} (entry {len(numbers)}) is not in the ground truth; "
-                "check the split, or ask for unknown pictures to be ignored"
-            )
-        numbers.append(number)
+        if number not in pictures:
+            if unknown_pictures == "error":
+                raise UserError(
+                    f"predictions: picture {name!r} (entry {len(numbers)}) is not in the ground "
+                    "truth; check the split, or set unknown_pictures to 'ignore'"
+                )
+            unknown += 1
+        numbers.append(pictures.get(number, -1))
     fields = columns.arrays()
     boxes = fields["boxes"]
     if missing_object:
@@ -133,8 +135,8 @@ def read_predictions(
         verb=verb[known],
         score=fields["score"][known],
         dropped={
-            "pictures_unknown": int((numbers < 0).sum()),
-            "predictions_in_unknown_pictures": int((~known).sum()),
+            "unknown_pictures": unknown,
+            "predictions_in_pictures_without_ground_truth": int((~known).sum()),
         },
     )
 

@@ -84,6 +84,11 @@ def evaluate(
         )
     people = join(content, load_json(instances))
     found = _read(predictions, people.picture_of_id, vocabulary, unknown_pictures, progress)
+    if found.file_names and not (found.box_picture >= 0).any():
+        raise UserError(
+            f"none of the {len(found.file_names)} predicted pictures is annotated; check that "
+            "predictions and ground truth are of the same split"
+        )
     if progress:
         progress("matching", 0.0)
     records = _Records(found, people)
@@ -93,7 +98,7 @@ def evaluate(
         "agent": _score_agents(records, people, vocabulary),
     }
     counts = {
-        "pictures": len(people.picture_of_id),
+        "pictures": sum(number >= 0 for number in people.picture_of_id.values()),
         "people": len(people.boxes),
         "people_without_annotation": int((~people.annotated).sum()),
         "predictions": len(found.verb),
@@ -262,8 +267,8 @@ def _evaluate_ppdm(
 
     def ties():
         human, target = found.boxes[found.human[members]], found.boxes[found.object[members]]
-        names = np.array([str(picture_key(name)) for name in truth.file_names])
-        return np.argsort(np.argsort(names))[found.picture[members]], *human.T, *target.T
+        name_rank = np.argsort(np.argsort(np.array(truth.file_names)))
+        return name_rank[found.picture[members]], *human.T, *target.T
 
     order = matching.by_falling_score(found.verb[members], found.score[members], ties)
     ranked = members[order]

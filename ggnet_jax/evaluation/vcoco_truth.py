@@ -20,7 +20,8 @@ class People:
     Attributes:
       actions: A names, in VSRL's order.
       roles: R (action index, role name), in VSRL's order; V-COCO has 25.
-      picture_of_id: number of each picture by its COCO id.
+      picture_of_id: number of each picture by its COCO id, -1 for one that only COCO has: nobody
+        in it is annotated, so nothing predicted there counts.
       picture: [n] picture of each person, rising; inside a picture in COCO's order.
       boxes: [n, 4] float64, (x1, y1, x2, y2) in picture pixels, inclusive ends.
       annotated: [n] bool, whether VSRL says anything about the person.
@@ -104,7 +105,8 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
     return People(
         actions=actions,
         roles=tuple((action, role) for action, role, _ in roles),
-        picture_of_id={number: index for index, number in enumerate(picture_ids)},
+        picture_of_id={image["id"]: -1 for image in instances["images"]}
+        | {number: index for index, number in enumerate(picture_ids)},
         picture=np.searchsorted(picture_ids, picture_id[people]),
         boxes=boxes[people],
         annotated=annotated,
