@@ -5,10 +5,10 @@ Every output pixel p and tap k reads the input at p + grid_k + offset_k, bilinea
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
 The four neighbours of a sampling point are packed into one cell of 4 C channels, so that one gather
-reads them together and one scatter of whole rows adds to them. Output rows are worked off in blocks:
-what belongs to a block, [B, rows, w', K, 4, C], is the only large temporary, in the forward as in
-the backward pass, which gathers again instead of keeping it and scatters every block into one
-running gradient.
+reads them together and one scatter of whole rows adds to them. Output rows are worked off in
+blocks: what belongs to a block, [B, rows, w', K, 4, C], is the only large temporary, in the forward
+as in the backward pass, which gathers again instead of keeping it and scatters every block into
+one running gradient.
 """
 
 from functools import partial
