@@ -61,27 +61,34 @@ def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -
     bar = ProgressBar()
     try:
         result = evaluate(bar)
+        bar.close()
+        paths = write(result, arguments.output) if arguments.output else []
     except UserError as error:
         bar.close()
         print(f"error: {error}", file=sys.stderr)
         return 2
-    bar.close()
     print(result.table())
-    if arguments.output:
-        for path in write(result, arguments.output):
-            print(f"wrote {path}")
+    for path in paths:
+        print(f"wrote {path}")
     return 0
 
 
 def write(result: Result, folder: str | Path) -> list[Path]:
-    """Write a result's metrics.json, table.txt and one plot a setting; returns their paths."""
+    """Write a result's metrics.json, table.txt and one plot a setting; returns their paths.
+
+    Raises:
+      UserError: the folder can't be written.
+    """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "metrics.json", folder / "table.txt"]
-    result.save(paths[0])
-    paths[1].write_text(result.table() + "\n", encoding="utf-8")
-    for name, scores in result.settings.items():
-        paths.append(folder / f"ap_{name}.svg")
-        title = f"{result.title}, {words(name)}"
-        paths[-1].write_text(plot.draw(scores, title), encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        result.save(paths[0])
+        paths[1].write_text(result.table() + "\n", encoding="utf-8")
+        for name, scores in result.settings.items():
+            paths.append(folder / f"ap_{name}.svg")
+            title = f"{result.title}, {words(name)}"
+            paths[-1].write_text(plot.draw(scores, title), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write the evaluation to {folder}: {error}") from None
     return paths

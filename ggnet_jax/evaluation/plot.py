@@ -9,7 +9,8 @@ import numpy as np
 
 from ggnet_jax.evaluation.results import Scores, words
 
-_BLUE, _ORANGE, _GREY = "#0072B2", "#E69F00", "#DDDDDD"  # apart for colour-blind eyes too
+OTHER, RARE = "#0072B2", "#E69F00"  # blue and orange stay apart for colour-blind eyes
+_GREY = "#DDDDDD"
 _NAMED = 60  # more names than that can't be read
 _LEFT, _TOP, _BOTTOM = 60, 78, 46
 
@@ -31,13 +32,14 @@ def draw(scores: Scores, title: str) -> str:
     shown = order[: len(order) - scores.invalid]
     rare = scores.groups.get("rare", np.zeros(len(order), bool))
     body, width, height = (_lines if len(shown) <= _NAMED else _columns)(scores, shown, rare)
-    missing = f" · {scores.invalid} classes without AP left out" if scores.invalid else ""
+    kind = "class" if scores.invalid == 1 else "classes"
+    missing = f" · {scores.invalid} {kind} without AP left out" if scores.invalid else ""
     legend, at = [], _LEFT
     for name, mean in scores.means.items():
         value = "none" if np.isnan(mean) else f"{100 * mean:.2f}"
         size = int(scores.groups[name].sum())
         text = f"{words(name)}{'' if str(size) in name else f' ({size})'}: mAP {value}"
-        colour = {"rare": _ORANGE, "non_rare": _BLUE}.get(name)
+        colour = {"rare": RARE, "non_rare": OTHER}.get(name)
         if colour:
             legend.append(f'<rect x="{at}" y="46" width="11" height="11" fill="{colour}"/>')
             at += 17
@@ -69,7 +71,7 @@ def _columns(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[
         size = plot_height * scores.ap[index]
         parts.append(
             f'<rect x="{_LEFT + place * step:.2f}" y="{_TOP + plot_height - size:.2f}" '
-            f'width="{step:.2f}" height="{size:.2f}" fill="{_ORANGE if rare[index] else _BLUE}">'
+            f'width="{step:.2f}" height="{size:.2f}" fill="{RARE if rare[index] else OTHER}">'
             f"<title>{_story(scores, index)}</title></rect>"
         )
     middle = _TOP + plot_height / 2
@@ -97,7 +99,7 @@ def _lines(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[st
         parts.append(_text(left - 8, y + 15, scores.labels[index], anchor="end"))
         parts.append(
             f'<rect x="{left}" y="{y + 3}" width="{size:.2f}" height="{step - 6}" '
-            f'fill="{_ORANGE if rare[index] else _BLUE}">'
+            f'fill="{RARE if rare[index] else OTHER}">'
             f"<title>{_story(scores, index)}</title></rect>"
         )
         parts.append(_text(left + size + 6, y + 15, f"{100 * scores.ap[index]:.1f}"))

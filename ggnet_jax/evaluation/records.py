@@ -110,7 +110,7 @@ def read_predictions(
         outside = (fields[end] < 0) | (fields[end] >= fields["pair_boxes"])
         if end == "object":
             outside &= ~absent
-        columns.forbid_pair(outside, f"has an {end}_id out of range", fields[end])
+        columns.forbid_pair(outside, f"has its {end}_id out of range", fields[end])
     verb = _index(fields["verb"], verb_ids)
     columns.forbid_pair(verb < 0, "has an unknown category_id", fields["verb"])
     columns.forbid_pair(

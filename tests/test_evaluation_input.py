@@ -1,0 +1,190 @@
+"""What the evaluators accept, and how they name what they don't."""
+
+import copy
+import gzip
+import json
+
+import pytest
+from evaluation_scenes import SMALL, found, truth
+
+from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation import hico
+from ggnet_jax.evaluation.reading import iterate, load_json
+
+MAN, CUP = (0, 0, 40, 40, 1), (50, 0, 70, 20, 47)
+TRUTH = [truth("a.jpg", [MAN, CUP], [(0, 1, 1)]), truth("b.jpg", [MAN, CUP], [(0, 1, 1)])]
+GOOD = [
+    found("a.jpg", [MAN, CUP], [(0, 1, 1, 0.9)]),
+    found("b.jpg", [CUP, MAN, CUP], [(1, 0, 1, 0.8), (1, 2, 1, 0.7)]),
+]
+
+
+def evaluate(predictions, ground_truth=TRUTH, **kwargs):
+    return hico.evaluate(predictions, ground_truth, SMALL, **kwargs)
+
+
+def changed(where, value, entries=GOOD):
+    """The second picture with one value replaced (or removed)."""
+    entries = copy.deepcopy(entries)
+    item = entries[1]
+    for key in where[:-1]:
+        item = item[key]
+    if value is None:
+        del item[where[-1]]
+    else:
+        item[where[-1]] = value
+    return entries
+
+
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        (["predictions", 2, "category_id"], 2, r"predictions\[2\] has an unknown category_id: 2"),
+        (["predictions", 2, "category_id"], "a", r"predictions\[2\] needs a 'category_id'.*'a'"),
+        (["predictions", 2, "category_id"], None, r"predictions\[2\] needs a 'category_id'.*None"),
+        (["predictions", 2, "category_id"], 1.5, r"predictions\[2\] needs a 'category_id'.*1.5"),
+        (["predictions", 1, "bbox"], [0, 0, -1, 9], r"predictions\[1\] has a negative size.*-1.0"),
+        (["predictions", 1, "bbox"], [0, 0, 1], r"predictions\[1\] needs a 'bbox' of four.*0, 1\]"),
+        (["predictions", 1, "bbox"], [0, 0, 1, "2"], r"predictions\[1\] needs a 'bbox' of four"),
+        (["predictions", 1, "bbox"], None, r"predictions\[1\] needs a 'bbox' of four.*None"),
+        (["predictions", 1, "bbox", 2], float("nan"), r"predictions\[1\] has a coordinate.*nan"),
+        (["predictions", 1, "bbox", 2], float("inf"), r"predictions\[1\] has a coordinate.*inf"),
+        (["predictions", 1], 7, r"predictions\[1\] is no object, but 7"),
+        (["predictions"], None, r"no list 'predictions'"),
+        (["hoi_prediction"], "none", r"no list 'hoi_prediction'"),
+        (["hoi_prediction", 1, "category_id"], 3, r"hoi_prediction\[1\] has an unknown.*: 3"),
+        (["hoi_prediction", 1, "subject_id"], 3, r"hoi_prediction\[1\] has its subject_id.*: 3"),
+        (["hoi_prediction", 1, "object_id"], -1, r"hoi_prediction\[1\] has its object_id.*: -1"),
+        (["hoi_prediction", 1, "object_id"], None, r"hoi_prediction\[1\] needs a 'object_id'"),
+        (["hoi_prediction", 1, "score"], float("nan"), r"hoi_prediction\[1\] has a score.*nan"),
+        (["hoi_prediction", 1, "score"], "0.5", r"hoi_prediction\[1\] needs a 'score'.*'0.5'"),
+        (["hoi_prediction", 1, "score"], None, r"hoi_prediction\[1\] needs a 'score'.*None"),
+    ],
+)
+def test_a_bad_prediction_is_named_with_its_picture_and_place(where, value, message):
+    with pytest.raises(UserError, match=rf"picture 'b\.jpg'.*{message}") as caught:
+        evaluate(changed(where, value))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("c.jpg", r"'c\.jpg' \(entry 1\) is not in the ground truth"),
+        ("a.jpg", r"'a\.jpg' occurs twice"),
+        (None, r"entry 1 has no 'file_name'"),
+        (5, r"entry 1 has no 'file_name' \(found 5\)"),
+    ],
+)
+def test_a_bad_file_name_is_named(value, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(changed(["file_name"], value))
+
+
+def test_unknown_pictures_are_left_out_on_request_and_counted():
+    result = evaluate(changed(["file_name"], "c.jpg"), unknown_pictures="ignore")
+    assert result.counts["unknown_pictures"] == 1
+    assert result.counts["predictions_in_pictures_without_ground_truth"] == 2
+    assert result.counts["pictures_without_an_entry"] == 1
+    with pytest.raises(UserError, match="'skip'"):
+        evaluate(GOOD, unknown_pictures="skip")
+
+
+@pytest.mark.parametrize("bad", [["no entry"], {"a.jpg": []}, [None]])
+def test_predictions_that_are_no_list_of_entries(bad):
+    with pytest.raises(UserError, match=r"predictions.*(list|no object)"):
+        evaluate(bad)
+
+
+def test_ids_as_text_and_whole_floats_mean_the_same():
+    """Real annotation has ids such as "1\\n"."""
+    expected = evaluate(GOOD).to_dict()
+    odd = changed(["hoi_prediction", 1, "category_id"], "1\n")
+    odd[0]["predictions"][0]["category_id"] = 1.0
+    assert evaluate(odd).to_dict() == expected
+    ground_truth = copy.deepcopy(TRUTH)
+    ground_truth[0]["annotations"][0]["category_id"] = "1\n"
+    ground_truth[1]["hoi_annotation"][0]["category_id"] = "1"
+    assert evaluate(GOOD, ground_truth).to_dict() == expected
+
+
+def test_dirty_ground_truth_is_left_out_and_counted():
+    ground_truth = copy.deepcopy(TRUTH)
+    dirt = [
+        {"subject_id": 0, "object_id": 2, "category_id": 1},
+        {"subject_id": -1, "object_id": 1, "category_id": 1},
+        {"subject_id": 0, "object_id": 1, "category_id": 99},
+        {"subject_id": 0, "object_id": 1, "category_id": "hold"},
+        {"subject_id": 0, "object_id": 1},
+    ]
+    ground_truth[0]["hoi_annotation"] = dirt + ground_truth[0]["hoi_annotation"]
+    ground_truth.append({"file_name": "empty.jpg", "annotations": [], "hoi_annotation": None})
+    result = evaluate(GOOD, ground_truth)
+    assert result["default"].ap[0] == evaluate(GOOD)["default"].ap[0]
+    assert result.counts["ground_truth_pairs"] == 2
+    assert result.counts["ground_truth_pairs_pointing_nowhere"] == 2
+    assert result.counts["ground_truth_pairs_of_unknown_category"] == 3
+    with pytest.raises(UserError, match=r"ground truth: picture 'a\.jpg' occurs twice"):
+        evaluate(GOOD, TRUTH + TRUTH[:1])
+    with pytest.raises(UserError, match="ground truth has no picture"):
+        evaluate(GOOD, [])
+
+
+def test_a_picture_with_pairs_but_no_boxes():
+    ground_truth = [*TRUTH, truth("c.jpg", [], [(0, 1, 1)])]
+    result = evaluate(GOOD, ground_truth)
+    assert result.counts["ground_truth_pairs_pointing_nowhere"] == 1
+    result = evaluate([], [truth("c.jpg", [], [(0, 1, 1)])])
+    assert result.counts["ground_truth_pairs"] == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_files_are_read_packed_or_not(tmp_path, packed, indent):
+    path = tmp_path / ("p.json.gz" if packed else "p.json")
+    data = (json.dumps(GOOD, indent=indent) + "\n").encode()
+    path.write_bytes(gzip.compress(data) if packed else data)
+    seen = []
+    assert list(iterate(path, "predictions", lambda *args: seen.append(args))) == GOOD
+    assert seen[0][0] == "reading predictions"
+    assert 0 < seen[0][1] <= 1
+    assert load_json(path) == GOOD
+    assert list(iterate(GOOD, "predictions")) == GOOD
+
+
+@pytest.mark.parametrize("text", ["[]", " [ ] \n", "[\n]\n"])
+def test_an_empty_list_is_a_list(tmp_path, text):
+    (tmp_path / "p.json").write_text(text)
+    assert list(iterate(tmp_path / "p.json", "predictions")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be a JSON list"),
+        ("{}", "must be a JSON list"),
+        ('[{"a": 1}', "is not JSON"),
+        ('[{"a": 1},]', "is not JSON"),
+        ('[{"a": 1} {"a": 2}]', "is not JSON"),
+        ("[1] 2", "is not JSON"),
+        ("[nul]", "is not JSON"),
+    ],
+)
+def test_broken_files_are_named(tmp_path, text, message):
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=rf"p\.json.*{message}|{message}.*p\.json"):
+        list(iterate(path, "predictions"))
+
+
+def test_missing_truncated_and_binary_files_are_named(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*none\.json"):
+        load_json(tmp_path / "none.json")
+    (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"[1, 2, 3]")[:-6])
+    (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "odd.json").write_text("[1, ")
+    for name in ("cut.json.gz", "picture.json"):
+        with pytest.raises(UserError, match=f"cannot read .*{name}"):
+            list(iterate(tmp_path / name, "predictions"))
+    with pytest.raises(UserError, match=r"odd\.json is not JSON"):
+        load_json(tmp_path / "odd.json")
