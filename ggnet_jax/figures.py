@@ -1,0 +1,80 @@
+"""Pictures of a finished run: what it finds in the evaluation split, and how it learnt."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+import data_pipelines
+from data_pipelines import records
+from ggnet_jax.detector import Detector, load_picture
+from ggnet_jax.evaluate import FOLDER as EVALUATION
+from ggnet_jax.visualize import (
+    draw_explanation,
+    draw_summary,
+    plot_class_ap,
+    plot_learning_curves,
+)
+
+FOLDER = "pictures"
+
+
+def draw_run(config: Any, workdir: str | Path, step: int | None = None) -> list[Path]:
+    """Draw a few pictures of the evaluation split, the learning curves and the AP of each class.
+
+    Args:
+        config: resolved; `eval.pictures` pictures are drawn, evenly spaced over the split.
+        workdir: of the run, after training or evaluation.
+        step: of the checkpoint; None for the newest.
+
+    Returns:
+        The PNG files written, in `<workdir>/pictures`.
+    """
+    workdir = Path(workdir)
+    folder = workdir / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    written = draw_examples(config, workdir, step)
+    log = workdir / "log.jsonl"
+    if log.exists() and len(log.read_text().splitlines()) > 1:
+        written.append(plot_learning_curves(log, folder / "learning_curves.png"))
+    metrics = workdir / EVALUATION / "metrics.json"
+    if metrics.exists():
+        for setting, fields in json.loads(metrics.read_text())["settings"].items():
+            written.append(_plot_setting(setting, fields, folder / f"ap_{setting}.png"))
+    return written
+
+
+def draw_examples(config: Any, workdir: str | Path, step: int | None = None) -> list[Path]:
+    """Draw `config.eval.pictures` pictures of the evaluation split; see `draw_run`."""
+    dataset = data_pipelines.load_dataset(config.data)
+    index = records.index_split(dataset.builder, config.data.eval_split)
+    count = min(config.eval.pictures, len(index))
+    if count < 1:
+        return []
+    detector = Detector.load(workdir, step)
+    written = []
+    for position in np.linspace(0, len(index) - 1, count).round().astype(int):
+        example = records.parse(dataset.builder, index.read(tf.constant(int(position), tf.int64)))
+        name = Path(example["file_name"].numpy().decode()).stem
+        picture = load_picture(example["image"].numpy())
+        found, heatmaps = detector.explain(picture, threshold=config.eval.threshold)
+        path = Path(workdir) / FOLDER / f"{name}.png"
+        draw_summary(picture, found).save(path)
+        written.append(path)
+        if found:
+            path = path.with_name(f"{name}_explained.png")
+            draw_explanation(picture, found, heatmaps).save(path)
+            written.append(path)
+    return written
+
+
+def _plot_setting(name: str, fields: dict[str, Any], path: Path) -> Path:
+    """AP by class of one setting of metrics.json."""
+    rows = fields["classes"]
+    labels = [f"{row['verb']} {row['object']}".replace("_", " ") for row in rows]
+    rare = [row["rare"] for row in rows] if rows and "rare" in rows[0] else None
+    ap = [np.nan if row["ap"] is None else row["ap"] for row in rows]
+    title = f"AP by class, {name.replace('_', ' ')}"
+    return plot_class_ap(labels, ap, path, rare=rare, title=title)
