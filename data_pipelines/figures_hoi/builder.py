@@ -69,6 +69,12 @@ class FiguresHoi(HoiBuilder):
             raise UserError(f"figures_hoi: give a config or {', '.join(given)}, not both")
         super().__init__(config=config or FiguresHoiConfig(**given), **kwargs)
 
+    @classmethod
+    def from_config(cls, data: Any) -> "FiguresHoi":
+        """The builder for `config.data`; what `data.figures` leaves out is the default."""
+        given = dict(data.get("figures", {}))
+        return cls(config=FiguresHoiConfig(**given), data_dir=data.data_dir or None)
+
     def load_vocabulary(self) -> Vocabulary:
         """The shipped vocabulary of this set."""
         return scenes.vocabulary()
