@@ -90,6 +90,7 @@ def render_targets(
       `Targets`. A box without area after clipping is not valid but keeps its place: its
       relations are still drawn at the clipped centre, as released.
     """
+    verbs_of_object = jnp.asarray(verbs_of_object)  # indexed by traced classes below
     with jax.named_scope("render_targets"):
         return jax.vmap(
             lambda one: _render_one(
