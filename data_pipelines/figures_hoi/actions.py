@@ -31,6 +31,7 @@ STEEL = (205, 215, 230)
 IRON = (60, 65, 80)
 LEASH = (225, 45, 45)
 HAND = 0.06  # radius of a hand with its rim
+BACK = 0.114  # of a trunk
 GROUND = ANKLE * 1j
 MOODS = 4  # ways to hold hands that touch nothing
 WAVING = 2
@@ -93,17 +94,18 @@ def at_bicycle(verb: str | None, rng: random.Random, extra: Action | None = None
     bike = things.bicycle(rng)
     crank, saddle = bike.points["crank"], bike.points["saddle"]
     grip = bike.points["bar"] + rng.uniform(0.02, 0.06)
-    target = _box(rng, (-0.42, -0.35), (-1.0, -0.9), grip.real + HAND, (-0.05, -0.02))
+    target = _box(rng, (-0.38, -0.31), (-1.0, -0.9), grip.real + HAND, (-0.05, -0.02))
     sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
     pedals = rng.uniform(-0.05, 0.05) - 0.09j, rng.uniform(-0.02, 0.09) - 0.27j
     near_up = rng.random() < 0.5
 
     def stance(place: Place) -> Stance:
-        near_hand, far_hand = place(grip), place(grip - 0.03 - 0.02j)
+        near_hand, far_hand = place(grip), place(grip - 0.02j)
         if verb == "ride":
             axle = place(crank).real
             feet = [axle + pedal for pedal in (pedals[::-1] if near_up else pedals)]
-            return Stance(place(saddle - 0.06j), 0.4 + sway, *feet, near_hand, far_hand)
+            seat = place(complex(target[0] + BACK, saddle.imag - 0.06))  # far back on the saddle
+            return Stance(seat, 0.4 + sway, *feet, near_hand, far_hand)
         if verb == "push":
             feet = (-0.36 + GROUND, -0.08 + GROUND)
             return Stance(-0.2 - 0.47j, 0.45 + sway, *feet, near_hand, far_hand)
@@ -147,7 +149,7 @@ def at_chair(verb: str | None, rng: random.Random) -> Group:
     sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
 
     def stance(place: Place) -> Stance:
-        near_hand, far_hand = place(back), place(back - 0.02 - 0.01j)
+        near_hand, far_hand = place(back), place(back - 0.01j)
         if verb == "push":
             feet = (-0.28 + GROUND, 0.02 + GROUND)
             return Stance(-0.18 - 0.44j, 0.4 + sway, *feet, near_hand, far_hand)

@@ -61,7 +61,7 @@ def bicycle(rng: random.Random) -> Thing:
     base = rng.uniform(0.265, 0.3)
     rear, front = complex(-base, -wheel), complex(base, -wheel)
     crank = complex(-0.03, -wheel + 0.005)
-    saddle = complex(-0.12, -rng.uniform(0.45, 0.48))
+    saddle = complex(-0.16, -rng.uniform(0.45, 0.48))
     bar = complex(0.2, -rng.uniform(0.55, 0.6))
     stem = complex(0.195, -0.45)
     shapes: list[Shape] = []

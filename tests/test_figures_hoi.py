@@ -1,0 +1,322 @@
+"""The embedded set: counts, boxes against pixels, and what box layout alone can tell."""
+
+import collections
+import hashlib
+import json
+import random
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image, ImageChops
+
+from data_pipelines.figures_hoi import FiguresHoi, FiguresHoiConfig, actions, plan, scenes
+from data_pipelines.figures_hoi.shapes import paint
+from ggnet_jax.errors import UserError
+
+NUM_TRAIN, NUM_TEST = 1000, 300
+
+
+@pytest.fixture(scope="module")
+def composed():
+    """The demo's scenes, by split."""
+    numbers = {"train": NUM_TRAIN, "test": NUM_TEST}
+    return {
+        split: [scenes.compose(0, split, index) for index in range(number)]
+        for split, number in numbers.items()
+    }
+
+
+def class_counts(some):
+    return collections.Counter(
+        (verb, scene.entities[thing].kind) for scene in some for _, thing, verb in scene.relations
+    )
+
+
+def test_a_picture_depends_on_seed_split_and_index_alone():
+    def digest(seed, split, index):
+        return hashlib.sha256(scenes.render(scenes.compose(seed, split, index), 64).tobytes())
+
+    keys = [(0, "train", 3), (1, "train", 3), (0, "test", 3), (0, "train", 4)]
+    first = [digest(*key).hexdigest() for key in keys]
+    assert first == [digest(*key).hexdigest() for key in keys]
+    assert len(set(first)) == len(keys)
+
+
+def test_size_changes_nothing_but_the_size():
+    scene = scenes.compose(0, "train", 11)
+    small, large = (scenes.entry(scene, "train", 11, size) for size in (128, 512))
+    assert small["hoi_annotation"] == large["hoi_annotation"]
+    for a, b in zip(small["annotations"], large["annotations"], strict=True):
+        # The frame has pixel centres at whole numbers: edges are at 4 (x + 0.5) - 0.5.
+        expected = np.clip(4 * (np.array(a["bbox"]) + 0.5) - 0.5, 0, 511)
+        np.testing.assert_allclose(b["bbox"], expected, atol=1.6)
+    picture = scenes.render(scene, 512).resize((128, 128), Image.Resampling.BOX)
+    difference = np.abs(np.asarray(picture, float) - np.asarray(scenes.render(scene, 128), float))
+    assert difference.mean() < 2.0
+
+
+def test_classes_and_rare_flags_are_those_of_the_annotation(composed):
+    words = scenes.vocabulary()
+    names = [(words.verbs[v], words.objects[o]) for v, o in words.classes]
+    train, test = class_counts(composed["train"]), class_counts(composed["test"])
+    assert set(names) == set(train) == set(test)
+    assert len(names) >= 12
+    assert len({verb for verb, _ in names}) >= 6
+    assert len({kind for _, kind in names}) >= 5
+    assert words.rare == tuple(train[name] < 10 for name in names)
+    assert sum(words.rare) >= 3
+    common = [name for name, rare in zip(names, words.rare, strict=True) if not rare]
+    assert min(train[name] for name in common) >= 90
+    assert min(test.values()) >= 5
+    for name, rare in zip(names, words.rare, strict=True):
+        if rare:  # made of parts that are common elsewhere
+            assert train[name] >= 4
+            assert name[0] in {verb for verb, _ in common}
+            assert name[1] in {kind for _, kind in common}
+
+
+def test_rare_classes_stay_rare_in_a_larger_set():
+    more = [plan._rare_class("train", index) for index in range(NUM_TRAIN, 5 * NUM_TRAIN)]
+    assert set(more) == {None}
+
+
+def test_pictures_hold_one_to_four_people_and_objects_busy_and_not(composed):
+    people, things, seen = set(), set(), collections.Counter()
+    for scene in composed["train"]:
+        kinds = [entity.kind for entity in scene.entities]
+        people.add(kinds.count("person"))
+        things.add(len(kinds) - kinds.count("person"))
+        busy = collections.Counter(person for person, _, _ in scene.relations)
+        used = {thing for _, thing, _ in scene.relations}
+        seen["nothing happens"] += not scene.relations
+        seen["two at once"] += max(busy.values(), default=0) == 2
+        for index, kind in enumerate(kinds):
+            seen["idle person"] += kind == "person" and index not in busy
+            seen["idle object"] += kind != "person" and index not in used
+    assert people == {1, 2, 3, 4}
+    assert things <= {0, 1, 2, 3, 4} and {1, 2, 3, 4} <= things
+    assert seen["nothing happens"] >= 20
+    assert min(seen[what] for what in ("two at once", "idle person", "idle object")) >= 100
+
+
+def test_no_picture_is_in_both_splits(composed):
+    digests = [
+        hashlib.sha256(scenes.render(scene, 32).tobytes()).digest()
+        for split in ("train", "test")
+        for scene in composed[split]
+    ]
+    assert len(set(digests)) == NUM_TRAIN + NUM_TEST
+
+
+def pixels_of(shapes, size, over):
+    """Extent of what is painted, in the frame with pixel centres at whole numbers."""
+    image = Image.new("RGB", (size * over, size * over), (1, 2, 3))
+    empty = image.copy()
+    paint(shapes, image, size * over)
+    x1, y1, x2, y2 = (edge / over - 0.5 for edge in ImageChops.difference(image, empty).getbbox())
+    return np.clip([x1, y1, x2, y2], 0, size - 1)
+
+
+def test_boxes_are_tight_around_the_pixels(composed):
+    for scene in composed["test"][:60]:
+        for entity in scene.entities:
+            painted = pixels_of(entity.shapes, 128, 8)
+            np.testing.assert_allclose(scenes.box(entity, 128), painted, atol=0.4)
+
+
+def test_boxes_fit_the_finished_picture(composed):
+    """Take an entity out of the picture: what changes lies in its box, and reaches its sides."""
+    checked = 0
+    for scene in composed["test"]:
+        if len(scene.entities) != 2 or not scene.relations:
+            continue
+        for entity in scene.entities:
+            own = set(entity.shapes)
+            layers = tuple(
+                tuple(shape for shape in layer if shape not in own) for layer in scene.layers
+            )
+            without = scenes.Scene(
+                scene.seed, scene.entities, layers, scene.shadows, scene.relations
+            )
+            pictures = [np.asarray(scenes.render(s, 128), int) for s in (scene, without)]
+            rows, columns = np.nonzero(np.abs(pictures[0] - pictures[1]).sum(-1) > 30)
+            changed = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
+            box = np.array(scenes.box(entity, 128))
+            inside = np.array([1, 1, -1, -1]) * (changed - box)
+            assert inside.min() > -1.0
+            if entity.kind == "person":  # objects may hide behind people
+                assert inside.max() < 2.5
+                checked += 1
+    assert checked >= 10
+
+
+# What box layout tells, and what limbs tell.
+
+
+def layout(scene, person, thing):
+    """The two boxes against each other, as the annotation has them."""
+    a, b = (np.array(scenes.box(scene.entities[k], 128)) for k in (person, thing))
+    size_a, size_b = a[2:] - a[:2], b[2:] - b[:2]
+    shift = (a[:2] + a[2:] - b[:2] - b[2:]) / 2 / size_b
+    return np.concatenate([shift, np.log(size_a / size_b), np.log(size_a[:1] / size_a[1:])])
+
+
+def limbs(scene, person):
+    """The joints within the person's own box."""
+    entity = scene.entities[person]
+    x1, y1, x2, y2 = entity.extent()
+    joints = np.array(entity.pose.joints())
+    return np.concatenate([(joints.real - x1) / (x2 - x1), (joints.imag - y1) / (y2 - y1)])
+
+
+def accuracy(features, labels, neighbours=9):
+    """Five-fold accuracy of the better of nearest neighbours and quadratic regression."""
+    x = np.asarray(features)
+    x = (x - x.mean(0)) / x.std(0)
+    quadratic = np.concatenate([np.ones((len(x), 1)), x, x**2], 1)
+    names, y = np.unique(labels, return_inverse=True)
+    one_hot = np.eye(len(names))[y]
+    fold = np.arange(len(x)) % 5
+    right = np.zeros(2)
+    for k in range(5):
+        train, test = fold != k, fold == k
+        distance = ((x[test, None] - x[None, train]) ** 2).sum(-1)
+        nearest = np.argsort(distance, 1)[:, :neighbours]
+        right[0] += (one_hot[train][nearest].sum(1).argmax(1) == y[test]).sum()
+        weights = np.linalg.lstsq(quadratic[train], one_hot[train], rcond=None)[0]
+        right[1] += ((quadratic[test] @ weights).argmax(1) == y[test]).sum()
+    return right.max() / len(x), np.bincount(y).max() / len(y)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Layout, limbs and verb of every pair of a set larger than the demo's, by kind of object."""
+    found = collections.defaultdict(list)
+    for index in range(2000):
+        scene = scenes.compose(1, "train", index)
+        for person, thing, verb in scene.relations:
+            row = (layout(scene, person, thing), limbs(scene, person), verb)
+            found[scene.entities[thing].kind].append(row)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "verbs"),
+    [("bicycle", ("ride", "push", "repair")), ("dog", ("walk", "pet"))],
+)
+def test_limbs_tell_verbs_apart_that_box_layout_cannot(pairs, kind, verbs):
+    rows = [row for row in pairs[kind] if row[2] in verbs]
+    assert len(rows) > 250
+    labels = [row[2] for row in rows]
+    by_layout, chance = accuracy([row[0] for row in rows], labels)
+    by_limbs, _ = accuracy([row[1] for row in rows], labels)
+    assert by_layout < chance + 0.07
+    assert by_limbs > 0.97
+
+
+@pytest.mark.parametrize(
+    ("at", "verbs", "extra"),
+    [
+        (actions.at_bicycle, ("ride", "push", "repair", None), ("hold", "umbrella")),
+        (actions.at_dog, ("walk", "pet", None), ("drink_with", "cup")),
+        (actions.at_chair, ("push", "repair", None), None),
+        (actions.at_ball, ("kick", None), None),
+    ],
+)
+def test_one_draw_gives_every_verb_the_same_boxes(at, verbs, extra):
+    for seed in range(40):
+        groups = [at(verb, random.Random(seed)) for verb in verbs]
+        if extra is not None:
+            groups.append(at(verbs[0], random.Random(seed), extra))
+        boxes = [[entity.extent() for entity in group.entities[:2]] for group in groups]
+        for other in boxes[1:]:
+            np.testing.assert_allclose(other, boxes[0], atol=0.008)  # a person is 1 tall
+
+
+def test_box_layout_does_tell_other_verbs_apart(pairs):
+    """The classifier is no straw man: it reads kick, throw and hold off the boxes."""
+    rows = pairs["sports_ball"]
+    assert accuracy([row[0] for row in rows], [row[2] for row in rows])[0] > 0.95
+
+
+def test_evidence_of_flying_a_kite_is_far_from_the_midpoint(composed):
+    """Nothing but a hand and a string says who flies; both stay off the interaction point."""
+    seen = 0
+    for scene in composed["train"]:
+        for person, thing, verb in scene.relations:
+            if verb != "fly":
+                continue
+            boxes = [np.array(scenes.box(scene.entities[k], 128)) for k in (person, thing)]
+            middle = sum((box[:2] + box[2:]) / 4 for box in boxes)
+            hand = scene.entities[person].pose.near_arm[2]
+            hand = np.array([hand.real, hand.imag]) * 128 - 0.5
+            picture, without = (
+                np.asarray(scenes.render(s, 128), int) for s in (scene, no_strings(scene))
+            )
+            rows, columns = np.nonzero(np.abs(picture - without).sum(-1) > 30)
+            string = np.stack([columns, rows], -1)
+            near_hand = np.linalg.norm(string - hand, axis=1).min()
+            if len([v for _, _, v in scene.relations if v == "fly"]) == 1:
+                assert near_hand < 6  # it ends in the hand
+                assert np.linalg.norm(string - middle, axis=1).min() > 6
+            assert np.linalg.norm(hand - middle) > 8
+            seen += 1
+        if seen >= 30:
+            return
+
+
+def no_strings(scene):
+    """The scene with everything painted that is part of an entity, and nothing else."""
+    own = {shape for entity in scene.entities for shape in entity.shapes}
+    layers = tuple(tuple(shape for shape in layer if shape in own) for layer in scene.layers)
+    return scenes.Scene(scene.seed, scene.entities, layers, scene.shadows, scene.relations)
+
+
+# The builder.
+
+
+def test_builder_writes_what_the_scenes_say(tmp_path):
+    builder = FiguresHoi(data_dir=tmp_path, size=64, num_train=5, num_test=3)
+    builder.download_and_prepare()
+    for split, number in (("train", 5), ("test", 3)):
+        examples = list(tfds.as_numpy(builder.as_dataset(split=split)))
+        assert len(examples) == number
+        for index, example in enumerate(examples):
+            scene = scenes.compose(0, split, index)
+            entry = json.loads(example["annotation"])
+            assert entry == scenes.entry(scene, split, index, 64)
+            assert example["image"].shape == (64, 64, 3)
+            np.testing.assert_array_equal(example["image"], np.asarray(scenes.render(scene, 64)))
+            boxes = [box["bbox"] for box in entry["annotations"]]
+            np.testing.assert_allclose(example["boxes"], boxes, atol=1e-4)
+            words = builder.load_vocabulary()
+            said = [(h, o, words.verbs[v]) for h, o, v in example["relations"]]
+            assert said == list(scene.relations)
+
+
+def test_configs_do_not_share_a_folder(tmp_path):
+    folders = {
+        FiguresHoi(data_dir=tmp_path, **fields).data_dir
+        for fields in ({}, {"size": 256}, {"num_train": 7}, {"num_test": 7}, {"seed": 1})
+    }
+    assert len(folders) == 5
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"size": 0}, {"num_train": 0}, {"num_test": 2.5}, {"seed": -1}, {"config": "huge"}],
+)
+def test_a_bad_field_is_named(tmp_path, fields):
+    with pytest.raises(UserError, match=r"figures_hoi.*"):
+        FiguresHoi(data_dir=tmp_path, **fields)
+
+
+def test_config_and_fields_do_not_mix(tmp_path):
+    with pytest.raises(UserError, match="not both"):
+        FiguresHoi(data_dir=tmp_path, config=FiguresHoiConfig(size=64), size=128)
+
+
+def test_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="'val'"):
+        scenes.compose(0, "val", 0)
