@@ -44,10 +44,15 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
                 steps, values = curves.setdefault(name, ([], []))
                 steps.append(entry["step"])
                 values.append(value)
-    curves = {name: curve for name, curve in curves.items() if len(curve[0]) > 1}
+    curves = {
+        name: curve
+        for name, curve in curves.items()
+        if len(curve[0]) > 1 or name.startswith("eval")
+    }
     if not curves:
         raise UserError(f"{log} holds no curve: train for more than one logged step first")
-    names = sorted(curves, key=lambda name: (name not in TITLES, "loss" not in name, name))
+    names = sorted(curves, key=_place)
+    end = max(max(steps) for steps, _ in curves.values())
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.7 * rows), layout="constrained")
@@ -58,14 +63,17 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
         order = np.argsort(steps, kind="stable")  # a resumed run may log a step twice
         steps, values = steps[order], values[order]
         busy = len(values) > 30
-        axis.plot(steps, values, color=BLUE, alpha=0.25 if busy else 1.0, linewidth=1.2)
+        marker = "o" if len(values) < 12 else None
+        axis.plot(
+            steps, values, color=BLUE, alpha=0.25 if busy else 1.0, linewidth=1.2, marker=marker
+        )
         if busy:
             axis.plot(steps, _smooth(values), color=BLUE, linewidth=1.8)
         axis.set_title(TITLES.get(name, name.replace("_", " ")), fontsize=11)
         axis.grid(color="#DDDDDD", linewidth=0.6)
         axis.set_axisbelow(True)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.set_xlim(steps.min(), steps.max())
+        axis.set_xlim(0, 1.03 * end)
         axis.margins(y=0.08)
     for axis in axes[len(names):]:
         axis.set_visible(False)
@@ -142,6 +150,15 @@ def plot_class_ap(
     axis.set_title(title + note, fontsize=12, loc="left")
     axis.legend(loc="lower right" if named else "upper right", frameon=True, fontsize=10)
     return _save(figure, output)
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Where a curve stands: the total, the other losses, evaluations, then how training went."""
+    if name in TITLES:
+        return 0, name
+    if name.startswith("eval"):
+        return 2, name
+    return (3 if name in ("learning_rate", "images_per_second", "gradient_norm") else 1), name
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
