@@ -15,18 +15,27 @@ class Architecture:
 
     Attributes:
       backbone: 'hourglass' or 'dla34'.
-      interactions: False for CenterNet's object detectors, which have no verb heads.
-      gaze_steps: 0 for PPDM's baseline.
-      per_verb_offsets: a matching offset for every verb.
-      num_objects, num_verbs: channels of the heatmaps; None where the file has none.
+      stacks: hourglasses in a row; 1 for DLA-34.
+      gaze_steps: 0 for PPDM's baselines.
+      per_verb_offsets: a pair of matching offsets for every verb.
+      num_objects, num_verbs: channels of the heatmaps. 0 verbs: one of CenterNet's object
+        detectors, which have no interaction heads at all.
     """
 
     backbone: str
-    interactions: bool
+    stacks: int
     gaze_steps: int
     per_verb_offsets: bool
-    num_objects: int | None
-    num_verbs: int | None
+    num_objects: int
+    num_verbs: int
+
+    def __str__(self) -> str:
+        name = {"hourglass": "Hourglass", "dla34": "DLA-34"}[self.backbone]
+        if not self.num_verbs:
+            return f"CenterNet's object detector on {name}, {self.num_objects} objects"
+        steps = {0: "no gaze step", 1: "1 gaze step"}.get(self.gaze_steps)
+        steps = steps or f"{self.gaze_steps} gaze steps"
+        return f"{name}, {steps}, {self.num_verbs} verbs, {self.num_objects} objects"
 
 
 def describe(arrays: Mapping[str, np.ndarray]) -> Architecture:
@@ -35,59 +44,68 @@ def describe(arrays: Mapping[str, np.ndarray]) -> Architecture:
     Raises:
       UserError: it is none of the networks that can be imported.
     """
+    stacks = 1
     if "pre.0.conv.weight" in arrays:
-        backbone, first = "hourglass", "{}.0.1.weight"
+        backbone, last_layer = "hourglass", "{}.0.1.weight"
+        stacks = len({name.split(".")[1] for name in arrays if name.startswith("kps.")})
     elif "base.base_layer.0.weight" in arrays:
-        backbone, first = "dla34", "{}.2.weight"
+        backbone, last_layer = "dla34", "{}.2.weight"
     else:
         seen = next(iter(arrays), "nothing")
         raise UserError(
-            f"this is no checkpoint of GGNet, PPDM or CenterNet with Hourglass-104 or DLA-34: its "
-            f"first entry is {seen!r}; give one of their .pth files"
+            "this is no checkpoint of GGNet, PPDM or CenterNet on Hourglass or DLA-34 (its first "
+            f"entry is {seen!r}); give one of their .pth files"
         )
-    steps = 0
-    if "hm_dcn.0.conv.weight" in arrays:
-        steps = 1
+    steps = int("hm_dcn.0.conv.weight" in arrays)
     while f"hm_dcn{steps + 1}.0.conv.weight" in arrays:
         steps += 1
 
-    def channels(head: str) -> int | None:
-        array = arrays.get(first.format(head))
-        return None if array is None else int(array.shape[0])
+    def channels(head: str) -> int:
+        array = arrays.get(last_layer.format(head))
+        return 0 if array is None else int(array.shape[0])
 
-    offsets = channels("sub_offset")
     return Architecture(
         backbone=backbone,
-        interactions=channels("hm_rel") is not None,
+        stacks=stacks,
         gaze_steps=steps,
-        per_verb_offsets=offsets is not None and offsets > 2,
+        per_verb_offsets=channels("sub_offset") > 2,
         num_objects=channels("hm"),
         num_verbs=channels("hm_rel"),
     )
 
 
-def check_architecture(found: Architecture, config: Any, *, interactions: bool = True) -> None:
-    """Raise a UserError unless a file's network is the one that `config.model` describes.
+def check_backbone(found: Architecture, config: Any) -> None:
+    """Raise a UserError unless the file's backbone is the one of `config` (`config.model`)."""
+    _compare(found, config, ["backbone"])
+    if found.backbone == "hourglass":
+        _compare(found, config, ["stacks"])
 
-    Args:
-      found: see `describe`.
-      config: `config.model`.
-      interactions: also compare the interaction heads; otherwise the backbone alone.
-    """
-    fields = ["backbone"]
-    if interactions:
-        if not found.interactions:
+
+def check_architecture(found: Architecture, config: Any) -> None:
+    """Raise a UserError unless the file's network is that of `config` (`config.model`)."""
+    check_backbone(found, config)
+    if not found.num_verbs:
+        raise UserError(
+            f"the checkpoint is {found}: it knows no interactions; "
+            "start training from it with --config.init_from=FILE"
+        )
+    _compare(found, config, ["gaze_steps", "per_verb_offsets"])
+    for field, what in (("num_verbs", "verbs"), ("num_objects", "objects")):
+        theirs, ours = getattr(found, field), getattr(config, field)
+        if theirs != ours:
             raise UserError(
-                "the checkpoint is an object detector without interaction heads; start training "
-                "from it with --config.init_from=FILE"
+                f"the checkpoint's network knows {theirs} {what}, the config's vocabulary has "
+                f"{ours}; give the config of the data set it was trained on"
             )
-        fields += ["gaze_steps", "per_verb_offsets", "num_verbs", "num_objects"]
+
+
+def _compare(found: Architecture, config: Any, fields: list[str]) -> None:
     different = [f for f in fields if getattr(found, f) != getattr(config, f)]
     if different:
         theirs = ", ".join(f"{f}={getattr(found, f)}" for f in different)
         ours = ", ".join(f"{f}={getattr(config, f)}" for f in different)
         mend = " ".join(f"--config.model.{f}={getattr(found, f)}" for f in different)
         raise UserError(
-            f"the checkpoint's network has {theirs}, the config's has {ours}; "
+            f"the checkpoint's network has {theirs} ({found}), config.model has {ours}; "
             f"give the config of that network, or {mend}"
         )

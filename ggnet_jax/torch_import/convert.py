@@ -1,6 +1,5 @@
 """NumPy arrays under PyTorch names -> Flax variables. Neither reads files nor needs PyTorch."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,32 +11,20 @@ from flax import traverse_util
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
-from ggnet_jax.torch_import.architecture import check_architecture, describe
+from ggnet_jax.torch_import.architecture import check_architecture, check_backbone, describe
 from ggnet_jax.torch_import.names import STEMS, is_head, torch_name
+from ggnet_jax.torch_import.report import Report
 
 # Entries that no network of ours has a use for: a counter that PyTorch keeps beside every batch
 # norm, the ImageNet classifier left in DLA's files, and the skips of DLA's deep trees, which
 # the released code computes and drops (the trees inside make their own).
 _UNUSED = re.compile(r".*\.num_batches_tracked|base\.fc\..*|base\.level[34]\.project\..*")
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """What became of every parameter, under PyTorch names in the network's order.
-
-    Attributes:
-      loaded: went from the file into the network.
-      fresh: in the network only, or of another shape in the file: keeps its initial value.
-      skipped: in the file only; (name, reason).
-    """
-
-    loaded: tuple[str, ...]
-    fresh: tuple[str, ...]
-    skipped: tuple[tuple[str, str], ...]
+_NO_USE, _NO_PLACE = "of no use", "not a parameter of this network"
+_ABSENT = "not in the file"
 
 
 def from_torch(state_dict: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """Convert a released checkpoint of exactly the network that `config` describes.
+    """Convert the parameters of exactly the network that `config` describes.
 
     Args:
       state_dict: arrays under PyTorch names and in PyTorch's layouts (OIHW); a `module.` prefix
@@ -49,112 +36,142 @@ def from_torch(state_dict: Mapping[str, Any], config: Any) -> dict[str, Any]:
       `{'params', 'batch_stats'}` with float32 NumPy leaves.
 
     Raises:
-      UserError: parameters are missing or have another shape, or belong to another network.
+      UserError: parameters are missing, too many or of another shape: the file is cut short, or
+        of another network.
     """
-    arrays = clean_names(state_dict)
+    return convert(state_dict, config)[0]
+
+
+def convert(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, Any], Report]:
+    """`from_torch` and what became of every parameter."""
+    arrays = _clean(state_dict)
     check_architecture(describe(arrays), config)
-    variables, report = merge(arrays, expected_variables(config), config)
-    unknown = [name for name, reason in report.skipped if reason == UNKNOWN]
-    if report.fresh or unknown:
-        raise UserError(_incomplete(report.fresh, unknown, arrays))
-    return variables
+    variables, report = _merge(arrays, config)
+    for name, reason in report.missing:
+        if reason != _ABSENT:
+            raise UserError(_other_shape(name, reason))
+    surplus = [name for name, reason in report.skipped if reason == _NO_PLACE]
+    if report.missing or surplus:
+        raise UserError(_unlike(arrays, [name for name, _ in report.missing], surplus))
+    return variables, report
 
 
-UNKNOWN = "not a parameter of this network"
-
-
-def merge(
-    arrays: Mapping[str, np.ndarray], variables: Mapping[str, Any], config: Any
-) -> tuple[dict[str, Any], Report]:
-    """Put what fits into a network's variables; heads that differ keep their initial values.
+def pretrained(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, Any], Report]:
+    """Convert what a file has of a network: all of its backbone, and those heads that fit.
 
     Args:
-      arrays: see `clean_names`.
-      variables: `{'params', 'batch_stats'}`; arrays, or shapes alone.
+      state_dict: see `from_torch`.
       config: `config.model`.
 
     Returns:
-      The variables, with NumPy leaves in place of those that were loaded, and what became of
-      every parameter.
+      The variables, NumPy leaves for what was loaded and `jax.ShapeDtypeStruct` for what the file
+      does not have (`fill` puts initial values there), and what became of every parameter.
 
     Raises:
-      UserError: a parameter outside the heads has another shape, or is missing.
+      UserError: the backbone is another one, or cut short.
     """
-    merged, loaded, fresh, skipped, missing = {}, [], [], [], []
-    used = set()
-    for path, leaf in traverse_util.flatten_dict(dict(variables)).items():
-        name = torch_name(path[1:], config)
-        merged[path] = leaf
-        array = arrays.get(name)
-        if array is None:
-            (fresh if is_head(name) else missing).append(name)
-            continue
-        used.add(name)
-        array = _to_ours(name, array)
-        if array.shape == leaf.shape:
-            merged[path] = array
-            loaded.append(name)
-            continue
-        found, needed = _shape(arrays[name].shape), _torch_shape(leaf.shape)
-        if not is_head(name):
-            raise UserError(
-                f"{name} has shape {found} in the checkpoint and {needed} in the network that "
-                "config.model describes; give the config of the checkpoint's network"
-            )
-        fresh.append(name)
-        skipped.append((name, f"shape {found}, the network's is {needed}"))
-    if missing:
-        raise UserError(_incomplete(missing, [], arrays))
-    for name in arrays:
-        if name not in used:
-            known = _UNUSED.fullmatch(name)
-            skipped.append((name, "has no use here" if known else UNKNOWN))
-    return traverse_util.unflatten_dict(merged), Report(tuple(loaded), tuple(fresh), tuple(skipped))
+    arrays = _clean(state_dict)
+    check_backbone(describe(arrays), config)
+    return _merge(arrays, config)
 
 
-def clean_names(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of a state dict as NumPy arrays, without the `module.` of DataParallel."""
-    return {name.removeprefix("module."): np.asarray(array) for name, array in state_dict.items()}
+def fill(variables: Mapping[str, Any], initial: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables of `pretrained` with the gaps taken from `initial`."""
+
+    def choose(loaded: Any, fresh: Any) -> Any:
+        return fresh if isinstance(loaded, jax.ShapeDtypeStruct) else loaded
+
+    return jax.tree.map(choose, variables, initial)
 
 
 def expected_variables(config: Any) -> dict[str, Any]:
-    """Shapes of the variables of the network that `config` (`config.model`) describes."""
-    model = create_model(config)
+    """Shapes of the variables of the network that `config` (`config.model`) describes.
+
+    Raises:
+      UserError: no network can be built from `config`.
+    """
+    try:
+        model = create_model(config)
+    except ValueError as error:
+        raise UserError(f"config.{error}") from error
     side = 32 if config.backbone == "dla34" else 4 * 2 ** (len(config.widths) - 1)
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), images)
 
 
+def _merge(arrays: Mapping[str, np.ndarray], config: Any) -> tuple[dict[str, Any], Report]:
+    """Put what fits into the network; see `pretrained`."""
+    merged, missing, skipped = {}, [], []
+    loaded, taken = set(), set()
+    for path, leaf in traverse_util.flatten_dict(expected_variables(config)).items():
+        name = torch_name(path[1:], config)
+        merged[path] = leaf
+        if name not in arrays:
+            missing.append((name, _ABSENT))
+            continue
+        taken.add(name)
+        array = _to_ours(name, arrays[name])
+        if array.shape == leaf.shape:
+            merged[path] = array
+            loaded.add(name)
+            continue
+        reason = f"{_shape(arrays[name].shape)} in the file, {_torch_shape(leaf.shape)} here"
+        if not is_head(name):
+            raise UserError(_other_shape(name, reason))
+        missing.append((name, reason))
+        skipped.append((name, reason))
+    lost = [name for name, _ in missing if not is_head(name)]
+    surplus = [name for name in arrays if name not in taken and not _UNUSED.fullmatch(name)]
+    if lost or not all(map(is_head, surplus)):
+        raise UserError(_unlike(arrays, lost, [name for name in surplus if not is_head(name)]))
+    for name in arrays:
+        if name not in taken:
+            skipped.append((name, _NO_PLACE if name in surplus else _NO_USE))
+    in_file_order = tuple(name for name in arrays if name in loaded)
+    report = Report(in_file_order, tuple(missing), tuple(skipped))
+    return traverse_util.unflatten_dict(merged), report
+
+
+def _clean(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """NumPy arrays under names without the `module.` of DataParallel."""
+    return {name.removeprefix("module."): np.asarray(array) for name, array in state_dict.items()}
+
+
 def _to_ours(name: str, array: np.ndarray) -> np.ndarray:
     """From PyTorch's layout to ours, float32 and contiguous."""
-    if name in STEMS:
+    if name in STEMS and array.ndim == 4:
         array = array[:, ::-1]  # B, G, R -> R, G, B
     if array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)  # OIHW -> HWIO
-    return np.ascontiguousarray(array, dtype=np.float32)
+    return np.array(array, dtype=np.float32, order="C")
 
 
 def _torch_shape(shape: tuple[int, ...]) -> str:
-    """One of our shapes as PyTorch would print it."""
+    """One of our shapes as PyTorch has it."""
     return _shape(shape if len(shape) != 4 else (shape[3], shape[2], shape[0], shape[1]))
 
 
 def _shape(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape)) or "()"
+    return "x".join(map(str, shape)) or "a scalar"
 
 
-def _incomplete(missing, unknown, arrays) -> str:
-    """One line on what is missing, or too much."""
+def _other_shape(name: str, reason: str) -> str:
+    return f"{name} is {reason}; give the config of the network that the checkpoint is of"
 
-    def some(names):
-        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+def _unlike(arrays: Mapping[str, Any], missing: list[str], surplus: list[str]) -> str:
+    """One line on what a file has too little or too much of."""
+
+    def some(names: list[str]) -> str:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        return ", ".join(names[:3]) + more
 
     parts = []
     if missing:
         parts.append(f"lacks {len(missing)} parameters of the network ({some(missing)})")
-    if unknown:
-        parts.append(f"holds {len(unknown)} that it has no place for ({some(unknown)})")
+    if surplus:
+        parts.append(f"has {len(surplus)} that the network has no place for ({some(surplus)})")
     return (
-        f"the checkpoint ({len(arrays)} entries) {' and '.join(parts)}; "
+        f"the checkpoint, {len(arrays)} entries, {' and '.join(parts)}; "
         "it is cut short, or config.model describes another network"
     )

@@ -1,0 +1,112 @@
+"""`python -m ggnet_jax.torch_import`: a `.pth` file -> the workdir of a run that has not begun."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from ggnet_jax import vocabularies
+from ggnet_jax import workdir as run_folder
+from ggnet_jax.checkpoints import Checkpoints
+from ggnet_jax.errors import UserError
+from ggnet_jax.models import create_model
+from ggnet_jax.torch_import.architecture import describe
+from ggnet_jax.torch_import.convert import convert, fill, pretrained
+from ggnet_jax.torch_import.files import read_state_dict
+from ggnet_jax.torch_import.report import Report
+from ggnet_jax.training.setup import resolve_config
+
+_UNFINISHED = ".unfinished"
+
+
+def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) -> Report:
+    """Write a PyTorch checkpoint as step 0 of a new run, and print what became of its parameters.
+
+    A detector of CenterNet's gets interaction heads with initial values, which have to be trained;
+    every other file has to be the network of `config.model` exactly.
+
+    Args:
+      checkpoint: the `.pth` file.
+      config: a ConfigDict; the classes are `config.data.vocabulary`'s or, if that is empty, the
+        data set's of the name `config.data.name`.
+      workdir: a new or empty folder. It appears once everything is written.
+
+    Raises:
+      UserError: the file, the config or the folder can't be used; nothing has been written then.
+    """
+    target = Path(workdir).resolve()
+    if run_folder.is_run(target):
+        raise UserError(f"{workdir} already holds a run; give a new folder")
+    run_folder.check_folder(target)
+    vocabulary = _vocabulary(config)
+    config = resolve_config(config, vocabulary)
+    arrays = read_state_dict(checkpoint)
+    found = describe(arrays)
+    print(f"{checkpoint}: {found}")
+    if found.num_verbs:
+        variables, report = convert(arrays, config.model)
+    else:
+        variables, report = pretrained(arrays, config.model)
+        variables = fill(variables, _initial(variables, config))
+    del arrays  # mapped from the disk: hundreds of megabytes
+    print(report.table())
+    # Without a data set the pairs seen in training are not known; all classes stand in.
+    classes = vocabulary.to_dict() | {"verbs_of_object": vocabulary.valid_pairs.T.tolist()}
+    _write(target, config.to_dict(), classes, variables)
+    print(f"wrote {workdir}")
+    if report.missing:
+        print(f"{len(report.missing)} parameters start afresh: train before you use the network")
+    return report
+
+
+def _vocabulary(config: Any) -> vocabularies.Vocabulary:
+    name = config.data.vocabulary or config.data.name
+    if not name or name == "json":
+        raise UserError(
+            "the config does not say which classes the network knows; "
+            "give --config.data.vocabulary=FILE.json"
+        )
+    return vocabularies.load(name)
+
+
+def _initial(variables: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Initial values where `variables` has gaps, and nothing elsewhere.
+
+    Only the gaps are returned from the compiled function, so that no time goes into the rest.
+    """
+    model = create_model(config.model)
+    flat = traverse_util.flatten_dict(dict(variables))
+    gaps = [path for path, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+
+    def make() -> list[jax.Array]:
+        images = jnp.zeros((1, *config.data.image_size, 3))
+        made = model.init(jax.random.key(config.seed, impl="rbg"), images, train=False)
+        made = traverse_util.flatten_dict(made)
+        return [made[path] for path in gaps]
+
+    values = dict(zip(gaps, map(np.asarray, jax.jit(make)()), strict=True))
+    return traverse_util.unflatten_dict(
+        {path: values.get(path, leaf) for path, leaf in flat.items()}
+    )
+
+
+def _write(target: Path, config: dict, classes: dict, variables: Mapping[str, Any]) -> None:
+    """Write a run beside `target` and move it there in one step."""
+    draft = target.with_name(target.name + _UNFINISHED)
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        run_folder.prepare(draft, config, classes)
+        with Checkpoints(draft) as checkpoints:
+            checkpoints.save(0, variables, {"step": np.zeros((), np.int32)})
+        if target.is_dir():
+            target.rmdir()  # empty: a rename onto it is refused on some systems
+        draft.rename(target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

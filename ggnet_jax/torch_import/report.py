@@ -1,0 +1,66 @@
+"""What became of every parameter, for the person who imports a checkpoint."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterable
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """The fate of every parameter, under PyTorch names.
+
+    Attributes:
+      loaded: went from the file into the network.
+      missing: of the network, but not in the file or of another shape there; (name, reason). They
+        keep their initial values.
+      skipped: of the file, but not taken; (name, reason).
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
+
+    def table(self) -> str:
+        """A line for every part of the network, then every name that was not simply loaded."""
+        columns = {
+            "loaded": self.loaded,
+            "skipped": [name for name, _ in self.skipped],
+            "missing": [name for name, _ in self.missing],
+        }
+        counts = {title: Counter(map(_part, names)) for title, names in columns.items()}
+        parts = list(dict.fromkeys(_part(name) for names in columns.values() for name in names))
+        rows = [[part, *(str(counts[title][part]) for title in columns)] for part in parts]
+        rows.append(["all", *(str(len(names)) for names in columns.values())])
+        lines = _align([["part", *columns], *rows])
+        for title, entries in (("skipped", self.skipped), ("missing", self.missing)):
+            for reason, names in _by_reason(entries).items():
+                lines.append(f"{title}, {reason}: {', '.join(names)}")
+        return "\n".join(lines)
+
+
+def _part(name: str) -> str:
+    return name.split(".")[0]
+
+
+def _by_reason(entries: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Names by reason; hundreds of counters of batch norms are one entry."""
+    grouped: dict[str, list[str]] = {}
+    counters: Counter[str] = Counter()
+    for name, reason in entries:
+        if name.endswith(".num_batches_tracked"):
+            counters[reason] += 1
+            grouped.setdefault(reason, [])
+        else:
+            grouped.setdefault(reason, []).append(name)
+    for reason, number in counters.items():
+        grouped[reason].insert(0, f"{number} num_batches_tracked")
+    return grouped
+
+
+def _align(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *numbers in rows:
+        cells = [n.rjust(width) for n, width in zip(numbers, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *cells]))
+    return lines
