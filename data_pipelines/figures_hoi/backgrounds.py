@@ -74,7 +74,7 @@ def _gradient(colours: tuple[Colour, Colour], width: int, height: int) -> Image.
 
 def _scenery(place: Place, horizon: float, rng: random.Random) -> list[Shape]:
     shapes: list[Shape] = []
-    things = [rng.choice(place.scenery) for _ in range(rng.randint(1, 3))]
+    things = rng.sample(place.scenery, rng.randint(1, 3))  # one sun is enough
     for kind in sorted(things, key=("sun", "cloud").count, reverse=True):
         if kind in ("sun", "cloud"):
             shapes += _SCENERY[kind](rng.random(), rng.uniform(0.06, 0.3), place, rng)
