@@ -146,10 +146,10 @@ def local_mesh(batch_size: int) -> Mesh:
         UserError: the devices can't share out the batch evenly.
     """
     devices = jax.local_devices()
-    if batch_size % len(devices):
+    if batch_size % len(devices) or not batch_size:
         raise UserError(
-            f"eval.batch_size={batch_size} can't be shared out to {len(devices)} devices; "
-            f"use a multiple of {len(devices)}"
+            f"a batch of {batch_size} pictures a process can't be shared out to {len(devices)} "
+            f"devices; set eval.batch_size to a multiple of {jax.device_count()}"
         )
     return Mesh(np.array(devices), ("data",))
 

@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from tiny_run import VOCABULARY, make_variables, model_config
 
 from ggnet_jax import geometry, inference, models, preprocessing
+from ggnet_jax.errors import UserError
 from ggnet_jax.interactions import boxes_to_picture, to_interactions, to_prediction_entry
 
 
@@ -102,6 +104,17 @@ def test_stream_gives_every_batch_in_order_and_equals_single_calls(tiny):
         want = jax.device_get(single(variables, batch["image"]))
         np.testing.assert_allclose(found.detections.score, want.detections.score, rtol=1e-4)
         assert found.heatmaps is None
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused():
+    with pytest.raises(UserError, match="batch of 0 pictures"):
+        inference.local_mesh(0)
+
+
+def test_lowers_for_a_tpu_where_there_is_none(tiny):
+    _, variables, images, detect = tiny
+    exported = jax.export.export(detect, platforms=["tpu"])(variables, images)
+    assert exported.platforms == ("tpu",)
 
 
 def test_stream_of_nothing_gives_nothing(tiny):
