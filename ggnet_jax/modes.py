@@ -66,9 +66,9 @@ def evaluate(config: Any | None, workdir: str | Path, step: int | None) -> int:
       workdir: of the run.
       step: of the checkpoint; None for the newest.
     """
-    from ggnet_jax import evaluate as evaluation_entry
-
     config = _evaluation_config(config, workdir)
+    from ggnet_jax import evaluate as evaluation_entry  # and with it TensorFlow, which talks
+
     evaluation_entry.evaluate(config, workdir, step)
     if jax.process_index() == 0 and config.eval.pictures:
         print("pictures:")

@@ -11,6 +11,16 @@ from tqdm import tqdm
 
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
+_BAR = "step {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}"
+_SHORT_NAMES = {
+    "object_heatmap": "heat",
+    "box_size": "size",
+    "center_offset": "centre",
+    "human_offset": "human",
+    "object_offset": "object",
+    "images_per_second": "images/s",
+}
+_NOT_SHOWN = ("learning_rate", "gradient_norm", "loss")
 
 
 class RunLog:
@@ -43,12 +53,12 @@ class RunLog:
         self._bar = tqdm(
             initial=start_step,
             total=total_steps,
-            unit="step",
-            desc="train",
+            bar_format=_BAR,
             dynamic_ncols=True,
             mininterval=0.5,
             smoothing=0.05,
         )
+        self._compiling = True
 
     def __enter__(self) -> "RunLog":
         return self
@@ -58,8 +68,12 @@ class RunLog:
 
     def advance(self) -> None:
         """Move the progress bar by one step."""
-        if self._bar is not None:
-            self._bar.update()
+        if self._bar is None:
+            return
+        if self._compiling:  # the first step took long, and tells nothing of the others
+            self._bar.unpause()
+            self._compiling = False
+        self._bar.update()
 
     def say(self, line: str) -> None:
         """Print a line above the progress bar."""
@@ -79,7 +93,8 @@ class RunLog:
         import tensorflow as tf
 
         entry: dict[str, Any] = {"step": step}
-        entry.update({prefix + name: value for name, value in metrics.items()})
+        # Seven digits are all that float32 has.
+        entry.update({prefix + name: float(f"{v:.7g}") for name, v in metrics.items()})
         self._file.write(json.dumps(entry) + "\n")
         self._file.flush()
         with self._scalars.as_default():
@@ -144,9 +159,6 @@ def _step_of(line: str) -> float:
 
 def _short(metrics: Mapping[str, float]) -> str:
     """Loss, its terms and the speed, as short as they go: the bar has one line."""
-    hidden = {"learning_rate", "gradient_norm", "images_per_second", "loss"}
+    shown = {_SHORT_NAMES.get(k, k): v for k, v in metrics.items() if k not in _NOT_SHOWN}
     parts = [f"loss {metrics['loss']:.3g}"]
-    parts += [f"{name} {value:.2g}" for name, value in metrics.items() if name not in hidden]
-    if "images_per_second" in metrics:
-        parts.append(f"{metrics['images_per_second']:.3g} images/s")
-    return ", ".join(parts)
+    return " ".join(parts + [f"{name} {value:.2g}" for name, value in shown.items()])

@@ -12,9 +12,11 @@ import numpy as np
 
 from ggnet_jax import workdir as run_folder
 from ggnet_jax.checkpoints import Checkpoints
+from ggnet_jax.checkpoints import steps as saved_steps
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.training import state as train_state
+from ggnet_jax.training.initial import put_initial_weights, read_initial_weights
 from ggnet_jax.training.log import RunLog, Stopwatch
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from ggnet_jax.training.parallel import Parallel, create_parallel
@@ -72,6 +74,9 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
         print(f"batch size {asked} rounded to {config.batch_size}: {jax.device_count()} devices")
     vocabulary = dataset.vocabulary.to_dict()
     vocabulary["verbs_of_object"] = np.asarray(dataset.verbs_of_object, bool).tolist()
+    weights = None
+    if config.init_from and not saved_steps(workdir):  # a run that goes on has weights of its own
+        weights = read_initial_weights(config, say=first)
     changes = run_folder.prepare(workdir, config.to_dict(), vocabulary, write=first)
     if first:
         for change in changes:
@@ -94,8 +99,8 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
                 print(f"resuming {workdir} at step {start} of {total}")
         else:
             state, start = parallel.create(make_state), 0
-            if config.init_from:
-                state = parallel.put_state(initial_weights(config, parallel.single(state)))
+            if weights is not None:
+                state = parallel.put_state(put_initial_weights(parallel.single(state), weights))
         if start >= total:
             return TrainResult(start, True)
         batches = data_pipelines.train_batches(
@@ -162,16 +167,6 @@ def restore(
     return parallel.put_state(state), step
 
 
-def initial_weights(config: Any, state: TrainState) -> TrainState:
-    """A fresh state with the weights of `config.init_from` in it.
-
-    The one place where a run takes weights from elsewhere; a resumed run does not come here.
-    """
-    raise UserError(
-        f"config.init_from={config.init_from!r}: importing weights is not supported yet"
-    )
-
-
 class _Pending(NamedTuple):
     """A step that was sent to the devices and not looked at yet."""
 
@@ -199,7 +194,7 @@ class _Run:
         self._stop = stop
         self._parallel = parallel
         self._pending: deque[_Pending] = deque()
-        self._watch = Stopwatch()
+        self._watch: Stopwatch | None = None
 
     def go(
         self,
@@ -235,7 +230,7 @@ class _Run:
             if evaluating and step < total:
                 self._checkpoints.wait()
                 self._log.write(step, evaluate(self._config, self._workdir, step), prefix="eval/")
-                self._watch = Stopwatch()
+                self._watch = None
         self._checkpoints.wait()
         return TrainResult(total, True)
 
@@ -253,7 +248,10 @@ class _Run:
             self._checkpoints.wait()
             raise UserError(self._not_finite(pending, jax.device_get(metrics)))
         self._log.advance()
-        self._watch.add(self._config.batch_size)
+        if self._watch is None:  # the first step was compiled, which says nothing of the speed
+            self._watch = Stopwatch()
+        else:
+            self._watch.add(self._config.batch_size)
         if pending.step % self._config.log_every_steps == 0:
             values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
             values["images_per_second"] = round(self._watch.read(), 2)

@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import serialization, struct
 
@@ -64,16 +65,21 @@ def from_checkpoint(
 ) -> TrainState:
     """Put restored arrays into the structure of `template` (of which only the shapes matter).
 
+    Imported weights come without an optimiser's state: Adam's is all zeros before its first step.
+
     Raises:
       ValueError: a leaf is missing or has another shape.
     """
+    structure = serialization.to_state_dict(template)
+    optimizer = training.get("opt_state")
+    if optimizer is None:
+        optimizer = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), structure["opt_state"])
     saved = {
         "params": variables["params"],
         "batch_stats": variables.get("batch_stats", {}),
         "step": training["step"],
-        "opt_state": training["opt_state"],
+        "opt_state": optimizer,
     }
-    structure = serialization.to_state_dict(template)
     restored = serialization.from_state_dict(template, _like(structure, saved, ""))
     return jax.tree.map(lambda leaf, like: leaf.astype(like.dtype), restored, template)
 

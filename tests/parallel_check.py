@@ -1,0 +1,79 @@
+"""Run by test_distributed.py in a process with eight virtual CPU devices; prints JSON.
+
+One SGD step in float64 by one device, by jit over a mesh of eight and by pmap over eight, from the
+same state on the same batch.
+"""
+
+import json
+
+import jax
+import numpy as np
+import optax
+from training_fakes import IMAGE_SIZE, make_batch, tiny_config, verbs_of_object
+
+from ggnet_jax.models import create_model
+from ggnet_jax.training.parallel import MeshParallel, PmapParallel
+from ggnet_jax.training.state import create_state
+from ggnet_jax.training.step import make_train_step
+
+STEPS = 2
+
+
+def main() -> None:
+    """Print the largest difference to one device, relative to the size of the update."""
+    jax.config.update("jax_enable_x64", True)
+    config = tiny_config(model__dtype="float64")
+    optimizer = optax.sgd(0.1)
+    state = create_state(create_model(config.model), optimizer, IMAGE_SIZE, seed=0)
+    state = jax.tree.map(to_float64, state)
+    # Eight pictures of very different content; the third device's has no interaction.
+    batch = make_batch(3, 8, empty=(2,), dtype=np.float64)
+
+    def run(parallel):
+        step = make_train_step(
+            create_model(config.model, axis_name=parallel.axis_name),
+            optimizer,
+            lambda step: 0.1,
+            config.loss,
+            verbs_of_object(),
+            axis_name=parallel.axis_name,
+        )
+        step = parallel.compile(step)
+        here = parallel.put_state(state)
+        for _ in range(STEPS):
+            here, metrics = step(here, parallel.put_batch(batch))
+        return jax.device_get((parallel.single(here), parallel.single(metrics)))
+
+    alone = run(MeshParallel(jax.devices()[:1]))
+    report = {
+        "devices": jax.device_count(),
+        "relations": batch["relation_valid"].sum(1).tolist(),
+        "loss": float(alone[1]["loss"]),
+    }
+    for name, parallel in (("mesh", MeshParallel()), ("pmap", PmapParallel())):
+        there = run(parallel)
+        report[name] = {
+            part: largest(getattr(there[0], part), getattr(alone[0], part), getattr(state, part))
+            for part in ("params", "batch_stats")
+        }
+        report[name]["metrics"] = max(
+            abs(float(there[1][k]) / float(v) - 1) for k, v in alone[1].items()
+        )
+    print(json.dumps(report))
+
+
+def to_float64(leaf):
+    """Parameters and statistics in double precision; counters as they are."""
+    return leaf.astype(np.float64) if leaf.dtype == np.float32 else leaf
+
+
+def largest(there, alone, before) -> float:
+    """Largest difference over all leaves, each relative to how far the leaf moved."""
+    worst = 0.0
+    for a, b, start in zip(*map(jax.tree.leaves, (there, alone, before)), strict=True):
+        worst = max(worst, np.abs(a - b).max() / max(np.abs(b - start).max(), 1e-3))
+    return float(worst)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""Python in other processes, with other devices than the tests' own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def environment(*, devices: int = 1, cache: str | Path | None = None) -> dict[str, str]:
+    """Environment of a process with virtual CPU devices that compiles fast rather than well.
+
+    Args:
+      devices: how many.
+      cache: a folder where processes that compile the same find it compiled.
+    """
+    variables = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(REPOSITORY),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
+        "--xla_backend_optimization_level=0",
+    }
+    if cache is not None:
+        variables["JAX_COMPILATION_CACHE_DIR"] = str(cache)
+        variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+    return variables
+
+
+def run_python(*arguments: str, timeout: float = 300, **options) -> subprocess.CompletedProcess:
+    """Run `python ARGUMENTS` at the repository's root; options as for `environment`."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=environment(**options),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def start_python(*arguments: str, **options) -> subprocess.Popen:
+    """Start `python ARGUMENTS`; stdout and stderr go to the pipe `stdout`."""
+    return subprocess.Popen(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=environment(**options),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
