@@ -117,16 +117,21 @@ def prepare(
     if is_run(workdir):
         before = read_config(workdir)
         check_model(workdir, before, config)
-        if (workdir / VOCABULARY).is_file() and read_vocabulary(workdir) != json.loads(
-            json.dumps(vocabulary)
-        ):
-            raise UserError(
-                f"the run in {workdir} was trained with other classes ({VOCABULARY} differs); "
-                "use a new --workdir, or the data it was started with"
-            )
         changes = [
             f"{name}: {old} -> {new}" for name, old, new in _differences(before, _tuples(config))
         ]
+        if (workdir / VOCABULARY).is_file():
+            # Other pairs seen in training only mean other hard negatives: an imported run, which
+            # had no data to see pairs in, may go on with some.
+            pairs = "verbs_of_object"
+            old, new = read_vocabulary(workdir), json.loads(json.dumps(vocabulary))
+            if old.pop(pairs, None) != new.pop(pairs, None):
+                changes.append(f"{pairs}: other pairs of an object and a verb occur in training")
+            if old != new:
+                raise UserError(
+                    f"the run in {workdir} was trained with other classes ({VOCABULARY} differs); "
+                    "use a new --workdir, or the data it was started with"
+                )
     if write:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
