@@ -129,7 +129,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         sources = self.builder_config.sources
         if sources is None:
-            sources = self.standard_sources(Path(dl_manager.manual_dir))
+            sources = self.standard_sources(_manual_folder(dl_manager))
         self.check_files(sources)
         entries = {
             split: [(source, self.read_source(source)) for source in parts]
@@ -193,7 +193,11 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                 ]
         if missing:
             listed = "; ".join(dict.fromkeys(missing))
-            raise UserError(f"{self.name}: not found: {listed}. Get them from {self.WHERE_FROM}")
+            raise UserError(
+                f"{self.name}: not found: {listed}. Get them from {self.WHERE_FROM}; files that "
+                "lie elsewhere are named by data.train_annotations, data.train_images, "
+                "data.eval_annotations and data.eval_images"
+            )
 
     def _check_pictures(self, entries: Mapping[str, list[tuple[Source, list[Any]]]]) -> None:
         """Raise a UserError where a folder has none of the pictures that its file names."""
@@ -207,6 +211,14 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                         f"{names[0] if names else '-'}) is in {', '.join(source.images)}. "
                         f"Get them from {self.WHERE_FROM}"
                     )
+
+
+def _manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
+    """TFDS's folder for what people put there by hand, whether or not it is there yet."""
+    try:
+        return Path(dl_manager.manual_dir)
+    except AssertionError:  # TFDS's way to say that it is empty; we name the files instead
+        return Path(getattr(dl_manager, "_manual_dir", Path(dl_manager.download_dir) / "manual"))
 
 
 def _paths(text: str) -> tuple[str, ...]:
