@@ -5,11 +5,13 @@ Building needs the original files; everything after that reads the prepared TFDS
 
 import contextlib
 import dataclasses
+import fcntl
 import functools
 import importlib
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,12 +124,14 @@ def load_dataset(config: Any, *, build: bool = True) -> Dataset:
     kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
     with _quiet_tfds():
         builder = kind.from_config(config)
-        if builder.is_prepared():
-            builder.check_current()
-        elif build:
-            builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
-        else:
+        if not builder.is_prepared() and not build:
             raise UserError(f"{builder.name} is not built in {builder.data_path}; build it first")
+        if not builder.is_prepared():
+            with _one_at_a_time(builder):
+                builder = kind.from_config(config)  # another process may have built it meanwhile
+                if not builder.is_prepared():
+                    builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
+        builder.check_current()
     for split in (config.train_split, config.eval_split):
         records.index_split(builder, split)
     vocabulary = Vocabulary.from_dict(builder.info.metadata["vocabulary"])
@@ -145,6 +149,19 @@ def _quiet_tfds() -> Iterator[None]:
     finally:
         tfds.enable_progress_bar()
         logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _one_at_a_time(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Let the processes of a host that want to build the same data set wait for each other.
+
+    The lock goes with its process, however that ends.
+    """
+    path = Path(builder.data_path).parent / ".building"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def hide_accelerators() -> None:

@@ -2,39 +2,27 @@
 
 import copy
 import json
+import multiprocessing
 import shutil
 
 import numpy as np
 import pytest
 import scipy.io
 import tensorflow_datasets as tfds
+from data_trees import config_of, write_pictures
+from ml_collections import ConfigDict
 from PIL import Image
 
 import data_pipelines
-from configs import base
 from data_pipelines import annotations
 from data_pipelines.hico_det import HicoDet, official
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 
-SIZE = (64, 48)  # width, height
-
-
-def write_pictures(folder, names, size=SIZE):
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, name in enumerate(names):
-        Image.new("RGB", size, (number * 20, 100, 50)).save(folder / name)
-
 
 def examples(builder, split):
     return list(tfds.as_numpy(builder.as_dataset(split)))
-
-
-def config_of(tmp_path, name, **data):
-    config = base.get_config()
-    config.data.update(name=name, data_dir=str(tmp_path / "prepared"), **data)
-    return config
 
 
 # HICO-DET: class 1 is "board airplane" (verb id 5, COCO id 5), 2 "direct airplane" (18).
@@ -356,97 +344,21 @@ def test_vsrl_of_pictures_that_the_instances_lack_is_an_error():
         vsrl.read(VSRL, coco_instances(), vocabularies.load("v_coco"), [7, 12])
 
 
-def boxes_and_verbs(entry):
-    """The relations of an entry without its indices."""
-    at = [tuple(np.round(box["bbox"], 2)) for box in entry["annotations"]]
-    return {
-        (at[r["subject_id"]], at[r["object_id"]], r["category_id"])
-        for r in entry["hoi_annotation"]
-        if r["object_id"] >= 0 and r["category_id"] != 23  # the pair lists leave `point` out
-    }
+def _load_in_process(config_dict, gate, results):
+    gate.wait()
+    config = ConfigDict(config_dict)
+    results.put(data_pipelines.load_dataset(config).num_train)
 
 
-def test_real_vsrl_has_the_pairs_of_the_fields_json(shared_dir):
-    folder = shared_dir / "data" / "vcoco"
-    path = str(folder / "vcoco_val.json.gz")
-    entries = vsrl.read(
-        annotations.read_entries(path),
-        vsrl.read_instances([str(folder / "instances_vcoco_val.json.gz")]),
-        vocabularies.load("v_coco"),
-        vsrl.read_ids(path),
-    )
-    expected = annotations.read_entries(folder / "val_vcoco.json.gz")
-    found = {entry["file_name"]: boxes_and_verbs(entry) for entry in entries}
-    assert len(found) == 2867
-    assert found == {entry["file_name"]: boxes_and_verbs(entry) for entry in expected}
-
-
-REAL = [
-    ("hico_det", "hico_det_test/test_hico.json.gz", 9658, 56786, 33405),
-    ("v_coco", "vcoco/train_vcoco.json.gz", 2533, 6661, 6400),
-    ("v_coco", "vcoco/val_vcoco.json.gz", 2867, 7658, 7417),
-    ("v_coco", "vcoco/test_vcoco.json.gz", 4946, 13030, 12402),
-]
-
-
-@pytest.mark.parametrize(("name", "path", "pictures", "boxes", "relations"), REAL)
-def test_the_real_files_are_clean(shared_dir, name, path, pictures, boxes, relations):
-    vocabulary, report = vocabularies.load(name), annotations.Report()
-    entries = annotations.read_entries(shared_dir / "data" / path)
-    cleaned = [
-        annotations.clean(entry, vocabulary, report, one_based=name == "hico_det")
-        for entry in entries
-    ]
-    assert (len(cleaned), sum(len(c.boxes) for c in cleaned)) == (pictures, boxes)
-    assert sum(len(c.relations) for c in cleaned) == relations
-    assert not report.counts
-
-
-@pytest.mark.parametrize("number", [40, pytest.param(None, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("name", "path"), [row[:2] for row in REAL])
-def test_real_files_pass_the_whole_pipeline_with_blank_pictures(
-    shared_dir, tmp_path, name, path, number
-):
-    """The busiest entry and the first forty (or all), with a black picture of the right size."""
-    entries = annotations.read_entries(shared_dir / "data" / path)
-    busiest = max(entries, key=lambda entry: len(entry["hoi_annotation"]))
-    chosen = [busiest, *(entry for entry in entries[:number] if entry is not busiest)]
-    (tmp_path / "images").mkdir()
-    for entry in chosen:
-        corners = np.array([box["bbox"] for box in entry["annotations"]]).reshape(-1, 4)
-        largest = np.ceil(corners.max(axis=0, initial=32)).astype(int)
-        size = (entry.get("width", int(largest[2])), entry.get("height", int(largest[3])))
-        blank = f"{size[0]}x{size[1]}.jpg"
-        if not (tmp_path / "blank" / blank).exists():
-            write_pictures(tmp_path / "blank", [blank], size)
-        (tmp_path / "images" / entry["file_name"]).symlink_to(tmp_path / "blank" / blank)
-    source = tmp_path / ("test_hico.json" if name == "hico_det" else "vcoco.json")
-    source.write_text(json.dumps(chosen))
-    config = config_of(
-        tmp_path,
-        name,
-        train_annotations=str(source),
-        train_images=str(tmp_path / "images"),
-        eval_split="train",
-        image_size=(128, 128),
-    )
-    config.batch_size = 8
-    config.eval.batch_size = 8
-    dataset = data_pipelines.load_dataset(config.data)
-    assert not dataset.builder.info.metadata["reports"]["train"]["findings"]
-    shift = 1 if name == "hico_det" else 0  # that file counts from 1
-    shown = 0
-    for batch in data_pipelines.eval_batches(dataset, config, "train"):
-        for row in np.flatnonzero(batch["example_weight"]):
-            entry = chosen[batch["image_id"][row]]
-            size = batch["size"][row]
-            corners = np.array([b["bbox"] for b in entry["annotations"]]).reshape(-1, 2, 2) - shift
-            expected = (corners - size / 2) * (128 / size.max()) + 64
-            found = batch["boxes"][row][batch["box_valid"][row]]
-            np.testing.assert_allclose(found, expected.reshape(-1, 4) / 4, atol=1e-3)
-            relations = min(len(entry["hoi_annotation"]), 64)
-            assert batch["relation_valid"][row].sum() == relations
-            shown += 1
-    assert shown == len(chosen)
-    trained = next(data_pipelines.train_batches(dataset, config))
-    assert np.isfinite(trained["image"]).all() and np.isfinite(trained["boxes"]).all()
+def test_two_processes_that_need_the_same_data_set_build_it_once(tmp_path):
+    config = own_data(tmp_path, [own_entry("a.png"), own_entry("b.png")])
+    context = multiprocessing.get_context("spawn")
+    gate, results = context.Barrier(2), context.Queue()
+    arguments = (config.data.to_dict(), gate, results)
+    workers = [context.Process(target=_load_in_process, args=arguments) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=120)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert [results.get(timeout=5) for _ in workers] == [2, 2]
