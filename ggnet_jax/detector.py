@@ -110,11 +110,8 @@ class Detector:
         top_k = min(top_k, self._top_k)
         found = self._run([picture], heatmaps=top_k)
         interactions = self._interactions(found, 0, picture, threshold, None)
-        # Interactions come in the order of the slots, and below the threshold there are none.
-        slots = np.flatnonzero(found.detections.valid[0])[: len(interactions)]
-        maps = [
-            Heatmaps(found.heatmaps[0, slot], self.input_size) for slot in slots if slot < top_k
-        ]
+        # Slots come by falling score, and those that hold nothing come last.
+        maps = [Heatmaps(m, self.input_size) for m in found.heatmaps[0, : len(interactions)]]
         return interactions, maps
 
     def _batched(self, images: Iterable[Picture]) -> Iterable[list[np.ndarray]]:

@@ -11,6 +11,7 @@ import data_pipelines
 from data_pipelines import records
 from ggnet_jax.detector import Detector, load_picture
 from ggnet_jax.evaluate import FOLDER as EVALUATION
+from ggnet_jax.predict import nothing_above
 from ggnet_jax.visualize import (
     draw_explanation,
     draw_summary,
@@ -59,9 +60,12 @@ def draw_examples(config: Any, workdir: str | Path, step: int | None = None) -> 
         example = records.parse(dataset.builder, index.read(tf.constant(int(position), tf.int64)))
         name = Path(example["file_name"].numpy().decode()).stem
         picture = load_picture(example["image"].numpy())
-        found, heatmaps = detector.explain(picture, threshold=config.eval.threshold)
+        every, heatmaps = detector.explain(picture, threshold=0.0)
+        found, note = [one for one in every if one.score >= config.eval.threshold], ""
+        if not found:  # early in training: one can still see what it thinks of
+            found, note = every[:1], nothing_above(config.eval.threshold, every)
         path = Path(workdir) / FOLDER / f"{name}.png"
-        draw_summary(picture, found).save(path)
+        draw_summary(picture, found, note=note).save(path)
         written.append(path)
         if found:
             path = path.with_name(f"{name}_explained.png")

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ggnet_jax.detector import DEFAULT_THRESHOLD, Detector, load_picture
 from ggnet_jax.errors import UserError
+from ggnet_jax.interactions import Interaction
 from ggnet_jax.visualize import draw_explanation, draw_summary
 
 # A folder is searched for these; a file that is named is tried whatever its ending.
@@ -74,11 +75,12 @@ def predict(
                 lines.flush()
                 continue
             if panels:
-                found, heatmaps = detector.explain(picture, threshold=threshold)
+                every, heatmaps = detector.explain(picture, threshold=0.0)
             else:
-                found, heatmaps = detector.detect(picture, threshold=threshold), []
-            found = found[:top_k]
-            drawing = draw_summary(picture, found, strongest=strongest)
+                every, heatmaps = detector.detect(picture, threshold=0.0), []
+            found = [one for one in every if one.score >= threshold][:top_k]
+            note = "" if found else nothing_above(threshold, every)
+            drawing = draw_summary(picture, found, strongest=strongest, note=note)
             _save(drawing, folder / f"{name}.png")
             if found and heatmaps:
                 drawing = draw_explanation(picture, found, heatmaps, strongest=strongest)
@@ -87,11 +89,17 @@ def predict(
             lines.write(json.dumps(line | {"interactions": [one.to_dict() for one in found]}))
             lines.write("\n")
             lines.flush()  # what is done stays done if the run is stopped
-            best = f", {found[0].label}" if found else ""
-            print(f"[{number}/{len(paths)}] {path}: {len(found)} found{best}")
+            said = f"{len(found)} found, {found[0].label}" if found else note
+            print(f"[{number}/{len(paths)}] {path}: {said}")
     done = len(paths) - failures
     print(f"{done} of {len(paths)} pictures drawn, {failures} skipped; see {folder}")
     return failures
+
+
+def nothing_above(threshold: float, found: Sequence[Interaction]) -> str:
+    """What to say of a picture whose interactions all score less than the threshold."""
+    best = f"; the best is {found[0].label}" if found else ""
+    return f"nothing above {threshold:.2f}{best}"
 
 
 def find_pictures(images: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:

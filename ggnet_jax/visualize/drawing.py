@@ -47,6 +47,7 @@ def draw_interactions(
     *,
     bounds: tuple[int, int] = BOUNDS,
     max_pairs: int = MAX_PAIRS,
+    note: str = "",
 ) -> Image.Image:
     """Draw people (solid boxes), objects (dashed boxes), the line between them, and labels.
 
@@ -55,7 +56,8 @@ def draw_interactions(
         interactions: what to draw, in the picture's pixels.
         bounds: (width, height) that the drawing fills as far as its shape allows; small
             pictures are enlarged.
-        max_pairs: the strongest so many pairs are drawn, the others are counted in a note.
+        max_pairs: the strongest so many pairs are drawn, the others are counted.
+        note: written into a corner.
 
     Returns:
         An RGB picture.
@@ -75,11 +77,14 @@ def draw_interactions(
     for pair in reversed(shown):
         draw_link(canvas, pair.best, pair.colour)
     _draw_labels(canvas, shown)
+    notes = [note] if note else []
     if hidden > 0:
-        note = [f"and {hidden} weaker pair{'s' if hidden > 1 else ''}"]
-        canvas.tag((6, canvas.size[1] - tag_size(note, 14)[1] - 6), note, "#FFFFFF", size=14)
-    elif not pairs:
-        canvas.tag((8, 8), ["no interaction above the threshold"], "#FFFFFF", size=TEXT)
+        notes.append(f"and {hidden} weaker pair{'s' if hidden > 1 else ''}")
+    elif not pairs and not note:
+        notes.append("no interaction found")
+    if notes:
+        corner = (6, canvas.size[1] - tag_size(notes, 15)[1] - 6)
+        canvas.tag(corner, notes, "#FFFFFF", size=15)
     return canvas.finish()
 
 

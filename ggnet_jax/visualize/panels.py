@@ -25,6 +25,7 @@ def draw_summary(
     *,
     strongest: int = 2,
     width: int = 1080,
+    note: str = "",
 ) -> Image.Image:
     """All interactions over the picture and, below, the ActPoints of the strongest ones.
 
@@ -34,9 +35,10 @@ def draw_summary(
         strongest: the best interaction of so many pairs gets a row of panels: the interaction
             point, then the ActPoints after every gaze step.
         width: of the figure, in pixels.
+        note: written into a corner of the picture.
     """
     picture = _pillow(picture)
-    top = draw_interactions(picture, interactions, bounds=(width, 800))
+    top = draw_interactions(picture, interactions, bounds=(width, 800), note=note)
     parts = [_centred(top, width)]
     for pair in group_pairs(interactions)[:strongest]:
         one = pair.best
@@ -133,11 +135,11 @@ def _point_panel(picture: Image.Image, pair: Pair, step: int) -> _Panel:
 
     def draw(canvas: Canvas) -> None:
         _boxes(canvas, pair)
-        radius = max(4.5, min(canvas.size) / 40)
+        radius = _radius(canvas, [p for p, _ in one.act_points])
         colours = _colours(POINTS_MAP, weights, low, high)
         for k in np.argsort(weights):  # the heaviest on top
             share = (weights[k] - low) / max(high - low, 1e-9)
-            canvas.dot(positions[k], colours[k], radius * (0.6 + 0.5 * share), rim=PAPER)
+            canvas.dot(positions[k], colours[k], radius * (0.7 + 0.4 * share), rim=PAPER)
         canvas.cross(canvas.inside(one.interaction_point), PAPER, 7, width=2.5)
 
     return _Panel(draw, caption, (POINTS_MAP, low, high, "weight"), view=_view(picture, one))
@@ -174,6 +176,16 @@ def _heat_panel(picture: Image.Image, one: Interaction, heat: Heatmaps, step: in
 
     name = "glance" if step == 0 else f"gaze step {step}"
     return _Panel(draw, f'{name}: "{one.verb}", peak {here.max():.2f}', (HEAT_MAP, 0, top, ""), 1.0)
+
+
+def _radius(canvas: Canvas, steps: Sequence[np.ndarray]) -> float:
+    """Of ActPoints in final pixels: large, unless they lie so close that they would hide."""
+    gaps = []
+    for positions in steps:
+        points = canvas.place(positions)
+        distance = np.hypot(*np.moveaxis(points[:, None] - points[None], -1, 0))
+        gaps.append(np.partition(distance + np.diag(np.full(len(points), np.inf)), 0)[:, 0])
+    return float(np.clip(0.6 * np.median(np.concatenate(gaps)), 3.5, min(canvas.size) / 40 + 3.5))
 
 
 def _view(picture: Image.Image, one: Interaction) -> tuple[int, int, int, int]:
