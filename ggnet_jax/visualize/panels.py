@@ -139,8 +139,8 @@ def _point_panel(picture: Image.Image, pair: Pair, step: int) -> _Panel:
         colours = _colours(POINTS_MAP, weights, low, high)
         for k in np.argsort(weights):  # the heaviest on top
             share = (weights[k] - low) / max(high - low, 1e-9)
-            canvas.dot(positions[k], colours[k], radius * (0.7 + 0.4 * share), rim=PAPER)
-        canvas.cross(canvas.inside(one.interaction_point), PAPER, 7, width=2.5)
+            canvas.dot(positions[k], colours[k], radius * (0.7 + 0.4 * share))
+        canvas.cross(canvas.inside(one.interaction_point), PAPER, 7, width=2.0)
 
     return _Panel(draw, caption, (POINTS_MAP, low, high, "weight"), view=_view(picture, one))
 
