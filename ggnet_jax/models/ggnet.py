@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from flax.core import FrozenDict
 
 from ggnet_jax.models.dla import DLA34
 from ggnet_jax.models.gaze import GlanceGaze
@@ -64,7 +65,7 @@ class GGNet(nn.Module):
     """
 
     backbone: nn.Module
-    heads: dict[str, Any]
+    heads: FrozenDict[str, Any]
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False) -> tuple[Outputs, ...]:
@@ -113,7 +114,7 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
         "share_gaze_features": config.share_gaze_features,
         "dtype": dtype,
     }
-    return GGNet(backbone, heads)
+    return GGNet(backbone, FrozenDict(heads))  # frozen: a module must be hashable
 
 
 def _check(config: Any) -> None:
