@@ -169,8 +169,8 @@ def _read(workdir: str | Path, step: int, part: str) -> dict[str, np.ndarray]:
 def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """One dictionary of host arrays that share no memory with the device's buffers.
 
-    The copy matters on the CPU, where the host's view of an array is the array, and the next step
-    is given its buffer to write into.
+    On the CPU the host's view of an array is the array, and the next step is given its buffer to
+    write into. JAX guards such views; a copy needs no guard.
     """
     flat = traverse_util.flatten_dict(dict(tree), sep="/")
     for leaf in flat.values():

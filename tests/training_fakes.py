@@ -43,10 +43,11 @@ def make_batch(seed: int, size: int, *, empty: tuple[int, ...] = (), dtype=np.fl
     corner = rng.uniform(0, 10, (size, boxes, 2))
     classes = rng.integers(1, NUM_OBJECTS, (size, boxes))
     classes[:, :2] = 0
+    used = rng.integers(3, boxes + 1, (size, 1))
     pairs = np.stack(
         [
             rng.integers(0, 2, (size, relations)),
-            rng.integers(2, boxes, (size, relations)),
+            rng.integers(2, used, (size, relations)),
             rng.integers(0, NUM_VERBS, (size, relations)),
         ],
         axis=-1,
@@ -59,7 +60,7 @@ def make_batch(seed: int, size: int, *, empty: tuple[int, ...] = (), dtype=np.fl
             dtype
         ),
         "classes": classes.astype(np.int32),
-        "box_valid": np.arange(boxes) < rng.integers(3, boxes + 1, (size, 1)),
+        "box_valid": np.arange(boxes) < used,
         "relations": pairs.astype(np.int32),
         "relation_valid": relation_valid,
         "example_weight": np.ones(size, dtype),

@@ -96,7 +96,7 @@ def make_train_step(
             gradient = jax.lax.pmean(gradient, axis_name)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         metrics = {
             **terms,
             "loss": loss,

@@ -1,0 +1,45 @@
+"""Both compiled functions become TPU programs on a machine that has none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import export
+from training_fakes import make_batch, tiny_config, verbs_of_object
+
+from ggnet_jax import inference
+from ggnet_jax.models import create_model
+from ggnet_jax.training import loop
+from ggnet_jax.training.step import BATCH_KEYS
+
+
+class NotCompiled:
+    """The step as it is, for a test that jits it itself."""
+
+    axis_name = None
+
+    def compile(self, train_step):
+        return train_step
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_step(dtype):
+    config = tiny_config(model__dtype=dtype, model__remat=True)
+    step, make_state = loop.build(config, verbs_of_object(), 10, NotCompiled())
+    batch = {name: make_batch(0, 2)[name] for name in BATCH_KEYS}
+    lower = export.export(jax.jit(step, donate_argnums=0), platforms=["tpu"])
+    exported = lower(jax.eval_shape(make_state), jax.eval_shape(lambda: batch))
+    assert exported.platforms == ("tpu",)
+    assert len(exported.mlir_module_serialized) > 10_000
+
+
+def test_inference():
+    config = tiny_config()
+    model = create_model(config.model)
+    detect = inference.make_detect(model, top_k=20, valid_pairs=verbs_of_object().T)
+    images = jax.ShapeDtypeStruct((2, 64, 64, 3), np.uint8)
+    variables = jax.eval_shape(
+        lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
+    )
+    exported = export.export(detect, platforms=["tpu"])(variables, images)
+    assert exported.platforms == ("tpu",)

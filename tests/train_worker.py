@@ -1,0 +1,18 @@
+"""Run by test_resume.py: train the tiny configuration, saving after every step.
+
+Usage: train_worker.py WORKDIR DATA_DIR
+"""
+
+import sys
+
+from tiny_config import get_config
+
+from ggnet_jax.training import loop
+
+config = get_config()
+config.num_epochs = 15
+config.data.augment.color = True
+config.checkpoint_every_steps = 1
+config.keep_checkpoints = 2
+config.data.data_dir = sys.argv[2]
+print(loop.train(config, sys.argv[1]))
