@@ -15,7 +15,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.interactions import Heatmaps, Interaction, to_interactions
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
-DEFAULT_THRESHOLD = 0.3  # a score is a product of three probabilities: 0.67 each
+DEFAULT_THRESHOLD = 0.1  # a score is a product of three probabilities: 0.46 each
 
 
 class Detector:

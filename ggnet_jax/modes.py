@@ -1,6 +1,5 @@
 """What `main.py --mode=...` does; each function returns an exit status."""
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,13 +7,10 @@ from typing import Any
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from ggnet_jax import workdir as run_folder
 from ggnet_jax.errors import UserError
 from ggnet_jax.training.parallel import shareable
-
-PICTURES = "pictures"
 
 
 def join(processes: str) -> None:
@@ -71,8 +67,10 @@ def evaluate(config: Any | None, workdir: str | Path, step: int | None) -> int:
 
     evaluation_entry.evaluate(config, workdir, step)
     if jax.process_index() == 0 and config.eval.pictures:
+        from ggnet_jax import figures
+
         print("pictures:")
-        for path in draw_split(config, workdir, step):
+        for path in figures.draw_run(config, workdir, step):
             print(f"  {path}")
     return 0
 
@@ -92,33 +90,6 @@ def predict(
     chosen = {} if threshold is None else {"threshold": threshold}
     failed = prediction_entry.predict(workdir, images, output, step, **chosen)
     return 1 if failed else 0
-
-
-def draw_split(config: Any, workdir: str | Path, step: int | None = None) -> list[Path]:
-    """Draw what a checkpoint finds on pictures spread over the evaluation split.
-
-    Writes `config.eval.pictures` files `<workdir>/pictures/<split>_<index>.png` and returns
-    their paths.
-    """
-    import data_pipelines
-    from data_pipelines import records
-    from ggnet_jax.detector import Detector
-    from ggnet_jax.visualize import draw_summary
-
-    dataset = data_pipelines.load_dataset(config.data)
-    index = records.index_split(dataset.builder, config.data.eval_split)
-    detector = Detector.load(workdir, step)
-    folder = Path(workdir) / PICTURES
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    number = min(config.eval.pictures, len(index))
-    for position in np.linspace(0, len(index) - 1, number).round().astype(int):
-        encoded = records.parse(dataset.builder, index.read(position))["image"].numpy()
-        picture = np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))
-        found = detector.detect(picture, threshold=config.eval.threshold)
-        paths.append(folder / f"{config.data.eval_split}_{position:05d}.png")
-        draw_summary(picture, found).save(paths[-1])
-    return paths
 
 
 def _evaluation_config(config: Any | None, workdir: str | Path) -> ConfigDict:
