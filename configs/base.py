@@ -10,6 +10,8 @@ refused. A tuple is given as `--config.lr_drop_epochs="(90,120)"`.
 
 from ml_collections import ConfigDict
 
+from ggnet_jax import vocabularies
+
 
 def get_config() -> ConfigDict:
     """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet."""
@@ -71,7 +73,7 @@ def get_config() -> ConfigDict:
     config.model.blocks = (2, 2, 2, 2, 2, 4)
     config.model.stacks = 2
     config.model.head_width = 256
-    config.model.num_verbs = 0  # both numbers come from the vocabulary
+    config.model.num_verbs = 0  # both numbers come from the vocabulary: see use_data_set
     config.model.num_objects = 0
     config.model.gaze_steps = 2
     config.model.act_points = 25
@@ -94,3 +96,14 @@ def get_config() -> ConfigDict:
     config.eval.threshold = 0.1  # lowest score that is drawn
     config.eval.pictures = 6  # of the evaluation split, drawn at the end
     return config
+
+
+def use_data_set(config: ConfigDict, name: str) -> None:
+    """Choose a data set whose vocabulary ships with the project, and with it the classes.
+
+    (For your own data the numbers stay 0 until the class list has been read.)
+    """
+    vocabulary = vocabularies.load(name)
+    config.data.name = name
+    config.model.num_verbs = vocabulary.num_verbs
+    config.model.num_objects = vocabulary.num_objects

@@ -22,7 +22,7 @@ def get_config() -> ConfigDict:
     config.log_every_steps = 20
     config.checkpoint_every_steps = 200
 
-    config.data.name = "figures_hoi"
+    base.use_data_set(config, "figures_hoi")
     config.data.image_size = (128, 128)
     config.data.max_boxes = 16
     config.data.max_relations = 16

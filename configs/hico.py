@@ -22,6 +22,6 @@ def get_config() -> ConfigDict:
     config.batch_size = 23
     config.round_batch = True
     config.learning_rate = 1.5e-4
-    config.data.name = "hico_det"
+    base.use_data_set(config, "hico_det")
     config.eval.protocol = "hico"
     return config

@@ -21,6 +21,6 @@ def get_config() -> ConfigDict:
     config.batch_size = 7
     config.round_batch = True
     config.learning_rate = 1.5e-5  # the paper's; the released script says 5e-5
-    config.data.name = "v_coco"
+    base.use_data_set(config, "v_coco")
     config.eval.protocol = "vcoco"
     return config

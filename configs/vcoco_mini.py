@@ -27,7 +27,7 @@ def get_config() -> ConfigDict:
     config.log_every_steps = 10
     config.checkpoint_every_steps = 100
 
-    config.data.name = "v_coco"
+    base.use_data_set(config, "v_coco")
     config.data.image_size = (256, 256)
     config.data.augment.flip = False
     config.data.augment.scale = False
