@@ -46,6 +46,8 @@ def get_config() -> ConfigDict:
     config.data.train_images = ""
     config.data.eval_annotations = ""
     config.data.eval_images = ""
+    config.data.train_instances = ""  # COCO's instances_*.json, for V-COCO's own (VSRL) files
+    config.data.eval_instances = ""
     config.data.train_origin = -1  # 1: the boxes' first pixel is (1, 1); -1: as the data set has it
     config.data.eval_origin = -1
     config.data.figures = ConfigDict()  # of the rendered set
