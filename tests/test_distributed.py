@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 
 import numpy as np
 import pytest
@@ -29,22 +30,9 @@ def test_mesh_and_pmap_make_the_single_device_update():
 @pytest.mark.slow
 def test_two_processes_train_and_checkpoint(tmp_path):
     """Two processes of two devices each end where one process of one device does."""
-    command = [
-        "main.py", "--config=tests/tiny_config.py", "--config.batch_size=4",
-        f"--config.data.data_dir={tmp_path / 'data'}", "--config.eval.pictures=0",
-    ]  # fmt: skip
-    alone = run_python(*command, f"--workdir={tmp_path / 'alone'}")
+    alone = run_python(*_command(tmp_path), f"--workdir={tmp_path / 'alone'}")
     assert alone.returncode == 0, alone.stderr
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    pair = [
-        start_python(
-            *command, f"--workdir={tmp_path / 'pair'}", f"--distributed=127.0.0.1:{port},2,{k}",
-            devices=2,
-        )
-        for k in (0, 1)
-    ]  # fmt: skip
+    pair = _start_pair(tmp_path / "pair", tmp_path)
     output = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], "\n".join(output)
     assert "mAP" in output[0] and "mAP" not in output[1]
@@ -68,3 +56,39 @@ def _assert_close(found, expected):
         # Adam turns rounding in a gradient near zero into a step of the learning rate, 1e-3.
         np.testing.assert_allclose(found, expected, atol=5e-3)
         assert np.abs(found - expected).mean() < 2e-4
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_stops_both_after_the_same_step(tmp_path):
+    """As when a part of a pod is taken away."""
+    pair = _start_pair(tmp_path / "run", tmp_path, "--config.num_epochs=10000")
+    log = tmp_path / "run" / "log.jsonl"
+    while not (log.exists() and log.read_text().count("\n") > 3):
+        assert all(process.poll() is None for process in pair)
+        time.sleep(0.05)
+    pair[1].terminate()
+    output = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], "\n".join(output)
+    step = checkpoints.steps(tmp_path / "run")[-1]
+    assert f"after step {step} of 20000" in output[0]
+
+
+def _start_pair(workdir, data, *arguments):
+    """Two processes of two devices each on the tiny configuration."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        start_python(
+            *_command(data), *arguments, f"--workdir={workdir}",
+            f"--distributed=127.0.0.1:{port},2,{number}", devices=2,
+        )
+        for number in (0, 1)
+    ]  # fmt: skip
+
+
+def _command(data):
+    return (
+        "main.py", "--config=tests/tiny_config.py", "--config.batch_size=4",
+        f"--config.data.data_dir={data}", "--config.eval.pictures=0",
+    )  # fmt: skip
