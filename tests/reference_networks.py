@@ -1,0 +1,85 @@
+"""The released networks in our terms: their configuration, and our outputs under their names."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from flax import traverse_util
+
+from ggnet_jax.torch_import.names import STEMS, torch_name
+
+GAZE_STEPS = {"hourglassggnet2": 2, "hourglassggnet1": 1}
+HOURGLASS_104 = {
+    "arch": "hourglassggnet2",
+    "pre_dim": 128,
+    "dims": (256, 256, 384, 384, 384, 512),
+    "modules": (2, 2, 2, 2, 2, 4),
+    "nstack": 2,
+    "cnv_dim": 256,
+    "heads": {"hm": 80, "hm_rel": 117},
+}
+
+
+def model_config(meta: dict, **changes) -> SimpleNamespace:
+    """`config.model` of a released Hourglass network, full-size or small."""
+    steps = GAZE_STEPS.get(meta["arch"], 0)
+    fields = {
+        "backbone": "hourglass",
+        "stem_width": meta["pre_dim"],
+        "widths": tuple(meta["dims"]),
+        "blocks": tuple(meta["modules"]),
+        "stacks": meta["nstack"],
+        "head_width": meta["cnv_dim"],
+        "num_verbs": meta["heads"]["hm_rel"],
+        "num_objects": meta["heads"]["hm"],
+        "gaze_steps": steps,
+        "act_points": 25,
+        "per_verb_offsets": steps > 0,
+        "share_gaze_features": False,
+        "dtype": "float32",
+        "remat": False,
+    }
+    return SimpleNamespace(**(fields | changes))
+
+
+def dla_config(**changes) -> SimpleNamespace:
+    """`config.model` of PPDM's DLA-34 baseline for HICO-DET."""
+    meta = HOURGLASS_104 | {"arch": "dla_34", "nstack": 1}
+    return model_config(meta, **({"backbone": "dla34"} | changes))
+
+
+def heads_by_name(outputs) -> dict[str, np.ndarray]:
+    """One of our `Outputs` -> the released names and layout, [B, C, h, w]."""
+    last_name = "hm_rel" if len(outputs.interaction_logits) == 1 else "hm_rel_refine"
+    heads = {
+        "hm": outputs.object_logits,
+        "wh": outputs.box_size,
+        "reg": outputs.center_offset,
+        "sub_offset": outputs.human_offset,
+        "obj_offset": outputs.object_offset,
+        "hm_rel": outputs.interaction_logits[0],
+        last_name: outputs.interaction_logits[-1],
+    }
+    for step, logits in enumerate(outputs.interaction_logits[1:-1], start=1):
+        heads[f"hm_rel_refine{step}"] = logits
+    flat = {k: np.asarray(v).reshape(*v.shape[:3], -1) for k, v in heads.items()}
+    return {k: v.transpose(0, 3, 1, 2) for k, v in flat.items()}
+
+
+def by_torch_name(tree: dict, config: SimpleNamespace) -> dict[str, np.ndarray]:
+    """Parameters, gradients or running statistics -> released names and layouts."""
+    named = {}
+    for path, leaf in traverse_util.flatten_dict(tree).items():
+        name, leaf = torch_name(path, config), np.asarray(leaf)
+        if leaf.ndim == 4:
+            leaf = leaf.transpose(3, 2, 0, 1)
+        named[name] = leaf[:, ::-1] if name in STEMS else leaf
+    return named
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray, largest: float | None = None) -> float:
+    """Largest absolute difference, relative to the largest entry of the reference."""
+    theirs = np.asarray(theirs, np.float64)
+    assert ours.shape == theirs.shape
+    if largest is None:
+        largest = np.abs(theirs).max()
+    return float(np.abs(ours - theirs).max() / largest)
