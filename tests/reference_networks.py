@@ -78,7 +78,7 @@ def by_torch_name(tree: dict, config: SimpleNamespace) -> dict[str, np.ndarray]:
 
 def difference(ours: np.ndarray, theirs: np.ndarray, largest: float | None = None) -> float:
     """Largest absolute difference, relative to the largest entry of the reference."""
-    theirs = np.asarray(theirs, np.float64)
+    ours, theirs = np.asarray(ours), np.asarray(theirs, np.float64)
     assert ours.shape == theirs.shape
     if largest is None:
         largest = np.abs(theirs).max()
