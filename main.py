@@ -26,9 +26,7 @@ _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by def
 _IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
 _LOWEST = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
-_DISTRIBUTED = flags.DEFINE_string(
-    "distributed", None, "Several processes: HOST:PORT,COUNT,ID; 'auto' on TPU pods and Slurm."
-)
+_JOIN = flags.DEFINE_string("distributed", None, "HOST:PORT,COUNT,ID; 'auto' on TPU pods, Slurm.")
 
 
 def run(argv: list[str]) -> int:
@@ -40,8 +38,8 @@ def run(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     from ggnet_jax import modes  # imports JAX, which a mistyped flag need not wait for
 
-    if _DISTRIBUTED.value:
-        modes.join(_DISTRIBUTED.value)
+    if _JOIN.value:
+        modes.join(_JOIN.value)
     if _MODE.value == "train":
         return modes.train(_CONFIG.value, _WORKDIR.value)
     if _MODE.value == "evaluate":

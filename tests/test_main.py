@@ -1,6 +1,7 @@
 """main.py as a user calls it."""
 
 import json
+from pathlib import Path
 
 import pytest
 from subprocesses import run_python
@@ -33,7 +34,7 @@ def test_train_evaluate_predict(folder):
     run = folder / "run"
     assert "mAP, percent" in done.stdout
     pictures = [line.strip() for line in done.stdout.partition("pictures:\n")[2].splitlines()]
-    assert [p.endswith(".png") for p in pictures] == [True, True]
+    assert len(pictures) >= 2 and all(Path(picture).is_file() for picture in pictures)
     assert "step 8/8" in done.stderr and "images/s" in done.stderr and "left" in done.stderr
 
     config = json.loads((run / "config.json").read_text())

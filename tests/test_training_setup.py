@@ -6,7 +6,7 @@ import pytest
 from training_fakes import tiny_config
 
 from configs import base, demo, hico, vcoco, vcoco_mini
-from ggnet_jax import workdir
+from ggnet_jax import vocabularies, workdir
 from ggnet_jax.errors import UserError
 from ggnet_jax.training.parallel import batch_size_for_devices, create_parallel, shareable
 from ggnet_jax.training.setup import check_config, resolve_config
@@ -65,12 +65,13 @@ def test_the_vocabulary_gives_the_numbers_of_classes():
 
 def test_the_rate_is_scaled_by_the_rounding_only_if_asked():
     config = hico.get_config().lock()
-    plain = resolve_config(config, VOCABULARY, num_devices=8)
+    vocabulary = vocabularies.load("hico_det")
+    plain = resolve_config(config, vocabulary, num_devices=8)
     assert (plain.batch_size, plain.learning_rate) == (24, 1.5e-4)
     config.scale_learning_rate = True
-    scaled = resolve_config(config, VOCABULARY, num_devices=8)
+    scaled = resolve_config(config, vocabulary, num_devices=8)
     assert scaled.learning_rate == pytest.approx(1.5e-4 * 24 / 23)
-    assert resolve_config(scaled, VOCABULARY, num_devices=8) == scaled
+    assert resolve_config(scaled, vocabulary, num_devices=8) == scaled
 
 
 @pytest.mark.parametrize(

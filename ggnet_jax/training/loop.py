@@ -5,11 +5,10 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.experimental import multihost_utils
 
 from ggnet_jax import workdir as run_folder
 from ggnet_jax.checkpoints import Checkpoints
@@ -31,7 +30,6 @@ from ggnet_jax.training.stop import StopRequest
 # not "whatever is ready": all processes have to notice a bad loss after the same step.
 _STEPS_AHEAD = 2
 
-T = TypeVar("T")
 Evaluate = Callable[[Any, Path, int], Mapping[str, float]]
 
 
@@ -69,7 +67,7 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
     check_config(config, num_devices=jax.device_count())
     import data_pipelines  # and with it TensorFlow, which takes its time and talks
 
-    dataset = in_turn(lambda: data_pipelines.load_dataset(config.data))
+    dataset = data_pipelines.load_dataset(config.data)
     asked = config.batch_size
     config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())
     if first and config.batch_size != asked:
@@ -119,15 +117,6 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
             run = _Run(config, workdir, checkpoints, log, stop, parallel)
             every = config.eval_every_epochs * steps_per_epoch
             return run.go(step_function, state, batches, start, total, evaluate, every)
-
-
-def in_turn(make: Callable[[], T]) -> T:
-    """`make()`, in the first process before the others: they find built what they share."""
-    if jax.process_count() == 1:
-        return make()
-    made = make() if jax.process_index() == 0 else None
-    multihost_utils.sync_global_devices("the first process is ready")
-    return made if jax.process_index() == 0 else make()
 
 
 def build(
