@@ -34,11 +34,11 @@ def get_config() -> ConfigDict:
     config.data.augment.crop = False
     config.data.augment.color = False
 
-    config.model.stem_width = 32
-    config.model.widths = (64, 64, 96, 128)
+    config.model.stem_width = 16
+    config.model.widths = (48, 48, 64, 96)
     config.model.blocks = (1, 1, 1, 1)
     config.model.stacks = 1
-    config.model.head_width = 64
+    config.model.head_width = 48
     config.eval.batch_size = 7
     config.eval.protocol = "vcoco"
     return config

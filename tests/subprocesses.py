@@ -8,20 +8,25 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-def environment(*, devices: int = 1, cache: str | Path | None = None) -> dict[str, str]:
-    """Environment of a process with virtual CPU devices that compiles fast rather than well.
+def environment(
+    *, devices: int = 1, cache: str | Path | None = None, optimize: bool = False
+) -> dict[str, str]:
+    """Environment of a process with virtual CPU devices.
 
     Args:
       devices: how many.
       cache: a folder where processes that compile the same find it compiled.
+      optimize: compile well; otherwise fast, which most tests want.
     """
+    flags = [f"--xla_force_host_platform_device_count={devices}"]
+    if not optimize:
+        flags.append("--xla_backend_optimization_level=0")
     variables = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(REPOSITORY),
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
-        "--xla_backend_optimization_level=0",
+        "XLA_FLAGS": " ".join(flags),
     }
     if cache is not None:
         variables["JAX_COMPILATION_CACHE_DIR"] = str(cache)
