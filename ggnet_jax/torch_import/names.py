@@ -25,7 +25,7 @@ _HEADS = {
     "object_offset": "obj_offset",
 }
 # Top-level modules that predict; everything else in a file is its backbone.
-HEADS = (*_HEADS.values(), "hm_rel", "hm_dcn", "refine_dcn", "refine_head")
+HEADS = (*_HEADS.values(), "hm_rel", "hm_dcn", "refine_dcn", "refine_head", "unreleased")
 # The convolutions that see the picture: their input channels are B, G, R in the released files.
 STEMS = ("pre.0.conv.weight", "base.base_layer.0.weight")
 
@@ -43,8 +43,8 @@ def torch_name(path: tuple[str, ...], config: Any) -> str:
       config: `config.model`.
 
     Returns:
-      The released name. Parts of a network that was never released (a third gaze step, gaze on
-      DLA-34) get the name that continues the pattern; no file has it.
+      The released name. Parts of a network that was never released get a name that no file has:
+      one that continues the pattern (a third gaze step, gaze on DLA-34), or one of our own.
     """
     *modules, leaf = path
     if modules[0] == "backbone":
@@ -128,7 +128,10 @@ def _head(modules: list[str], stack: str, config: Any) -> list[str]:
     branch, *rest = modules
     if branch != "interactions":
         return place(_HEADS[rest[0]], {"conv": 0, "out": 1}[rest[1]])
-    step, part = re.fullmatch(r"(glance|gaze\d+)_?(\w*)", rest[0]).groups()
+    found = re.fullmatch(r"(glance|gaze\d+)_?(conv|classifier|feature|hidden|)", rest[0])
+    if found is None:
+        return ["unreleased", stack, *rest]
+    step, part = found.groups()
     if step == "glance":
         return place("hm_rel", {"conv": 0, "classifier": 1}[part])
     number = step.removeprefix("gaze")
