@@ -8,7 +8,8 @@ python main.py --mode=predict --workdir=/tmp/ggnet_demo --images=photo.jpg,folde
 import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is first imported
+# TensorFlow reads pictures and has nothing to say; before it is first imported.
+os.environ.update({"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"} | os.environ)
 
 from absl import app, flags, logging
 from ml_collections import config_flags

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# Most of a test's time is compilation: compile fast rather than well. Before JAX is imported.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.update({"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"} | os.environ)
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 

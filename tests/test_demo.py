@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ggnet_jax.evaluation import hico
-from tests.subprocesses import REPOSITORY, run_python
+from tests.subprocesses import run_python
 
 # Measured with seed 0 on two CPU cores, see configs/demo.py; the floor leaves room for other
 # processors' rounding.
