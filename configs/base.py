@@ -81,6 +81,8 @@ def get_config() -> ConfigDict:
     config.model.act_points = 25
     config.model.per_verb_offsets = True  # action-aware point matching; False: one pair for all
     config.model.share_gaze_features = False
+    # Table 3's alternatives to glance and gaze: 'human', 'object', 'both' or 'act_points'.
+    config.model.aggregation = "none"
     config.model.dtype = "float32"  # of the convolutions; 'bfloat16' halves the activations
     config.model.remat = False  # recompute activations in the backward pass to save memory
 

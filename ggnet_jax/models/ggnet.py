@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax.core import FrozenDict
 
+from ggnet_jax.models.aggregation import STRUCTURES, AggregatedGlance
 from ggnet_jax.models.dla import DLA34
 from ggnet_jax.models.gaze import GlanceGaze
 from ggnet_jax.models.heads import LocationRegressor, ObjectBranch
@@ -26,6 +27,7 @@ class InteractionHeads(nn.Module):
     act_points: int = 25
     per_verb_offsets: bool = True
     share_gaze_features: bool = False
+    aggregation: str = "none"
     dtype: Dtype = jnp.float32
 
     @nn.compact
@@ -33,18 +35,31 @@ class InteractionHeads(nn.Module):
         object_logits, box_size, center_offset = ObjectBranch(
             self.num_objects, self.width, self.dtype, name="objects"
         )(feature)
-        f0, interaction_logits, act_points = GlanceGaze(
-            self.num_verbs,
-            self.width,
-            self.gaze_steps,
-            self.act_points,
-            self.share_gaze_features,
-            self.dtype,
-            name="interactions",
-        )(feature)
-        human_offset, object_offset = LocationRegressor(
+        matching = LocationRegressor(
             self.num_verbs if self.per_verb_offsets else 1, self.width, self.dtype, name="matching"
-        )(f0 if self.per_verb_offsets else feature)
+        )
+        if self.aggregation == "none":
+            f0, interaction_logits, act_points = GlanceGaze(
+                self.num_verbs,
+                self.width,
+                self.gaze_steps,
+                self.act_points,
+                self.share_gaze_features,
+                self.dtype,
+                name="interactions",
+            )(feature)
+            human_offset, object_offset = matching(f0 if self.per_verb_offsets else feature)
+        else:
+            human_offset, object_offset = matching(feature)
+            logits, act_points = AggregatedGlance(
+                self.num_verbs,
+                self.aggregation,
+                self.width,
+                self.act_points,
+                self.dtype,
+                name="interactions",
+            )(feature, human_offset, object_offset)
+            interaction_logits = (logits,)
         return Outputs(
             object_logits,
             box_size,
@@ -81,8 +96,9 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
     """The network that `config.model` describes.
 
     Args:
-      config: any object with the fields of `configs/base.py`'s `model`. DLA-34 has one size and
-        one stack: `stem_width`, `widths`, `blocks` and `stacks` are the hourglass's alone.
+      config: any object with the fields of `configs/base.py`'s `model`; `aggregation` may be
+        missing. DLA-34 has one size and one stack: `stem_width`, `widths`, `blocks` and `stacks`
+        are the hourglass's alone.
       axis_name: name of pmap's axis; batch norm averages its statistics over it.
 
     Returns:
@@ -112,6 +128,7 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
         "act_points": config.act_points,
         "per_verb_offsets": config.per_verb_offsets,
         "share_gaze_features": config.share_gaze_features,
+        "aggregation": getattr(config, "aggregation", "none"),
         "dtype": dtype,
     }
     return GGNet(backbone, FrozenDict(heads))  # frozen: a module must be hashable
@@ -123,13 +140,21 @@ def _check(config: Any) -> None:
         "backbone": ("hourglass", "dla34"),
         "dtype": ("float32", "bfloat16", "float64"),
         "gaze_steps": (0, 1, 2, 3),
+        "aggregation": ("none", *STRUCTURES),
     }
     for field, values in allowed.items():
-        if getattr(config, field) not in values:
+        if getattr(config, field, values[0]) not in values:
             raise ValueError(
                 f"model.{field} is {getattr(config, field)!r}; "
                 f"it can be {', '.join(map(str, values))}"
             )
+    aggregation = getattr(config, "aggregation", "none")
+    if aggregation != "none" and (config.gaze_steps or config.per_verb_offsets):
+        raise ValueError(
+            f"model.aggregation={aggregation!r} is for the baseline: it needs model.gaze_steps=0 "
+            f"and model.per_verb_offsets=False, not {config.gaze_steps} and "
+            f"{config.per_verb_offsets}"
+        )
     side = math.isqrt(max(config.act_points, 0))
     if side * side != config.act_points or side % 2 == 0:
         raise ValueError(

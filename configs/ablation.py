@@ -1,0 +1,35 @@
+"""A row of the paper's Tables 1 to 3 on the embedded data set, small enough for two CPU cores.
+
+Paper:     section 4.2, Tables 1 to 3: configs/paper.py has the rows and the paper's figures
+Command:   python -m benchmarks.ablation --workdir=/tmp/ggnet_ablation   (all rows, three seeds)
+           python main.py --config=configs/ablation.py:table1_full --workdir=/tmp/table1_full
+Hardware:  two CPU cores, or one GPU
+Result:    not run
+
+Every row has this budget, this schedule and these pictures. Nothing is set for one row alone.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import demo, paper
+
+
+def get_config(name: str = "table1_full") -> ConfigDict:
+    """The row `name` of configs/paper.py, with the demo's network and 25 ActPoints.
+
+    Raises:
+      ValueError: there is no such row.
+    """
+    config = demo.get_config()
+    config.num_epochs = 5
+    config.log_every_steps = 10
+    config.checkpoint_every_steps = 125
+    config.eval.pictures = 0
+
+    # More pictures than the demo: the rare classes stay as rare, and their AP is less of a dice.
+    config.data.figures.num_train = 2000
+    config.data.figures.num_test = 1000
+
+    config.model.act_points = 25
+    paper.apply(config, name)
+    return config
