@@ -103,6 +103,24 @@ def test_every_parameter_learns():
         assert (np.asarray(old) != np.asarray(new)).any()
 
 
+def test_initial_values_of_the_heads():
+    """As released on DLA-34: heatmaps start at a prior of 0.1, all else without a bias."""
+    model = create_model(dla_config(**SMALL))
+    shapes = jax.eval_shape(model.init, jax.random.key(0), noise(1, 32, 32, 3))
+
+    def heads_alone():
+        return model.init(jax.random.key(0), noise(1, 32, 32, 3))["params"]["heads0"]
+
+    heads = jax.jit(heads_alone)()
+    assert jax.tree.structure(heads) == jax.tree.structure(shapes["params"]["heads0"])
+    for branch in (heads["matching"], heads["objects"]):
+        for name, layers in branch.items():
+            heatmap = name == "object_heatmap"
+            np.testing.assert_allclose(layers["out"]["bias"], -2.19 if heatmap else 0)
+            assert layers["conv"]["bias"].any() == heatmap
+    np.testing.assert_allclose(heads["interactions"]["glance_classifier"]["bias"], -2.19)
+
+
 def test_remat_has_the_same_parameters():
     """Traced only: which arguments of the trees are static is what can go wrong."""
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)

@@ -28,15 +28,20 @@ class InteractionHeads(nn.Module):
     per_verb_offsets: bool = True
     share_gaze_features: bool = False
     aggregation: str = "none"
+    zero_biases: bool = False  # initial biases of sizes and offsets
     dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(self, feature: jax.Array) -> Outputs:
         object_logits, box_size, center_offset = ObjectBranch(
-            self.num_objects, self.width, self.dtype, name="objects"
+            self.num_objects, self.width, self.dtype, self.zero_biases, name="objects"
         )(feature)
         matching = LocationRegressor(
-            self.num_verbs if self.per_verb_offsets else 1, self.width, self.dtype, name="matching"
+            self.num_verbs if self.per_verb_offsets else 1,
+            self.width,
+            self.dtype,
+            self.zero_biases,
+            name="matching",
         )
         if self.aggregation == "none":
             f0, interaction_logits, act_points = GlanceGaze(
@@ -129,6 +134,7 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
         "per_verb_offsets": config.per_verb_offsets,
         "share_gaze_features": config.share_gaze_features,
         "aggregation": getattr(config, "aggregation", "none"),
+        "zero_biases": config.backbone == "dla34",  # as each was released
         "dtype": dtype,
     }
     return GGNet(backbone, FrozenDict(heads))  # frozen: a module must be hashable

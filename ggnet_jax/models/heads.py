@@ -11,17 +11,23 @@ HEATMAP_BIAS = -2.19
 
 
 class Head(nn.Module):
-    """3x3 convolution, ReLU, 1x1 convolution to `features` channels in float32."""
+    """3x3 convolution, ReLU, 1x1 convolution to `features` channels in float32.
+
+    Initial biases are PyTorch's unless `bias` gives that of the last layer, or `zero_biases` makes
+    both zero.
+    """
 
     features: int
     width: int = 256
     dtype: Dtype = jnp.float32
-    bias: float | None = None  # initial value of the last bias; None is PyTorch's default
+    bias: float | None = None
+    zero_biases: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = nn.relu(Conv(self.width, dtype=self.dtype, name="conv")(x))
-        init = None if self.bias is None else nn.initializers.constant(self.bias)
+        zeros = nn.initializers.zeros if self.zero_biases else None
+        x = nn.relu(Conv(self.width, dtype=self.dtype, bias_init=zeros, name="conv")(x))
+        init = zeros if self.bias is None else nn.initializers.constant(self.bias)
         dtype = jnp.promote_types(self.dtype, jnp.float32)
         return Conv(self.features, kernel=1, dtype=dtype, bias_init=init, name="out")(x)
 
@@ -32,6 +38,7 @@ class ObjectBranch(nn.Module):
     num_objects: int
     width: int = 256
     dtype: Dtype = jnp.float32
+    zero_biases: bool = False  # of the heads that are no heatmap
 
     @nn.compact
     def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -39,8 +46,8 @@ class ObjectBranch(nn.Module):
         with jax.named_scope("object_branch"):
             return (
                 Head(self.num_objects, *head, bias=HEATMAP_BIAS, name="object_heatmap")(feature),
-                Head(2, *head, name="box_size")(feature),
-                Head(2, *head, name="center_offset")(feature),
+                Head(2, *head, zero_biases=self.zero_biases, name="box_size")(feature),
+                Head(2, *head, zero_biases=self.zero_biases, name="center_offset")(feature),
             )
 
 
@@ -53,13 +60,20 @@ class LocationRegressor(nn.Module):
     num_verbs: int
     width: int = 256
     dtype: Dtype = jnp.float32
+    zero_biases: bool = False
 
     @nn.compact
     def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Feature [B, h, w, C] -> human and object offset, each [B, h, w, V, 2] (x, y)."""
 
         def offsets(name: str) -> jax.Array:
-            y = Head(2 * self.num_verbs, self.width, self.dtype, name=name)(feature)
+            y = Head(
+                2 * self.num_verbs,
+                self.width,
+                self.dtype,
+                zero_biases=self.zero_biases,
+                name=name,
+            )(feature)
             return y.reshape(*y.shape[:3], self.num_verbs, 2)
 
         with jax.named_scope("matching"):
