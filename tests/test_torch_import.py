@@ -90,6 +90,16 @@ def test_heads_and_backbone_are_told_apart():
         assert is_head(name) == (name.split(".")[0] not in backbone)
 
 
+@pytest.mark.parametrize("aggregation", ["both", "act_points"])
+def test_networks_that_were_never_released_have_names_too(aggregation):
+    """So that they can start from a detector; their own parameters are heads to begin afresh."""
+    config = full_size("hourglass")
+    ours = shapes_of(change(config, aggregation=aggregation))
+    other = {name for name in ours if name not in reference.released_layout("hourglass")}
+    assert all(map(is_head, other))
+    assert bool(other) == (aggregation == "act_points")
+
+
 # --- Conversion ----------------------------------------------------------------------------------
 
 
