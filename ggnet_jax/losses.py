@@ -123,11 +123,12 @@ def gather_cells(maps: jax.Array, cell: jax.Array) -> jax.Array:
 
 def gather_offsets(offset: jax.Array, cell: jax.Array, verb: jax.Array) -> jax.Array:
     """Matching offsets [B, h, w, V or 1, 2] of cells and verbs [B, M] -> [B, M, 2]."""
-    batch, _, width, regressors, _ = offset.shape
+    width, regressors = offset.shape[2:4]
     if regressors == 1:  # shared by all verbs
         verb = jnp.zeros_like(verb)
-    index = jnp.arange(batch)[:, None]
-    return offset[index, cell // width, cell % width, verb]
+    # By vmap, not by indexing the batch: only so does XLA see that every picture reads its own
+    # maps. Otherwise their gradient, the largest of all, is summed over all devices.
+    return jax.vmap(lambda maps, c, v: maps[c // width, c % width, v])(offset, cell, verb)
 
 
 def ggnet_loss(
@@ -145,8 +146,7 @@ def ggnet_loss(
 
     L_last is the last interaction prediction (the glance where there is no gaze step), L_earlier
     the sum of those before. Each term is the mean over the stacks; the two matching losses are
-    their sum,
-    as released (the paper does not say).
+    their sum, as released (the paper does not say).
 
     Returns:
       (total, terms): terms 'object_heatmap', 'box_size', 'center_offset', 'glance', 'gaze1', ...,

@@ -5,6 +5,8 @@ same state on the same batch.
 """
 
 import json
+import math
+import re
 
 import jax
 import numpy as np
@@ -40,15 +42,18 @@ def main() -> None:
         )
         step = parallel.compile(step)
         here = parallel.put_state(state)
+        step = step.lower(here, parallel.put_batch(batch)).compile()
         for _ in range(STEPS):
             here, metrics = step(here, parallel.put_batch(batch))
-        return jax.device_get((parallel.single(here), parallel.single(metrics)))
+        found = jax.device_get((parallel.single(here), parallel.single(metrics)))
+        return *found, exchanged(step.as_text())
 
     alone = run(MeshParallel(jax.devices()[:1]))
     report = {
         "devices": jax.device_count(),
         "relations": batch["relation_valid"].sum(1).tolist(),
         "loss": float(alone[1]["loss"]),
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }
     for name, parallel in (("mesh", MeshParallel()), ("pmap", PmapParallel())):
         there = run(parallel)
@@ -59,7 +64,19 @@ def main() -> None:
         report[name]["metrics"] = max(
             abs(float(there[1][k]) / float(v) - 1) for k, v in alone[1].items()
         )
+        report[f"{name} exchanges"] = there[2]
     print(json.dumps(report))
+
+
+def exchanged(program: str) -> dict[str, int]:
+    """What a compiled program sends between devices: {operation: numbers, all together}."""
+    numbers = {}
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    for shapes, kind in re.findall(rf" = (.*?) ({kinds})(?:-start)?\(", program):
+        for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
+            size = math.prod(int(side) for side in shape.split(",") if side)
+            numbers[kind] = numbers.get(kind, 0) + size
+    return numbers
 
 
 def to_float64(leaf):

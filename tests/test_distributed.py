@@ -25,6 +25,9 @@ def test_mesh_and_pmap_make_the_single_device_update():
     assert np.isfinite(report["loss"])
     for way in ("mesh", "pmap"):
         assert max(report[way].values()) < 1e-9, (way, report[way])
+        # Gradients and sums over the batch travel; feature maps, targets and pictures stay.
+        assert set(report[f"{way} exchanges"]) == {"all-reduce"}, report[f"{way} exchanges"]
+        assert report[f"{way} exchanges"]["all-reduce"] < 2 * report["parameters"]
 
 
 @pytest.mark.slow

@@ -69,9 +69,9 @@ class BatchNorm(nn.Module):
 
     A new statistic weighs `momentum` = 0.1 and the running variance is the unbiased one,
     n / (n - 1) with n the number of values in the **global** batch: under `jit` the arrays are
-    global anyway,
-    under `pmap` the statistics are averaged over `axis_name`. (The released code normalises by the
-    two or three pictures of each GPU.) Statistics are computed in at least float32.
+    global anyway, under `pmap` the statistics are averaged over `axis_name`. (The released code
+    normalises by the two or three pictures of each GPU.) Statistics are computed in at least
+    float32.
     """
 
     axis_name: str | None = None
