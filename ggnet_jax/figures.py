@@ -1,6 +1,5 @@
 """Pictures of a finished run: what it finds in the evaluation split, and how it learnt."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,16 @@ import tensorflow as tf
 import data_pipelines
 from data_pipelines import records
 from ggnet_jax.detector import Detector, load_picture
-from ggnet_jax.evaluate import FOLDER as EVALUATION
 from ggnet_jax.predict import nothing_above
-from ggnet_jax.visualize import (
-    draw_explanation,
-    draw_summary,
-    plot_class_ap,
-    plot_learning_curves,
-)
+from ggnet_jax.visualize import draw_explanation, draw_summary, plot_learning_curves
 
 FOLDER = "pictures"
 
 
 def draw_run(config: Any, workdir: str | Path, step: int | None = None) -> list[Path]:
-    """Draw a few pictures of the evaluation split, the learning curves and the AP of each class.
+    """Draw a few pictures of the evaluation split and the learning curves.
+
+    (The AP of every class is drawn where it is scored, into `<workdir>/evaluation`.)
 
     Args:
         config: resolved; `eval.pictures` pictures are drawn, evenly spaced over the split.
@@ -40,10 +35,6 @@ def draw_run(config: Any, workdir: str | Path, step: int | None = None) -> list[
     log = workdir / "log.jsonl"
     if log.exists() and len(log.read_text().splitlines()) > 1:
         written.append(plot_learning_curves(log, folder / "learning_curves.png"))
-    metrics = workdir / EVALUATION / "metrics.json"
-    if metrics.exists():
-        for setting, fields in json.loads(metrics.read_text())["settings"].items():
-            written.append(_plot_setting(setting, fields, folder / f"ap_{setting}.png"))
     return written
 
 
@@ -72,13 +63,3 @@ def draw_examples(config: Any, workdir: str | Path, step: int | None = None) -> 
             draw_explanation(picture, found, heatmaps).save(path)
             written.append(path)
     return written
-
-
-def _plot_setting(name: str, fields: dict[str, Any], path: Path) -> Path:
-    """AP by class of one setting of metrics.json."""
-    rows = fields["classes"]
-    labels = [f"{row['verb']} {row['object']}".replace("_", " ") for row in rows]
-    rare = [row["rare"] for row in rows] if rows and "rare" in rows[0] else None
-    ap = [np.nan if row["ap"] is None else row["ap"] for row in rows]
-    title = f"AP by class, {name.replace('_', ' ')}"
-    return plot_class_ap(labels, ap, path, rare=rare, title=title)

@@ -14,7 +14,6 @@ from ggnet_jax.visualize import (
     draw_interactions,
     draw_summary,
     group_pairs,
-    plot_class_ap,
     plot_learning_curves,
 )
 from ggnet_jax.visualize.canvas import PALETTE, Canvas, text_colour
@@ -213,19 +212,3 @@ def test_learning_curves(tmp_path):
     log.write_text(json.dumps(lines[0]) + "\n")
     with pytest.raises(UserError, match="holds no curve"):
         plot_learning_curves(log, path)
-
-
-@pytest.mark.parametrize("classes", [1, 12, 600])
-def test_class_ap(tmp_path, classes):
-    ap = np.linspace(0, 1, classes)
-    if classes > 1:
-        ap[0] = np.nan
-    names = [f"verb{k} object" for k in range(classes)]
-    rare = np.arange(classes) % 4 == 0
-    path = plot_class_ap(names, ap, tmp_path / "ap.png", rare=rare, title="AP by class")
-    with Image.open(path) as figure:
-        seen = {tuple(c) for c in np.asarray(figure.convert("RGB")).reshape(-1, 3)}
-    assert tuple(rgb("#E69F00")) in seen and (classes == 1 or tuple(rgb("#0072B2")) in seen)
-    plot_class_ap(names, ap, path)
-    with pytest.raises(ValueError, match="one each a class"):
-        plot_class_ap(names[1:], ap, path)

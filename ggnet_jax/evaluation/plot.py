@@ -1,6 +1,7 @@
 """AP by class as an SVG: opens in any browser, names a bar under the mouse, needs no library.
 
-Drawn by hand because matplotlib would take longer to import than the whole evaluation takes.
+Drawn by hand, and nowhere else: the evaluators run on NumPy alone, and importing matplotlib would
+take longer than the whole evaluation takes.
 """
 
 from html import escape

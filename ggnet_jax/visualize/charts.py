@@ -1,7 +1,6 @@
-"""Curves of a training run and bars of an evaluation, as PNG files."""
+"""Curves of a training run, as PNG files."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ggnet_jax.errors import UserError
 
-BLUE, ORANGE = "#0072B2", "#E69F00"
+BLUE = "#0072B2"
 TITLES = {"total": "total loss", "loss": "total loss"}
 
 
@@ -78,77 +77,6 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
     for axis in axes[len(names):]:
         axis.set_visible(False)
     figure.supxlabel("training step", fontsize=11)
-    return _save(figure, output)
-
-
-def plot_class_ap(
-    names: Sequence[str],
-    ap: Sequence[float],
-    output: str | Path,
-    *,
-    rare: Sequence[bool] | None = None,
-    title: str = "",
-) -> Path:
-    """Draw the AP of every class as a bar, best first, rare classes in a colour of their own.
-
-    Args:
-        names: of the classes, "ride bicycle".
-        ap: in [0, 1], one a class; NaN (no ground truth) is left out and counted.
-        output: the PNG to write.
-        rare: which classes are rare, if that is known.
-        title: above the chart.
-
-    Returns:
-        The path written.
-    """
-    values = 100 * np.asarray(ap, np.float64)
-    if len(names) != len(values) or (rare is not None and len(rare) != len(values)):
-        raise ValueError(
-            f"{len(names)} names, {len(values)} APs and "
-            f"{'no' if rare is None else len(rare)} rare flags must be one each a class"
-        )
-    flags = np.zeros(len(values), bool) if rare is None else np.asarray(rare, bool)
-    kept = [i for i in np.argsort(-np.nan_to_num(values, nan=-1.0), kind="stable")
-            if np.isfinite(values[i])]
-    named = len(kept) <= 60  # more names than that can't be read
-    height = max(2.4, 0.27 * len(kept) + 1.3) if named else 5.0
-    figure = Figure(figsize=(8.0 if named else 12.0, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    places = np.arange(len(kept))
-    colours = [ORANGE if flags[i] else BLUE for i in kept]
-    if named:
-        axis.barh(places, values[kept], color=colours, height=0.72)
-        axis.set_yticks(places, [names[i] for i in kept], fontsize=10)
-        axis.invert_yaxis()
-        axis.set_xlim(0, 100)
-        axis.set_xlabel("AP, percent")
-        axis.margins(y=0.01)
-        for place, i in zip(places, kept, strict=True):
-            axis.text(values[i] + 1 if values[i] < 90 else values[i] - 1, place,
-                      f"{values[i]:.1f}", va="center", fontsize=9,
-                      ha="left" if values[i] < 90 else "right",
-                      color="black" if values[i] < 90 or flags[i] else "white")
-    else:
-        axis.bar(places, values[kept], color=colours, width=1.0)
-        axis.set_ylim(0, 100)
-        axis.set_ylabel("AP, percent")
-        axis.set_xlabel("classes, best first")
-        axis.margins(x=0.005)
-    axis.grid(axis="x" if named else "y", color="#DDDDDD", linewidth=0.6)
-    axis.set_axisbelow(True)
-    axis.spines[["top", "right"]].set_visible(False)
-    groups = [("all classes", BLUE, np.ones_like(flags))]
-    if rare is not None:
-        groups = [("non-rare", BLUE, ~flags), ("rare", ORANGE, flags)]
-    for text, colour, members in groups:
-        inside = values[members & np.isfinite(values)]
-        mean = f"mean {inside.mean():.2f}" if inside.size else "none"
-        axis.bar([0], [0], color=colour, label=f"{text} ({inside.size}): {mean}")
-    missing = len(values) - len(kept)
-    note = f"\n{missing} without ground truth left out" if missing else ""
-    axis.set_title(title + note, fontsize=12, loc="left")
-    axis.legend(loc="lower right" if named else "upper right", frameon=True, fontsize=10)
     return _save(figure, output)
 
 
