@@ -57,7 +57,7 @@ def parse(argv: list[str]) -> list[str]:
     except (AttributeError, KeyError) as error:  # how ml_collections says "no such field"
         message = f"no such field in the configuration: {error}".replace("\\n", " ")
     except (flags.Error, TypeError, ValueError, OSError) as error:
-        message = error
+        message = str(error).strip().splitlines()[-1]  # of a traceback, if the file raised
     sys.exit(fail(message))
 
 
