@@ -27,6 +27,7 @@ VOCABULARY = Vocabulary(
     classes=((0, 1), (1, 1), (2, 2)),
 )
 NUM_TRAIN = 21  # five steps of four pictures an epoch
+BUILD = loop.build  # the toy's replaces it
 
 
 @pytest.fixture
@@ -199,6 +200,19 @@ def test_evaluates_between_epochs(toy, tmp_path):
 def test_too_few_pictures(toy, tmp_path):
     with pytest.raises(UserError, match="more than the 21 pictures"):
         loop.train(tiny_config(batch_size=22), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_that_cannot_be_built_leaves_no_trace(toy, tmp_path, monkeypatch):
+    """Or the next try, with the field put right, would be told that the run has another one."""
+    monkeypatch.setattr(loop, "build", BUILD)
+    for change, word in (
+        ({"model__act_points": 8}, "act_points"),
+        ({"data__image_size": (64, 68)}, "64 x 68"),
+    ):
+        with pytest.raises(UserError, match=word):
+            loop.train(tiny_config(**change), tmp_path)
+        assert not list(tmp_path.iterdir())
 
 
 def test_rounded_batch_is_told(toy, tmp_path, capsys, monkeypatch):

@@ -72,6 +72,14 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
     config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())
     if first and config.batch_size != asked:
         print(f"batch size {asked} rounded to {config.batch_size}: {jax.device_count()} devices")
+    steps_per_epoch = dataset.num_train // config.batch_size
+    if not steps_per_epoch:
+        raise UserError(
+            f"config.batch_size={config.batch_size} is more than the {dataset.num_train} pictures "
+            f"to train on; use at most {dataset.num_train}"
+        )
+    # Before anything is written: a folder must not remember a network that can't be built.
+    step_function, make_state = build(config, dataset.verbs_of_object, steps_per_epoch, parallel)
     vocabulary = dataset.vocabulary.to_dict()
     vocabulary["verbs_of_object"] = np.asarray(dataset.verbs_of_object, bool).tolist()
     weights = None
@@ -82,17 +90,8 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
         for change in changes:
             print(f"differs from the run so far: {change}")
 
-    steps_per_epoch = dataset.num_train // config.batch_size
-    if not steps_per_epoch:
-        raise UserError(
-            f"config.batch_size={config.batch_size} is more than the {dataset.num_train} pictures "
-            f"to train on; use at most {dataset.num_train}"
-        )
     total = config.num_epochs * steps_per_epoch
     with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
-        step_function, make_state = build(
-            config, dataset.verbs_of_object, steps_per_epoch, parallel
-        )
         if checkpoints.latest() is not None:
             state, start = restore(checkpoints, parallel, make_state)
             if first:

@@ -54,6 +54,7 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
     if num_devices is not None:
         batch_size_for_devices(config.batch_size, num_devices, round_batch=config.round_batch)
     at_least = {
+        "seed": 0,
         "num_epochs": 1,
         "log_every_steps": 1,
         "checkpoint_every_steps": 1,
@@ -62,13 +63,25 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "warmup_steps": 0,
         "learning_rate": 0,
         "grad_clip": 0,
+        "data.max_boxes": 1,
+        "data.max_relations": 1,
+        "eval.batch_size": 1,
+        "eval.top_k": 1,
     }
-    for field, least in at_least.items():
-        if config[field] < least:
-            raise UserError(f"config.{field} is {config[field]}; it must be at least {least}")
-    interactions = ("hna", "focal")
-    if config.loss.interaction not in interactions:
-        raise UserError(
-            f"config.loss.interaction is {config.loss.interaction!r}; it can be "
-            + " or ".join(map(repr, interactions))
-        )
+    one_of = {"loss.interaction": ("hna", "focal"), "eval.protocol": ("hico", "vcoco")}
+    for name, least in at_least.items():
+        value = _field(config, name)
+        if value < least:
+            raise UserError(f"config.{name} is {value}; it must be at least {least}")
+    for name, values in one_of.items():
+        value = _field(config, name)
+        if value not in values:
+            listed = " or ".join(map(repr, values))
+            raise UserError(f"config.{name} is {value!r}; it can be {listed}")
+
+
+def _field(config: Any, name: str) -> Any:
+    """The value under a dotted name."""
+    for part in name.split("."):
+        config = config[part]
+    return config
