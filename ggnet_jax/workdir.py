@@ -82,7 +82,7 @@ def check_folder(workdir: str | Path) -> None:
     # Another process of this run may be writing the two files just now.
     ours = {CONFIG, VOCABULARY, CONFIG + _UNFINISHED, VOCABULARY + _UNFINISHED}
     foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in ours)
-    if foreign:
+    if foreign and not is_run(workdir):
         raise UserError(
             f"the workdir {workdir} holds files that no run made ({foreign[0]}); "
             "give a new or empty folder"
