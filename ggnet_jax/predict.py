@@ -53,17 +53,18 @@ def predict(
         How many pictures failed; an exit code should be 0 only if none did.
 
     Raises:
-        UserError: no picture at all, or no run in the workdir.
+        UserError: no picture at all, no run in the workdir, or a drawing would replace a picture.
     """
     paths = find_pictures(images)
-    detector = Detector.load(workdir, step)
+    names = _unique_names(paths)
     folder = Path(workdir) / "predictions" if output is None else Path(output)
+    _check_output(folder, names, paths)
+    detector = Detector.load(workdir, step)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
     failures = 0
-    names = _unique_names(paths)
     with open(folder / LINES, "w", encoding="utf-8") as lines:
         for number, (path, name) in enumerate(zip(paths, names, strict=True), 1):
             try:
@@ -147,6 +148,15 @@ def _unique_names(paths: Sequence[Path]) -> list[str]:
         taken |= {name, f"{name}_explained"}
         names.append(name)
     return names
+
+
+def _check_output(folder: Path, names: Sequence[str], paths: Sequence[Path]) -> None:
+    """Raise a UserError if a drawing would replace one of the pictures."""
+    pictures = {path.resolve() for path in paths}
+    for name in names:
+        for drawing in (folder / f"{name}.png", folder / f"{name}_explained.png"):
+            if drawing.resolve() in pictures:
+                raise UserError(f"{drawing} would be drawn over; give another folder as --output")
 
 
 def _save(drawing: Image.Image, path: Path) -> None:

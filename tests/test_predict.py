@@ -85,6 +85,13 @@ def test_predict_writes_drawings_and_lines_and_skips_what_is_broken(run, photos,
         assert drawing.width > 1000  # a picture of 60 pixels, enlarged to be legible
 
 
+def test_pictures_are_never_drawn_over(run, photos):
+    before = (photos / "a.png").read_bytes()
+    with pytest.raises(UserError, match=r"a\.png would be drawn over"):
+        predict(run, photos, photos)
+    assert (photos / "a.png").read_bytes() == before
+
+
 def test_a_threshold_that_nothing_passes_still_draws(run, photos, tmp_path):
     output = tmp_path / "out"
     assert predict(run, photos / "a.png", output, threshold=1.0) == 0
