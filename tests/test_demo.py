@@ -45,11 +45,11 @@ def test_the_demo_learns(tmp_path):
     assert "mAP, percent" in run.stdout
     pictures = re.findall(r"^ +(/.*\.png)$", run.stdout, re.MULTILINE)
     assert len(pictures) >= 6
-    # One step with a learning rate of zero: what the network says before it has learnt.
+    # An epoch with a learning rate of zero: what the network says before it has learnt.
     untrained = tmp_path / "untrained"
     run = run_python(
         *command, f"--workdir={untrained}", "--config.learning_rate=0", "--config.num_epochs=1",
-        "--config.batch_size=1000", "--config.eval.pictures=0", timeout=1200, optimize=True,
+        "--config.eval.pictures=0", timeout=1200, optimize=True,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr[-2000:]
 
