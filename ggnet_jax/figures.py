@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import data_pipelines
 from data_pipelines import records
-from ggnet_jax.detector import Detector, load_picture
+from ggnet_jax.detector import Detector
 from ggnet_jax.predict import nothing_above
 from ggnet_jax.visualize import draw_explanation, draw_summary, plot_learning_curves
 
@@ -50,7 +50,9 @@ def draw_examples(config: Any, workdir: str | Path, step: int | None = None) -> 
     for position in np.linspace(0, len(index) - 1, count).round().astype(int):
         example = records.parse(dataset.builder, index.read(tf.constant(int(position), tf.int64)))
         name = Path(example["file_name"].numpy().decode()).stem
-        picture = load_picture(example["image"].numpy())
+        # As the input pipeline decodes it: the builder has settled what an EXIF rotation means.
+        decoded = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+        picture = decoded.numpy()
         every, heatmaps = detector.explain(picture, threshold=0.0)
         found, note = [one for one in every if one.score >= config.eval.threshold], ""
         if not found:  # early in training: one can still see what it thinks of
