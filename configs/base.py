@@ -95,7 +95,7 @@ def get_config() -> ConfigDict:
     config.eval = ConfigDict()
     config.eval.batch_size = 16
     config.eval.top_k = 100
-    config.eval.protocol = "hico"  # or 'vcoco'
+    config.eval.protocol = "hico"  # or 'hico_ppdm', 'vcoco'
     config.eval.detections = ""  # a JSON file of boxes to use instead of the object branch's
     config.eval.threshold = 0.1  # lowest score that is drawn
     config.eval.pictures = 6  # of the evaluation split, drawn at the end

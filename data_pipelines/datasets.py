@@ -82,6 +82,14 @@ class Dataset:
         """[V] int64: training relations of each verb."""
         return self._pair_counts.sum(axis=0)
 
+    def sources(self, split: str) -> list[dict[str, Any]]:
+        """The annotation files that the splits in the expression `split` were built from.
+
+        Each as `files.Source` has it, by field; none for a data set that is rendered.
+        """
+        sources = self.builder.info.metadata.get("sources", {})
+        return [source for name in _split_names(split) for source in sources.get(name, ())]
+
     def ground_truth(self, split: str) -> list[dict[str, Any]]:
         """The split's PPDM entries as evaluation reads them, boxes untouched.
 

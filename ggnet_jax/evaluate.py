@@ -25,6 +25,7 @@ from ggnet_jax import inference
 from ggnet_jax.decoding import BoxDetections
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, hico, vcoco
+from ggnet_jax.evaluation.reading import load_json
 from ggnet_jax.evaluation.results import Result
 from ggnet_jax.interactions import to_prediction_entry
 from ggnet_jax.outside_boxes import OutsideBoxes
@@ -32,6 +33,7 @@ from ggnet_jax.vocabularies import Vocabulary
 
 FOLDER = "evaluation"
 PREDICTIONS = "predictions.json"
+HICO = {"hico": "ho_rcnn", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
 _PARTIAL = "partial_"  # prefix of the folder that holds an evaluation under way
 
 Batch = Mapping[str, np.ndarray]
@@ -60,11 +62,13 @@ def evaluate(config: Any, workdir: str | Path, step: int | None = None) -> dict[
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
     truth = dataset.ground_truth(config.data.eval_split)
     folder = Path(workdir) / FOLDER
+    if jax.process_index() == 0:
+        score = scorer(truth, dataset, config)  # before the long part: a file may be missing
     entries = predict_split(trained, dataset, config, truth, folder)
     figures: dict[str, float] = {}
     if jax.process_index() == 0:
         path = write_predictions(entries, folder / PREDICTIONS)
-        result = score(entries, truth, dataset.vocabulary, config)
+        result = score(entries)
         print(f"\ncheckpoint of step {trained.step}, {len(entries)} pictures\n\n{result.table()}")
         for written in (path, *command.write(result, folder)):
             print(f"wrote {written}")
@@ -176,30 +180,33 @@ def predict_split(
     return [done[image_id] for image_id in range(dataset.num_eval)]
 
 
-def score(
-    predictions: Sequence[Mapping[str, Any]],
-    truth: Sequence[Mapping[str, Any]],
-    vocabulary: Vocabulary,
-    config: Any,
-) -> Result:
-    """Score predictions by `config.eval.protocol`.
+def scorer(
+    truth: Sequence[Mapping[str, Any]], dataset: Any, config: Any
+) -> Callable[[Sequence[Mapping[str, Any]]], Result]:
+    """What scores prediction entries by `config.eval.protocol`, with its ground truth read.
 
-    V-COCO's scenarios need its own annotation: `data.eval_annotations` in VSRL's form with
-    `data.eval_instances`. Where there are only pair lists, PPDM's figure is given.
+    HICO-DET has two protocols, "hico" (Default and Known Object) and "hico_ppdm". V-COCO's
+    scenarios need its own annotation, so they are given where the split was built from that, for
+    the pictures of the split; where there are only pair lists, PPDM's figure is given.
 
     Raises:
-        UserError: there is no such protocol, or an annotation file can't be read.
+        UserError: there is no such protocol, or a file that it needs can't be read.
     """
     protocol = config.eval.protocol
-    if protocol == "hico":
-        return hico.evaluate(predictions, truth, vocabulary)
-    if protocol == "vcoco":
-        instances = getattr(config.data, "eval_instances", "")
-        if instances:
-            people = vsrl.read_instances([path.strip() for path in instances.split(",")])
-            return vcoco.evaluate(predictions, config.data.eval_annotations, people)
-        return vcoco.evaluate(predictions, truth)
-    raise UserError(f"eval.protocol is {protocol!r}; it can be hico or vcoco")
+    if protocol in HICO:
+        return lambda entries: hico.evaluate(
+            entries, truth, dataset.vocabulary, protocol=HICO[protocol]
+        )
+    if protocol != "vcoco":
+        raise UserError(f"eval.protocol is {protocol!r}; it can be {', '.join(HICO)} or vcoco")
+    official = [source for source in dataset.sources(config.data.eval_split) if source["instances"]]
+    files = [load_json(source["annotations"]) for source in official]
+    if not files or not all(map(vsrl.is_vsrl, files)):
+        return lambda entries: vcoco.evaluate(entries, truth)
+    actions = vsrl.select(files, {entry["img_id"] for entry in truth})
+    paths = dict.fromkeys(path for source in official for path in source["instances"])
+    instances = vsrl.read_instances(list(paths))
+    return lambda entries: vcoco.evaluate(entries, actions, instances)
 
 
 def fingerprint(trained: inference.Trained, config: Any, truth: Sequence[Mapping]) -> str:

@@ -29,6 +29,9 @@ class FakeSplit:
     def load_dataset(self, config) -> "FakeSplit":
         return self
 
+    def sources(self, split: str) -> list[dict]:
+        return []
+
     def ground_truth(self, split: str) -> list[dict]:
         boxes = [{"bbox": [10, 5, 60, 55], "category_id": 1},
                  {"bbox": [40, 30, 110, 58], "category_id": 2}]  # fmt: skip

@@ -9,7 +9,7 @@ from evaluation_scenes import SMALL, found, truth
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico
-from ggnet_jax.evaluation.reading import iterate, load_json
+from ggnet_jax.evaluation.reading import iterate, load_instances, load_json
 
 MAN, CUP = (0, 0, 40, 40, 1), (50, 0, 70, 20, 47)
 TRUTH = [truth("a.jpg", [MAN, CUP], [(0, 1, 1)]), truth("b.jpg", [MAN, CUP], [(0, 1, 1)])]
@@ -188,3 +188,49 @@ def test_missing_truncated_and_binary_files_are_named(tmp_path):
             list(iterate(tmp_path / name, "predictions"))
     with pytest.raises(UserError, match=r"odd\.json is not JSON"):
         load_json(tmp_path / "odd.json")
+
+
+COCO = {
+    "info": {"year": 2014},
+    "images": [{"id": 7, "file_name": "a.jpg", "width": 64, "height": 48, "license": 3}],
+    "annotations": [
+        {"id": 70, "image_id": 7, "category_id": 1, "bbox": [1.5, 2, 3, 4], "area": 9.5,
+         "iscrowd": 0, "segmentation": [[1, 2, 3, 4, 5, 6]]},
+        {"id": 71, "image_id": 7, "category_id": 2, "bbox": [0, 0, 3, 4]},
+    ],
+    "categories": [],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_of_cocos_instances_everything_is_read_but_the_outlines(tmp_path, packed, indent):
+    path = tmp_path / "instances.json"
+    text = json.dumps(COCO, indent=indent).encode()
+    path.write_bytes(gzip.compress(text) if packed else text)
+    shares = []
+    found = load_instances(path, lambda what, share: shares.append(share))
+    first = {key: value for key, value in COCO["annotations"][0].items() if key != "segmentation"}
+    assert found["annotations"] == [first, COCO["annotations"][1]]
+    assert found["images"] == [{"id": 7, "file_name": "a.jpg", "width": 64, "height": 48}]
+    assert shares and all(0 < share <= 1 for share in shares)
+    assert load_instances(COCO) is COCO
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[]", "holds no COCO instances: it is no JSON object"),
+        ('{"images": []}', "it has no list 'annotations'"),
+        ('{"images": null, "annotations": []}', "it has no list 'images'"),
+        ('{"images": [], "annotations": [3]}', "holds no COCO instances"),
+        ('{"images": [{"id": 7}', "is not JSON"),
+        ('{"images" []}', "is not JSON: Expecting ':'"),
+    ],
+)
+def test_other_files_than_cocos_instances_are_named(tmp_path, text, message):
+    path = tmp_path / "wrong.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        load_instances(path)
+    assert "wrong.json" in str(caught.value)

@@ -11,14 +11,14 @@ without any role (walk, smile, run, stand) never become relations. All of COCO's
 picture are listed, so that people who do nothing are still taught as people; crowds are marked.
 """
 
-import gzip
-import json
+import itertools
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.reading import load_instances
 from ggnet_jax.vocabularies import Vocabulary
 
 
@@ -122,16 +122,39 @@ def read_ids(annotations: str) -> list[int] | None:
 
 
 def read_instances(paths: Sequence[str]) -> dict[str, list[Any]]:
-    """COCO's `images` and `annotations` of one or more files, `.json` or `.json.gz`."""
-    merged: dict[str, list[Any]] = {"images": [], "annotations": []}
-    for path in paths:
-        try:
-            data = Path(path).read_bytes()
-            if path.endswith(".gz"):
-                data = gzip.decompress(data)
-            content = json.loads(data)
+    """COCO's `images` and `annotations` of one or more files, `.json` or `.json.gz`.
+
+    Raises:
+      UserError: a file is missing, no JSON, or not COCO's.
+    """
+    parts = [load_instances(path) for path in paths]
+    return {
+        key: [item for part in parts for item in part[key]] for key in ("images", "annotations")
+    }
+
+
+def select(
+    files: Sequence[Sequence[Mapping[str, Any]]], image_ids: Collection[int]
+) -> list[dict[str, Any]]:
+    """The rows of some pictures in one or more files of the same actions, as one file's content.
+
+    Raises:
+      UserError: the files don't list the same actions.
+    """
+    wanted, selected = set(image_ids), []
+    for parts in itertools.zip_longest(*files, fillvalue={}):
+        kinds = {(part.get("action_name"), *part.get("role_name", ())) for part in parts}
+        if len(kinds) > 1:
+            raise UserError(f"V-COCO's files list different actions: {sorted(map(str, kinds))}")
+        merged: dict[str, list[Any]] = {key: [] for key in ("image_id", "ann_id", "label")}
+        roles: list[list[int]] = [[] for _ in parts[0]["role_name"]]
+        for part in parts:
+            rows = [row for row, image in enumerate(part["image_id"]) if image in wanted]
             for key, values in merged.items():
-                values += content[key]
-        except (ValueError, KeyError, TypeError, EOFError) as error:
-            raise UserError(f"{path} is no COCO instances file: {error!r}") from None
-    return merged
+                values += [part[key][row] for row in rows]
+            for role, values in enumerate(roles):
+                first = role * len(part["image_id"])
+                values += [part["role_object_id"][first + row] for row in rows]
+        merged["role_object_id"] = list(itertools.chain.from_iterable(roles))
+        selected.append({**parts[0], **merged})
+    return selected

@@ -36,7 +36,7 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, matching, overlap
 from ggnet_jax.evaluation.average_precision import area_under_curve
-from ggnet_jax.evaluation.reading import Progress, load_json
+from ggnet_jax.evaluation.reading import Progress, load_instances, load_json
 from ggnet_jax.evaluation.records import Interactions, read_ground_truth, read_predictions
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
 from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join
@@ -82,7 +82,7 @@ def evaluate(
         raise UserError(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
-    people = join(content, load_json(instances))
+    people = join(content, load_instances(instances, progress))
     found = _read(predictions, people.picture_of_id, vocabulary, unknown_pictures, progress)
     if found.file_names and not (found.box_picture >= 0).any():
         raise UserError(

@@ -68,7 +68,10 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "eval.batch_size": 1,
         "eval.top_k": 1,
     }
-    one_of = {"loss.interaction": ("hna", "focal"), "eval.protocol": ("hico", "vcoco")}
+    one_of = {
+        "loss.interaction": ("hna", "focal"),
+        "eval.protocol": ("hico", "hico_ppdm", "vcoco"),
+    }
     for name, least in at_least.items():
         value = _field(config, name)
         if value < least:
