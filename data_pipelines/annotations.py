@@ -15,7 +15,6 @@ left out silently. Evaluation never sees cleaned boxes: it reads `evaluation_ent
 import dataclasses
 import gzip
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,9 +170,9 @@ def annotated_size(entry: Mapping[str, Any]) -> tuple[int, int] | None:
     """(width, height) as the entry gives it, None where it doesn't."""
     try:
         width, height = int(entry["width"]), int(entry["height"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    return (width, height) if width > 0 and height > 0 else None
+    return (width, height) if 0 < width < 2**31 and 0 < height < 2**31 else None
 
 
 def clean(
@@ -354,4 +353,5 @@ def _is_box(box: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is finite, and small enough for float64 to tell it from its neighbours."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53

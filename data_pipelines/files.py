@@ -6,6 +6,7 @@ work starts. Which file counts its pixels from 1 is known per source, never gues
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -161,9 +162,12 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         )
 
     def _find(self, name: str, folders: tuple[str, ...]) -> Path:
-        """The picture's path: the first that exists, or the first that was looked for."""
+        """The picture's path: the first that exists, or the first that was looked for.
+
+        (`Path.is_file` would raise for a name that no file can have.)
+        """
         candidates = [Path(f) / n for f in folders for n in self.picture_names(name)]
-        return next((path for path in candidates if path.is_file()), candidates[0])
+        return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
     def check_current(self) -> None:
         """Raise a UserError if an annotation file changed since the data set was built from it."""
@@ -204,7 +208,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         for split, parts in entries.items():
             for source, found in parts:
                 names = [name for name in map(annotations.picture_name, found) if name]
-                if not any(self._find(name, source.images).is_file() for name in names):
+                if not any(os.path.isfile(self._find(name, source.images)) for name in names):
                     raise UserError(
                         f"{self.name}: none of the {len(names)} pictures of "
                         f"{source.annotations} (split {split!r}, the first is "

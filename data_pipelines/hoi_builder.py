@@ -234,16 +234,20 @@ def _load_picture(
     except FileNotFoundError as error:
         report.add("picture_missing", f"{name}: {error.filename or error}")
         return None
-    except OSError as error:
-        report.add("picture_unreadable", f"{name}: {error.strerror or error}")
+    except (OSError, ValueError) as error:  # ValueError: no file can have that name
+        report.add("picture_unreadable", f"{name}: {getattr(error, 'strerror', None) or error}")
         return None
-    return pictures.prepare(
-        data,
-        name=name,
-        report=report,
-        annotated=annotations.annotated_size(entry),
-        upright=upright,
-    )
+    try:
+        return pictures.prepare(
+            data,
+            name=name,
+            report=report,
+            annotated=annotations.annotated_size(entry),
+            upright=upright,
+        )
+    except Exception as error:  # decoders fail on broken files in more ways than they document
+        report.add("picture_unreadable", f"{name}: {type(error).__name__}: {error}")
+        return None
 
 
 def _map_ahead(function: Callable, items: Sequence) -> Iterator:

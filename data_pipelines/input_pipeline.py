@@ -248,6 +248,7 @@ def overflow(dataset: Dataset, config: Any, split: str) -> dict[str, tuple[int, 
 
 
 def _log_overflow(dataset: Dataset, config: Any, split: str) -> None:
+    lost = {"boxes": "boxes and their relations", "relations": "relations"}
     kept = {"boxes": "largest boxes", "relations": "rarest verbs"}
     for what, (pictures, excess) in overflow(dataset, config, split).items():
         if pictures:
@@ -255,5 +256,5 @@ def _log_overflow(dataset: Dataset, config: Any, split: str) -> None:
             logging.warning(
                 "split %s: %d pictures have more than data.max_%s=%d; %d %s are left out of the "
                 "batches, the %s are kept",
-                *(split, pictures, what, limit, excess, what, kept[what]),
+                *(split, pictures, what, limit, excess, lost[what], kept[what]),
             )

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 import data_pipelines
-from data_pipelines import annotations
+from data_pipelines import annotations, pictures
 from data_pipelines.hico_det import HicoDet, official
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import vocabularies
@@ -234,6 +234,39 @@ def test_dirt_is_counted_in_the_report_and_one_bad_picture_ends_nothing(tmp_path
     # Evaluation still counts the pairs of the pictures that could not be had.
     names = [entry["file_name"] for entry in dataset.ground_truth("test")]
     assert names == ["a.png", "b.png", "missing.png", "broken.png"]
+
+
+def test_dirt_that_no_reader_foresees_ends_no_build_either(tmp_path, monkeypatch):
+    """Names that no file can have, nulls, infinite sizes, decoders that raise what they like."""
+    entries = [
+        own_entry("a.png", width=float("inf"), height=10**400),
+        own_entry("b.png"),
+        own_entry("nul\0.png"),
+        own_entry("long" * 99 + ".png"),
+        own_entry("strange.png"),
+    ]
+    entries[0]["annotations"].append(None)
+    entries[0]["annotations"].append({"bbox": [1, 2, 10**400, 40], "category_id": 10**400})
+    entries[0]["hoi_annotation"] += [None, {"subject_id": 10**400}]
+    config = own_data(tmp_path, entries, ("a.png", "b.png", "strange.png"))
+    prepare = pictures.prepare
+
+    def decode(data, *, name, **rest):
+        if name == "strange.png":
+            raise TypeError("cannot handle this data type")
+        return prepare(data, name=name, **rest)
+
+    monkeypatch.setattr(pictures, "prepare", decode)
+    dataset = data_pipelines.load_dataset(config.data)
+    assert dataset.num_train == 2
+    found = dataset.builder.info.metadata["reports"]["train"]["findings"]
+    assert {kind: finding["count"] for kind, finding in found.items()} == {
+        "box_malformed": 2,
+        "relation_malformed": 2,
+        "picture_unreadable": 3,
+    }
+    assert "TypeError" in found["picture_unreadable"]["examples"][2]
+    assert len(dataset.ground_truth("test")) == 5
 
 
 def test_a_split_without_any_picture_is_an_error_that_names_the_folder(tmp_path):

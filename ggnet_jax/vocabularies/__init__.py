@@ -304,8 +304,8 @@ def _count_pairs(entries: Iterable[Mapping[str, Any]], vocabulary: Vocabulary) -
     """[O, V] int64: number of relations of each (object, verb)."""
     counts = np.zeros((vocabulary.num_objects, vocabulary.num_verbs), np.int64)
     for entry in entries:
-        boxes = entry.get("annotations") or ()
-        for relation in entry.get("hoi_annotation") or ():
+        boxes = _mappings(entry.get("annotations"))
+        for relation in _mappings(entry.get("hoi_annotation")):
             verb = vocabulary._verb_of_id.get(_as_int(relation.get("category_id")))
             index = _as_int(relation.get("object_id"))
             if verb is None or index is None or not 0 <= index < len(boxes):
@@ -316,12 +316,20 @@ def _count_pairs(entries: Iterable[Mapping[str, Any]], vocabulary: Vocabulary) -
     return counts
 
 
+def _mappings(values: Any) -> list[Mapping[str, Any]]:
+    """A list of objects as real files have it, with an empty object for whatever is none."""
+    if not isinstance(values, list | tuple):
+        return []
+    return [value if isinstance(value, Mapping) else {} for value in values]
+
+
 def _as_int(value: Any) -> int | None:
     """An id as real files have it (a number, or a string with a newline), None if it is none."""
     try:
-        return int(value)
-    except (TypeError, ValueError):
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if isinstance(value, str) or number == value else None
 
 
 def _ids_and_names(
