@@ -5,6 +5,7 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from ggnet_jax.models.heads import HEATMAP_BIAS
 from ggnet_jax.models.layers import Conv, Dtype, symmetric_uniform
@@ -101,11 +102,12 @@ class GazeStep(nn.Module):
           G(t) [B, h, w, width], p(t) like `offset`, weights [B, h, w, K].
         """
         side = math.isqrt(self.act_points)
-        # A bf16 result could not hold a fraction of a cell on a map of 128: float32.
+        # bf16 could not hold a fraction of a cell on a map of 128: float32, on every device.
         predicted = Conv(
             3 * self.act_points,
             kernel=side,
             dtype=jnp.promote_types(self.dtype, jnp.float32),
+            precision=lax.Precision.HIGHEST,
             kernel_init=nn.initializers.zeros,
             bias_init=nn.initializers.zeros,
             name="offset_conv",

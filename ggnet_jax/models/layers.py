@@ -26,6 +26,7 @@ class Conv(nn.Module):
       stride: step in both directions.
       use_bias: whether a bias is added.
       dtype: the compute dtype, also that of the result; parameters stay in float32.
+      precision: of the products; None lets GPUs round float32 to TF32 and TPUs to bf16.
       kernel_init, bias_init: initial values; bias None is uniform in +-1 / sqrt(fan in).
     """
 
@@ -34,6 +35,7 @@ class Conv(nn.Module):
     stride: int = 1
     use_bias: bool = True
     dtype: Dtype = jnp.float32
+    precision: lax.Precision | None = None
     kernel_init: Callable = torch_kernel_init
     bias_init: Callable | None = None
 
@@ -47,6 +49,7 @@ class Conv(nn.Module):
             window_strides=(self.stride, self.stride),
             padding=[(self.kernel // 2, self.kernel // 2)] * 2,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=self.precision,
         )
         if not self.use_bias:
             return y
