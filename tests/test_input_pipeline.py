@@ -314,5 +314,5 @@ def test_what_does_not_fit_is_counted_and_logged(dataset, config, caplog, monkey
     monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
     with caplog.at_level("WARNING"):
         batch = next(data_pipelines.train_batches(dataset, config))
-    assert "2 pictures have more than data.max_boxes=3; 2 boxes are left out" in caplog.text
+    assert "2 pictures have more than data.max_boxes=3; 2 boxes and their relations" in caplog.text
     assert batch["boxes"].shape == (4, 3, 4)
