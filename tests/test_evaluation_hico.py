@@ -1,6 +1,7 @@
 """HICO-DET's protocols: hand-worked cases, the plain oracle, the reference's figures."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import plain_evaluation
@@ -208,6 +209,22 @@ def test_candidates_are_all_equal_keys_in_order(block):
     pairs = [(i, j) for one in blocks for i, j in zip(*map(np.ndarray.tolist, one), strict=True)]
     assert pairs == [(i, j) for i in range(40) for j in range(30) if left[i] == right[j]]
     assert block == 1000 or len(blocks) > 5
+
+
+def test_four_objects_of_hico_det_have_the_references_figures():
+    """Real annotation of all their classes, cut out by fixtures/make_evaluation.py."""
+    fixture = load_json(Path(__file__).parent / "fixtures" / "evaluation_hico.json.gz")
+    for order in (fixture["predictions"], shuffled(fixture["predictions"], 2)):
+        results = [
+            hico.evaluate(order, fixture["ground_truth"], protocol=protocol)
+            for protocol in ("ho_rcnn", "ppdm")
+        ]
+        for setting, expected in fixture["expected"].items():
+            scores = next(r for r in results if setting in r.settings)[setting]
+            aps = scores.ap[[int(number) for number in expected]]
+            np.testing.assert_allclose(aps, list(expected.values()), rtol=0, atol=1e-9)
+    figures = [list(of.values()) for of in fixture["expected"].values()]
+    assert figures[0] != figures[1] != figures[2] != figures[0], "the settings must differ"
 
 
 def _reference(shared_dir):

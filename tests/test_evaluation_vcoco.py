@@ -1,6 +1,7 @@
 """V-COCO's scenarios, agent AP and PPDM's figure: hand-worked, by oracle, by the reference."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import plain_evaluation
@@ -308,6 +309,17 @@ def test_ppdms_figure_agrees_with_the_plain_rules_in_any_order(seed):
         scores = vcoco.evaluate(order, entries)["ppdm"]
         np.testing.assert_allclose(scores.ap, list(expected.values()), atol=1e-12)
     assert scores.ap.max() > 0.05, "the scenes must have something to find"
+
+
+def test_two_roles_of_v_coco_have_the_references_figures():
+    """Real annotation, cut out by fixtures/make_evaluation.py; `point` is one of the two."""
+    fixture = load_json(Path(__file__).parent / "fixtures" / "evaluation_vcoco.json.gz")
+    for order in (fixture["predictions"], shuffled(fixture["predictions"], 2)):
+        result = vcoco.evaluate(order, fixture["ground_truth"], fixture["instances"])
+        for setting, expected in fixture["expected"].items():
+            for role, figure in expected.items():
+                assert ap(result, setting, role) == pytest.approx(figure, abs=1e-6)
+    assert fixture["expected"]["scenario_1"] != fixture["expected"]["scenario_2"]
 
 
 def test_agrees_with_the_reference(shared_dir):
