@@ -1,9 +1,13 @@
 """The builders on tiny trees in every layout that people have on disk."""
 
 import copy
+import importlib.util
 import json
 import multiprocessing
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -395,3 +399,27 @@ def test_two_processes_that_need_the_same_data_set_build_it_once(tmp_path):
         worker.join(timeout=120)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert [results.get(timeout=5) for _ in workers] == [2, 2]
+
+
+@pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("apache_beam", "mlcroissant"))),
+    reason="the command `tfds` wants apache-beam and mlcroissant",
+)
+def test_tfds_build_takes_the_folder_of_a_builder(tmp_path, hico_tree):
+    write_mat(hico_tree / "anno_bbox.mat")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tensorflow_datasets.scripts.cli.main"),
+            *("build", "data_pipelines/hico_det", "--config=official"),
+            *(f"--manual_dir={tmp_path / 'manual'}", f"--data_dir={tmp_path / 'prepared'}"),
+        ],
+        cwd=Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    (info,) = tmp_path.glob("prepared/hico_det/official/*/dataset_info.json")
+    splits = {split["name"]: split for split in json.loads(info.read_text())["splits"]}
+    assert [splits[name]["shardLengths"] for name in ("train", "test")] == [["2"], ["2"]]
+    assert "split test: 2 entries, nothing to report" in done.stderr
