@@ -115,12 +115,14 @@ def _split_names(split: str) -> list[str]:
     return [re.sub(r"\[.*", "", part).strip() for part in split.split("+")]
 
 
-def load_dataset(config: Any, *, build: bool = True) -> Dataset:
+def load_dataset(config: Any, *, build: bool = True, training: bool = True) -> Dataset:
     """Find the data set that `config.data` describes, building it first if it isn't there.
 
     Args:
       config: `config.data`.
       build: False never builds; for all processes but one of a host.
+      training: False does without the training split, for people who only have the other one;
+        what is counted in it is then counted in the evaluation split.
 
     Raises:
       UserError: an unknown name, files that are missing, or nothing built where `build` is False.
@@ -140,10 +142,13 @@ def load_dataset(config: Any, *, build: bool = True) -> Dataset:
                 if not builder.is_prepared():
                     builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
         builder.check_current()
-    for split in (config.train_split, config.eval_split):
+    train_split = config.train_split
+    if not training and not builder.info.splits.keys() >= set(_split_names(train_split)):
+        train_split = config.eval_split
+    for split in (train_split, config.eval_split):
         records.index_split(builder, split)
     vocabulary = Vocabulary.from_dict(builder.info.metadata["vocabulary"])
-    return Dataset(builder, vocabulary, config.train_split, config.eval_split)
+    return Dataset(builder, vocabulary, train_split, config.eval_split)
 
 
 @contextlib.contextmanager

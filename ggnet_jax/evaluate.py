@@ -58,7 +58,7 @@ def evaluate(config: Any, workdir: str | Path, step: int | None = None) -> dict[
         UserError: no run or checkpoint, or a data set with other classes than the run's.
     """
     trained = inference.load(workdir, step)
-    dataset = data_pipelines.load_dataset(config.data)
+    dataset = data_pipelines.load_dataset(config.data, training=False)
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
     truth = dataset.ground_truth(config.data.eval_split)
     folder = Path(workdir) / FOLDER

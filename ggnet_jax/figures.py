@@ -40,7 +40,7 @@ def draw_run(config: Any, workdir: str | Path, step: int | None = None) -> list[
 
 def draw_examples(config: Any, workdir: str | Path, step: int | None = None) -> list[Path]:
     """Draw `config.eval.pictures` pictures of the evaluation split; see `draw_run`."""
-    dataset = data_pipelines.load_dataset(config.data)
+    dataset = data_pipelines.load_dataset(config.data, training=False)
     index = records.index_split(dataset.builder, config.data.eval_split)
     count = min(config.eval.pictures, len(index))
     if count < 1:

@@ -26,7 +26,7 @@ class FakeSplit:
             eval=SimpleNamespace(**(fields | changes)),
         )
 
-    def load_dataset(self, config) -> "FakeSplit":
+    def load_dataset(self, config, *, training=True) -> "FakeSplit":
         return self
 
     def sources(self, split: str) -> list[dict]:

@@ -12,7 +12,7 @@ from tiny_run import make_run
 
 import data_pipelines
 from data_pipelines.v_coco import vsrl
-from ggnet_jax import evaluate
+from ggnet_jax import evaluate, vocabularies
 from ggnet_jax.errors import UserError
 
 NAMES = ["COCO_train2014_000000000007.jpg", "COCO_train2014_000000000009.jpg"]
@@ -37,9 +37,10 @@ def dataset(tmp_path, files):
         eval_annotations=files["annotations"],
         eval_images=str(tmp_path / "images"),
         eval_instances=files["instances"][0],
-        train_split="test",
     )
-    return data_pipelines.load_dataset(config.data)
+    with pytest.raises(UserError, match="no split 'train'; it has test"):
+        data_pipelines.load_dataset(config.data)
+    return data_pipelines.load_dataset(config.data, training=False)
 
 
 def entry(name, person, thing=None, verb=CUT_WITH):
@@ -64,6 +65,11 @@ def score(dataset, split, predictions, protocol="vcoco"):
 def ap(result, setting, name):
     scores = result[setting]
     return scores.ap[scores.labels.index(name)]
+
+
+def test_evaluation_needs_no_training_split(dataset):
+    assert dataset.num_eval == 2
+    assert dataset.verbs_of_object[vocabularies.load("v_coco").object_index(49), 2]
 
 
 def test_a_split_built_from_v_cocos_own_files_gets_both_scenarios(dataset):
