@@ -6,7 +6,9 @@ Command:   python -m benchmarks.ablation --workdir=/tmp/ggnet_ablation   (all ro
 Hardware:  two CPU cores, or one GPU
 Result:    not run
 
-Every row has this budget, this schedule and these pictures. Nothing is set for one row alone.
+Every row has this budget, this schedule and these pictures. Nothing is set for one row alone. The
+budget is one that leaves the baseline something to learn: with three epochs it reaches 70.5 mAP
+(83.7 on the classes that are not rare), with five 78.5 (91.9), where hardly anything is left.
 """
 
 from ml_collections import ConfigDict
@@ -21,7 +23,7 @@ def get_config(name: str = "table1_full") -> ConfigDict:
       ValueError: there is no such row.
     """
     config = demo.get_config()
-    config.num_epochs = 5
+    config.num_epochs = 4
     config.log_every_steps = 10
     config.checkpoint_every_steps = 125
     config.eval.pictures = 0

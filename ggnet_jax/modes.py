@@ -48,6 +48,9 @@ def train(config: Any | None, workdir: str | Path) -> int:
 
     if config is None:
         raise UserError("give a configuration, such as --config=configs/demo.py")
+    boxes = config.eval.detections
+    if boxes and not Path(boxes).is_file():  # better now than after the training
+        raise UserError(f"eval.detections: there is no file {boxes}")
     result = loop.train(config, workdir, evaluate=_scores)
     if not result.finished:
         return 0

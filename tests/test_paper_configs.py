@@ -12,6 +12,9 @@ from training_fakes import NUM_VERBS, make_batch, tiny_config, verbs_of_object
 
 from benchmarks import parameters
 from configs import hico, paper, vcoco
+from ggnet_jax import modes
+from ggnet_jax.errors import UserError
+from ggnet_jax.models import create_model
 from ggnet_jax.models.aggregation import AggregatedGlance, at_centre
 from ggnet_jax.training import loop
 from ggnet_jax.training.parallel import MeshParallel
@@ -207,11 +210,16 @@ def test_a_structure_reads_the_centres_that_it_is_named_after(structure, sides):
 
 
 def test_aggregation_stands_on_the_baseline_alone():
-    from ggnet_jax.models import create_model
-
     config = paper.get_config("table3_both").model
     for field, value in (("gaze_steps", 1), ("per_verb_offsets", True), ("aggregation", "all")):
         wrong = config.copy_and_resolve_references()
         wrong[field] = value
         with pytest.raises(ValueError, match=r"model\.aggregation"):
             create_model(wrong)
+
+
+def test_a_row_with_an_outside_detector_asks_for_its_file_before_it_trains(tmp_path):
+    config = paper.get_config("table5_ggnet_detections")
+    with pytest.raises(UserError, match=r"eval\.detections.*detections\.json"):
+        modes.train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
