@@ -76,7 +76,7 @@ def draw_explanation(
     for pair in group_pairs([one for one in interactions if id(one) in maps])[:strongest]:
         one = pair.best
         steps = range(len(one.act_points) + 1)
-        columns = len(steps) + 1
+        columns = max(3, len(steps) + 1)  # without a gaze step everything is one row
         cells = [_point_panel(picture, pair, step) for step in steps]
         cells.append(_matching_panel(picture, pair))
         heat = maps[id(one)]
