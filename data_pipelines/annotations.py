@@ -232,7 +232,7 @@ def _clean_box(
 ) -> tuple[float, float, float, float] | None:
     """The box in 0-based pixels inside the picture, or None with the reason reported."""
     box = annotation.get("bbox") if isinstance(annotation, Mapping) else None
-    if not _is_box(box):
+    if not is_box(box):
         report.add("box_malformed", f"{where}, {box!r:.80}")
         return None
     x1, y1, x2, y2 = (float(value) - (1.0 if one_based else 0.0) for value in box)
@@ -308,7 +308,7 @@ def evaluation_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     silent = Report()
     boxes = []
     for box in entry.get("annotations", []):
-        if isinstance(box, Mapping) and _is_box(box.get("bbox")):
+        if isinstance(box, Mapping) and is_box(box.get("bbox")):
             boxes.append({**box, "category_id": _id_or(box.get("category_id"), silent)})
         else:
             boxes.append({"bbox": [0.0, 0.0, 0.0, 0.0], "category_id": -1})
@@ -348,7 +348,8 @@ def _read_id(value: Any, report: Report, where: str) -> int | None:
     return None
 
 
-def _is_box(box: Any) -> bool:
+def is_box(box: Any) -> bool:
+    """Whether it is a list of four finite numbers."""
     return isinstance(box, list | tuple) and len(box) == 4 and all(_is_number(v) for v in box)
 
 

@@ -354,6 +354,29 @@ def test_vsrl_rows_become_relations_role_by_role():
     assert report.counts == {"crowd_region": 1, "relation_without_object": 2}
 
 
+def test_a_bad_box_among_cocos_is_left_to_the_cleaning():
+    instances = coco_instances()
+    instances["annotations"][2]["bbox"] = [1, 2, 3]
+    first, _ = vsrl.read(VSRL, instances, vocabularies.load("v_coco"))
+    report = annotations.Report()
+    cleaned = annotations.clean(first, vocabularies.load("v_coco"), report)
+    np.testing.assert_array_equal(cleaned.relations, [[0, 2, 3]])  # verb 3 is cut_obj, id 4
+    assert report.counts["box_malformed"] == report.counts["relation_lost_box"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"action_name": "slice"}, "'slice' has the unknown role 'instr'"),
+        ({"label": [1, 0]}, "'cut' has lists of different lengths"),
+        ({"ann_id": None}, "'cut' lacks a list"),
+    ],
+)
+def test_what_is_no_file_of_v_cocos_is_named(change, message):
+    with pytest.raises(UserError, match=message):
+        vsrl.read([VSRL[0] | change], coco_instances(), vocabularies.load("v_coco"))
+
+
 def test_v_coco_builds_from_its_own_files_with_pictures_of_2017(tmp_path):
     write_pictures(tmp_path / "train2017", ["000000000007.jpg", "000000000009.jpg"])
     (tmp_path / "vcoco_train.json").write_text(json.dumps(VSRL))

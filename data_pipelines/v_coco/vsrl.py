@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_pipelines import annotations
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.reading import load_instances
 from ggnet_jax.vocabularies import Vocabulary
@@ -44,6 +45,7 @@ def read(
     Raises:
       UserError: the instances lack a picture of the split.
     """
+    _check_actions(actions, vocabulary)
     if image_ids is None:
         image_ids = sorted({image for action in actions for image in action["image_id"]})
     images = {image["id"]: image for image in instances["images"]}
@@ -69,6 +71,23 @@ def read(
     ]
 
 
+def _check_actions(actions: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> None:
+    """Raise a UserError unless every action has known roles and columns of one length."""
+    for action in actions:
+        name = action.get("action_name")
+        try:
+            rows = len(action["ann_id"])
+            roles = action["role_name"]
+            lengths = [len(action[key]) for key in ("image_id", "label")]
+            whole = lengths == [rows, rows] and len(action["role_object_id"]) == rows * len(roles)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"V-COCO's action {name!r} lacks a list: {error}") from None
+        unknown = [role for role in roles[1:] if f"{name}_{role}" not in vocabulary.verbs]
+        if not whole or unknown:
+            fault = f"the unknown role {unknown[0]!r}" if unknown else "lists of different lengths"
+            raise UserError(f"V-COCO's action {name!r} has {fault}; is the file one of V-COCO's?")
+
+
 def _boxes(
     instances: Mapping[str, Any], wanted: set[int]
 ) -> tuple[dict[int, list[dict[str, Any]]], dict[int, int]]:
@@ -79,9 +98,12 @@ def _boxes(
         image = annotation["image_id"]
         if image not in wanted:
             continue
-        x, y, width, height = annotation["bbox"]
+        corners = annotation.get("bbox")
+        if annotations.is_box(corners):  # anything else is left for the cleaning to count
+            x, y, width, height = corners
+            corners = [x, y, x + width, y + height]
         places[annotation["id"]] = len(boxes[image])
-        box = {"bbox": [x, y, x + width, y + height], "category_id": annotation["category_id"]}
+        box = {"bbox": corners, "category_id": annotation.get("category_id")}
         if annotation.get("iscrowd"):
             box["iscrowd"] = 1
         boxes[image].append(box)
@@ -112,9 +134,9 @@ def _relations(
     return relations
 
 
-def read_ids(annotations: str) -> list[int] | None:
+def read_ids(file: str) -> list[int] | None:
     """The split's picture ids from `NAME.ids` beside `NAME.json` or in `../splits`, if there."""
-    path = Path(annotations.removesuffix(".gz")).with_suffix(".ids")
+    path = Path(file.removesuffix(".gz")).with_suffix(".ids")
     for candidate in (path, path.parent.parent / "splits" / path.name):
         if candidate.is_file():
             return [int(line) for line in candidate.read_text().split()]
