@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     """Return the base configuration at 128 x 128 and a small hourglass."""
     config = base.get_config()
     config.batch_size = 16
-    config.num_epochs = 12
+    config.num_epochs = 10
     config.learning_rate = 2e-3
     config.schedule = "cosine"
     config.warmup_steps = 50
