@@ -7,7 +7,7 @@ Command:   python main.py --config=configs/vcoco_mini.py --workdir=/tmp/ggnet_vc
              --config.data.eval_annotations=mini/mini_vcoco.json
              --config.data.eval_images=mini/images
 Hardware:  two CPU cores
-Result:    all 23 annotated pairs found again among each picture's best n + 2 (300 steps, 28 minutes)
+Result:    all 23 annotated pairs found again among each picture's best n + 2 (300 steps, 28 min)
 """
 
 from ml_collections import ConfigDict
