@@ -220,11 +220,12 @@ def fingerprint(trained: inference.Trained, config: Any, truth: Sequence[Mapping
                 [entry["file_name"] for entry in truth],
                 tuple(config.data.image_size),
                 config.eval.top_k,
-                config.eval.detections,
                 trained.vocabulary,
             )
         ).encode()
     )
+    if config.eval.detections and Path(config.eval.detections).is_file():
+        total = zlib.crc32(Path(config.eval.detections).read_bytes(), total)
     for leaf in jax.tree.leaves(trained.variables):
         total = zlib.crc32(np.ascontiguousarray(leaf), total)
     return f"{trained.step}_{total:08x}"

@@ -84,6 +84,18 @@ def test_lines_of_another_checkpoint_are_not_mixed_in(monkeypatch, run):
     assert predictions(run) == whole
 
 
+def test_lines_of_other_outside_boxes_are_not_mixed_in(run, tmp_path):
+    """The same file name with other boxes in it is another evaluation."""
+    boxes = tmp_path / "boxes.json"
+    config = FakeSplit(pictures=1).config()
+    config.eval.detections = str(boxes)
+    trained, names = inference.load(run), []
+    for text in ("[]", "[ ]", "[]"):
+        boxes.write_text(text)
+        names.append(evaluate.fingerprint(trained, config, []))
+    assert names[0] == names[2] != names[1]
+
+
 def test_two_processes_share_the_pictures(monkeypatch, run):
     """Each predicts its part, and together they write what one process writes."""
     with socket.socket() as free:
