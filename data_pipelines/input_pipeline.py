@@ -46,8 +46,8 @@ def steps_per_epoch(dataset: Dataset, config: Any) -> int:
     steps = dataset.num_train // config.batch_size
     if not steps:
         raise UserError(
-            f"batch_size={config.batch_size} is more than the {dataset.num_train} pictures of "
-            f"split {dataset.train_split!r}; choose a smaller batch"
+            f"config.batch_size={config.batch_size} is more than the {dataset.num_train} pictures "
+            f"of split {dataset.train_split!r}; use at most {dataset.num_train}"
         )
     return steps
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import optax
 
+from benchmarks.found_again import overlap
 from data_pipelines.figures_hoi import scenes
 from ggnet_jax.decoding import decode
 from ggnet_jax.models import create_model
@@ -41,13 +42,6 @@ def rendered_batch(indices):
             batch["relations"][row, i] = one["subject_id"], one["object_id"], verb
             batch["relation_valid"][row, i] = True
     return batch, vocabulary
-
-
-def overlap(a, b):
-    """Intersection over union of two boxes."""
-    corner, far = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    inter = np.prod(np.maximum(far - corner, 0))
-    return inter / (np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - inter)
 
 
 def test_two_pictures_are_learnt_by_heart():

@@ -40,7 +40,10 @@ def toy(monkeypatch):
 
     def load_dataset(config):
         return SimpleNamespace(
-            vocabulary=VOCABULARY, verbs_of_object=verbs_of_object(), num_train=NUM_TRAIN
+            vocabulary=VOCABULARY,
+            verbs_of_object=verbs_of_object(),
+            num_train=NUM_TRAIN,
+            train_split="train",
         )
 
     def train_batches(dataset, config, *, start_step=0, process_index=0, process_count=1):

@@ -72,12 +72,7 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
     config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())
     if first and config.batch_size != asked:
         print(f"batch size {asked} rounded to {config.batch_size}: {jax.device_count()} devices")
-    steps_per_epoch = dataset.num_train // config.batch_size
-    if not steps_per_epoch:
-        raise UserError(
-            f"config.batch_size={config.batch_size} is more than the {dataset.num_train} pictures "
-            f"to train on; use at most {dataset.num_train}"
-        )
+    steps_per_epoch = data_pipelines.steps_per_epoch(dataset, config)
     # Before anything is written: a folder must not remember a network that can't be built.
     step_function, make_state = build(config, dataset.verbs_of_object, steps_per_epoch, parallel)
     vocabulary = dataset.vocabulary.to_dict()
