@@ -3,9 +3,6 @@
 from types import SimpleNamespace
 
 import numpy as np
-from flax import traverse_util
-
-from ggnet_jax.torch_import.names import STEMS, torch_name
 
 GAZE_STEPS = {"hourglassggnet2": 2, "hourglassggnet1": 1}
 HOURGLASS_104 = {
@@ -63,17 +60,6 @@ def heads_by_name(outputs) -> dict[str, np.ndarray]:
         heads[f"hm_rel_refine{step}"] = logits
     flat = {k: np.asarray(v).reshape(*v.shape[:3], -1) for k, v in heads.items()}
     return {k: v.transpose(0, 3, 1, 2) for k, v in flat.items()}
-
-
-def by_torch_name(tree: dict, config: SimpleNamespace) -> dict[str, np.ndarray]:
-    """Parameters, gradients or running statistics -> released names and layouts."""
-    named = {}
-    for path, leaf in traverse_util.flatten_dict(tree).items():
-        name, leaf = torch_name(path, config), np.asarray(leaf)
-        if leaf.ndim == 4:
-            leaf = leaf.transpose(3, 2, 0, 1)
-        named[name] = leaf[:, ::-1] if name in STEMS else leaf
-    return named
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray, largest: float | None = None) -> float:

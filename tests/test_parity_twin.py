@@ -5,25 +5,46 @@ import numpy as np
 import pytest
 import reference_weights as reference
 from reference_networks import difference, dla_config, heads_by_name, model_config
+from reference_training import assert_same_step, released_targets
 
 from ggnet_jax.models import create_model
 from ggnet_jax.torch_import import from_torch
 from ggnet_jax.torch_import.convert import expected_variables
 from ggnet_jax.torch_import.names import torch_name
 
-pytest.importorskip("torch", reason="PyTorch is an optional install: pip install torch")
+torch = pytest.importorskip("torch", reason="PyTorch is an optional install: pip install torch")
+
+from benchmarks import torch_ggnet  # noqa: E402
+from benchmarks.torch_ggnet import TorchGGNet  # noqa: E402
+from benchmarks.torch_losses import ggnet_loss  # noqa: E402
+
+OPERATORS = ["grid_sample", "torchvision"]
+
+
+@pytest.fixture
+def operator(request):
+    """A deformable operator of the twin's, skipped where it is not installed."""
+    if request.param == "torchvision":
+        pytest.importorskip("torchvision", reason="an optional install: pip install torchvision")
+    return request.param
+
+
+def twin_outputs(weights, planes, gaze_steps, operator="grid_sample"):
+    """Heads by name of every stack in evaluation mode."""
+    twin = TorchGGNet(weights, gaze_steps, operator)
+    with torch.no_grad():
+        stacks = twin(torch.as_tensor(planes))
+    return [{name: values.numpy() for name, values in heads.items()} for heads in stacks]
 
 
 def both(config, shapes, image_shape):
     """Heads by name of ours and the twin's, for every stack."""
-    from torch_twin import Twin
-
     weights = reference.state_dict(shapes)
     planes = reference.image(image_shape)
     outputs = jax.jit(create_model(config).apply)(
         from_torch(weights, config), reference.to_ours(planes)
     )
-    theirs = Twin(weights)(planes, config.gaze_steps)
+    theirs = twin_outputs(weights, planes, config.gaze_steps)
     return [heads_by_name(o) for o in outputs], theirs
 
 
@@ -32,7 +53,7 @@ def agree(ours, theirs, bound):
     for stack, (mine, expected) in enumerate(zip(ours, theirs, strict=True)):
         assert mine.keys() == expected.keys()
         for head, values in mine.items():
-            assert difference(values, expected[head].numpy()) < bound, (stack, head)
+            assert difference(values, expected[head]) < bound, (stack, head)
 
 
 def layout_of(config):
@@ -47,21 +68,73 @@ def layout_of(config):
     return shapes
 
 
+@pytest.mark.parametrize("operator", OPERATORS, indirect=True)
 @pytest.mark.parametrize("network", ["hourglassggnet2", "hourglassggnet1", "hourglass"])
-def test_twin_is_the_released_network(network):
+def test_twin_is_the_released_network(network, operator):
     """The twin has to earn its place: it gives the released numbers itself."""
-    from torch_twin import Twin
-
     arrays, meta = reference.load(f"forward_{network}")
     config = model_config(meta)
     weights = reference.state_dict(reference.layout(str(arrays["layout"])))
-    stacks = Twin(weights)(reference.image(meta["image_shape"]), config.gaze_steps)
+    planes = reference.image(meta["image_shape"])
+    stacks = twin_outputs(weights, planes, config.gaze_steps, operator)
     rows, columns = meta["steps"]
     for stack, heads in enumerate(stacks):
         for head, values in heads.items():
             expected = arrays[f"out/{stack}/{head}"]
-            part = values.numpy()[..., ::rows, ::columns]
+            part = values[..., ::rows, ::columns]
             assert difference(part, expected) < 1e-4, (stack, head)
+
+
+@pytest.mark.parametrize("operator", OPERATORS, indirect=True)
+@pytest.mark.parametrize("network", ["hourglassggnet2", "hourglassggnet1", "hourglass"])
+def test_twin_trains_like_the_released_network(network, operator):
+    """Its loss, gradients and running statistics after one forward and backward pass."""
+    arrays, meta = reference.load(f"train_{network}")
+    config = model_config(meta)
+    weights = reference.state_dict(reference.layout(str(arrays["layout"])))
+    twin = TorchGGNet(weights, config.gaze_steps, operator).double().train()
+    targets = released_targets(arrays, config.per_verb_offsets, np.float64)
+    stacks = twin(torch.as_tensor(reference.image(meta["image_shape"])).double())
+    total, terms = ggnet_loss(
+        stacks,
+        {name: torch.as_tensor(values) for name, values in targets._asdict().items()},
+        interaction="hna" if meta["hard_negative"] else "focal",
+    )
+    total.backward()
+    named = twin.by_name()
+    assert_same_step(
+        arrays,
+        loss=total.item(),
+        terms={name: value.item() for name, value in terms.items()},
+        gradients={n: v.grad.numpy() for n, v in named.items() if v.requires_grad},
+        statistics={n: v.numpy() for n, v in named.items() if not v.requires_grad},
+        heads={name: values.detach().numpy() for name, values in stacks[-1].items()},
+        bound=1e-5,
+    )
+
+
+@pytest.mark.parametrize("operator", ["torchvision"], indirect=True)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_operators_agree(operator, channels_last):
+    """Both deformable operators far outside the picture too, and all their gradients."""
+    rng = np.random.default_rng(0)
+    shapes = {"x": (2, 4, 9, 7), "offset": (2, 50, 9, 7), "mask": (2, 25, 9, 7),
+              "weight": (6, 4, 5, 5), "bias": (6,)}  # fmt: skip
+    cotangent = torch.as_tensor(rng.standard_normal((2, 6, 9, 7)))
+    results = []
+    arrays = [
+        rng.standard_normal(shape) * (4 if n == "offset" else 1) for n, shape in shapes.items()
+    ]
+    for function in (torch_ggnet.by_grid_sample, torch_ggnet.by_torchvision):
+        leaves = [torch.tensor(array, requires_grad=True) for array in arrays]
+        x = leaves[0]
+        if channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        y = function(x, *leaves[1:])
+        y.backward(cotangent)
+        results.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    for name, ours, theirs in zip(["y", *shapes], *results, strict=True):
+        assert difference(ours.numpy(), theirs.numpy()) < 1e-10, name
 
 
 @pytest.mark.parametrize("size", [(64, 112), (96, 48)])
