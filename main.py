@@ -39,8 +39,7 @@ def run(argv: list[str]) -> int:
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     from ggnet_jax import modes  # imports JAX, which a mistyped flag need not wait for
 
-    if _JOIN.value:
-        modes.join(_JOIN.value)
+    modes.start(_JOIN.value)
     if _MODE.value == "train":
         return modes.train(_CONFIG.value, _WORKDIR.value)
     if _MODE.value == "evaluate":

@@ -9,8 +9,21 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ggnet_jax import workdir as run_folder
+from ggnet_jax.compiled import keep_compiled
 from ggnet_jax.errors import UserError
-from ggnet_jax.training.parallel import shareable
+
+
+def start(processes: str | None) -> None:
+    """Settle how JAX works in this process, before anything uses it.
+
+    Args:
+      processes: None for one process, which keeps what it compiles; else see `join`. (Of several
+        processes some would find a program kept, and others wait for these to help compile it.)
+    """
+    if processes:
+        join(processes)
+    else:
+        keep_compiled()
 
 
 def join(processes: str) -> None:
@@ -97,6 +110,8 @@ def predict(
 
 def _evaluation_config(config: Any | None, workdir: str | Path) -> ConfigDict:
     """A configuration with the network of the run; a UserError if another one was asked for."""
+    from ggnet_jax.training.parallel import shareable  # and with it Optax, not needed to predict
+
     trained = run_folder.read_config(workdir)
     asked = trained if config is None else config.to_dict()
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary

@@ -15,7 +15,8 @@ def environment(
 
     Args:
       devices: how many.
-      cache: a folder where processes that compile the same find it compiled.
+      cache: a folder where processes that compile the same find it compiled; None for none, so
+        that tests leave the user's own as it is.
       optimize: compile well; otherwise fast, which most tests want.
     """
     flags = [f"--xla_force_host_platform_device_count={devices}"]
@@ -28,7 +29,9 @@ def environment(
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": " ".join(flags),
     }
-    if cache is not None:
+    if cache is None:
+        variables["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    else:
         variables["JAX_COMPILATION_CACHE_DIR"] = str(cache)
         variables["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
     return variables

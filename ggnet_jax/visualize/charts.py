@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from ggnet_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 BLUE = "#0072B2"
 TITLES = {"total": "total loss", "loss": "total loss"}
@@ -54,6 +56,10 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
     end = max(max(steps) for steps, _ in curves.values())
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
+    # Most of matplotlib, which drawings of interactions do without: predicting starts sooner.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(3.6 * columns, 2.7 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -98,7 +104,7 @@ def _smooth(values: np.ndarray) -> np.ndarray:
     return (sums[last] - sums[first]) / (last - first)
 
 
-def _save(figure: Figure, output: str | Path) -> Path:
+def _save(figure: "Figure", output: str | Path) -> Path:
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output, dpi=110)
