@@ -10,7 +10,7 @@ leaves at worst a folder with another name, which the next writer removes.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,21 +38,32 @@ def steps(workdir: str | Path) -> list[int]:
     return sorted(int(entry.name) for entry in place.iterdir() if entry.name.isdecimal())
 
 
-def load_variables(workdir: str | Path, step: int | None = None) -> tuple[dict[str, Any], int]:
+def load_variables(
+    workdir: str | Path,
+    step: int | None = None,
+    *,
+    put: Callable[[np.ndarray], Any] | None = None,
+) -> tuple[dict[str, Any], int]:
     """Read what inference needs.
 
     Args:
       workdir: a run's folder.
       step: which checkpoint; None for the newest.
+      put: makes a leaf of each array, such as `jax.device_put`. The arrays are let go of one by
+        one, so that never all of them are held twice.
 
     Returns:
-      `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves.
+      `({'params': ..., 'batch_stats': ...}, step)`; with NumPy leaves unless `put` made others.
 
     Raises:
       UserError: there is no such checkpoint, or it cannot be read.
     """
     step = _existing(workdir, step)
-    return _nested(_read(workdir, step, "variables")), step
+    arrays = _read(workdir, step, "variables")
+    if put is not None:
+        for name in list(arrays):
+            arrays[name] = jax.block_until_ready(put(arrays.pop(name)))
+    return _nested(arrays), step
 
 
 class Checkpoints:

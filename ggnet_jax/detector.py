@@ -2,20 +2,31 @@
 
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ggnet_jax import geometry, inference
+from ggnet_jax.ahead import ahead
 from ggnet_jax.errors import UserError
+from ggnet_jax.inference import Found
 from ggnet_jax.interactions import Heatmaps, Interaction, to_interactions
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 DEFAULT_THRESHOLD = 0.1  # a score is a product of three probabilities: 0.46 each
+
+
+class _Ready(NamedTuple):
+    """A picture warped to the network's input, uint8 [H, W, 3], and its own size in pixels."""
+
+    width: int
+    height: int
+    image: np.ndarray
 
 
 class Detector:
@@ -60,7 +71,7 @@ class Detector:
         Raises:
             UserError: the folder holds no run or no such checkpoint.
         """
-        return cls(inference.load(Path(workdir), step), batch_size=batch_size)
+        return cls(inference.load(Path(workdir), step, put=jax.device_put), batch_size=batch_size)
 
     def detect(
         self,
@@ -85,13 +96,15 @@ class Detector:
             UserError: a picture can't be read; names it.
             TypeError, ValueError: something that is no picture.
         """
-        single = is_picture(images)
+        if is_picture(images):
+            ready = self._prepare(images)
+            found = jax.device_get(self._begin([ready], heatmaps=0))
+            return self._interactions(found, 0, ready, threshold, top_k)
         results = []
-        for batch in self._batched([images] if single else images):
-            found = self._run(batch, heatmaps=0)
-            for row, picture in enumerate(batch):
-                results.append(self._interactions(found, row, picture, threshold, top_k))
-        return results[0] if single else results
+        for batch, found in self._stream(images):
+            for row, ready in enumerate(batch):
+                results.append(self._interactions(found, row, ready, threshold, top_k))
+        return results
 
     def explain(
         self, image: Picture, *, threshold: float = DEFAULT_THRESHOLD, top_k: int = 10
@@ -106,26 +119,38 @@ class Detector:
         Returns:
             All interactions as `detect` gives them, and `Heatmaps` for the first `top_k`.
         """
-        picture = load_picture(image)
+        ready = self._prepare(image)
         top_k = min(top_k, self._top_k)
-        found = self._run([picture], heatmaps=top_k)
-        interactions = self._interactions(found, 0, picture, threshold, None)
+        found = jax.device_get(self._begin([ready], heatmaps=top_k))
+        interactions = self._interactions(found, 0, ready, threshold, None)
         # Slots come by falling score, and those that hold nothing come last.
         maps = [Heatmaps(m, self.input_size) for m in found.heatmaps[0, : len(interactions)]]
         return interactions, maps
 
-    def _batched(self, images: Iterable[Picture]) -> Iterable[list[np.ndarray]]:
-        batch: list[np.ndarray] = []
-        for image in images:
-            batch.append(load_picture(image))
-            if len(batch) == self._batch_size:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+    def _stream(self, images: Iterable[Picture]) -> Iterator[tuple[list[_Ready], Found]]:
+        """Batches and what was found in them.
 
-    def _run(self, pictures: Sequence[np.ndarray], heatmaps: int) -> Any:
-        """Detections for a few pictures: batches of one, or of `batch_size` with empty rows."""
+        Threads read and warp the pictures of the next batch, and the device is given it, before
+        the host waits for the last one.
+        """
+        futures = ahead(
+            self._prepare, images, depth=2 * self._batch_size, threads=min(8, os.cpu_count() or 1)
+        )
+        begun: tuple[list[_Ready], Found] | None = None
+        while batch := [future.result() for future in islice(futures, self._batch_size)]:
+            last, begun = begun, (batch, self._begin(batch, heatmaps=0))
+            if last is not None:
+                yield last[0], jax.device_get(last[1])
+        if begun is not None:
+            yield begun[0], jax.device_get(begun[1])
+
+    def _prepare(self, image: Picture) -> _Ready:
+        picture = load_picture(image)
+        height, width = picture.shape[:2]
+        return _Ready(width, height, letterbox_picture(picture, self.input_size))
+
+    def _begin(self, batch: Sequence[_Ready], heatmaps: int) -> Found:
+        """Detections, under way: of batches of one, or of `batch_size` with empty rows."""
         if heatmaps not in self._functions:
             self._functions[heatmaps] = inference.make_detect(
                 self._model,
@@ -133,22 +158,21 @@ class Detector:
                 valid_pairs=self.vocabulary.valid_pairs,
                 heatmaps=heatmaps,
             )
-        size = 1 if len(pictures) == 1 else self._batch_size
+        size = 1 if len(batch) == 1 else self._batch_size
         images = np.zeros((size, *self.input_size, 3), np.uint8)
-        for row, picture in enumerate(pictures):
-            images[row] = letterbox_picture(picture, self.input_size)
-        return jax.device_get(self._functions[heatmaps](self._variables, images))
+        for row, ready in enumerate(batch):
+            images[row] = ready.image
+        return self._functions[heatmaps](self._variables, images)
 
     def _interactions(
-        self, found: Any, row: int, picture: np.ndarray, threshold: float, top_k: int | None
+        self, found: Found, row: int, ready: _Ready, threshold: float, top_k: int | None
     ) -> list[Interaction]:
-        height, width = picture.shape[:2]
         return to_interactions(
             found,
             row,
             self.vocabulary,
-            width=width,
-            height=height,
+            width=ready.width,
+            height=ready.height,
             input_size=self.input_size,
             threshold=threshold,
             top_k=top_k,

@@ -56,19 +56,25 @@ class Trained(NamedTuple):
     step: int
 
 
-def load(folder: str | Path, step: int | None = None) -> Trained:
+def load(
+    folder: str | Path,
+    step: int | None = None,
+    *,
+    put: Callable[[np.ndarray], Any] | None = None,
+) -> Trained:
     """Read a run's configuration, classes and weights from its workdir.
 
     Args:
         folder: the workdir.
         step: of the checkpoint; None for the newest.
+        put: see `checkpoints.load_variables`.
 
     Raises:
         UserError: the folder holds no run or no such checkpoint.
     """
     config = workdir.load_config(folder)
     vocabulary = Vocabulary.from_dict(workdir.read_vocabulary(folder))
-    variables, step = checkpoints.load_variables(folder, step)
+    variables, step = checkpoints.load_variables(folder, step, put=put)
     return Trained(config, vocabulary, models.create_model(config.model), variables, step)
 
 

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
+from ggnet_jax.ahead import ahead
 from ggnet_jax.detector import DEFAULT_THRESHOLD, Detector, load_picture
 from ggnet_jax.errors import UserError
-from ggnet_jax.interactions import Interaction
+from ggnet_jax.interactions import Heatmaps, Interaction
 from ggnet_jax.visualize import draw_explanation, draw_summary
 
 # A folder is searched for these; a file that is named is tried whatever its ending.
@@ -64,21 +66,27 @@ def predict(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+
+    def look(path: Path) -> tuple[np.ndarray, list[Interaction], list[Heatmaps]]:
+        picture = load_picture(path)
+        if panels:
+            return picture, *detector.explain(picture, threshold=0.0)
+        return picture, detector.detect(picture, threshold=0.0), []
+
     failures = 0
     with open(folder / LINES, "w", encoding="utf-8") as lines:
-        for number, (path, name) in enumerate(zip(paths, names, strict=True), 1):
+        looked_at = ahead(look, paths, depth=1)  # the network works while the last one is drawn
+        for number, (path, name, look_ahead) in enumerate(
+            zip(paths, names, looked_at, strict=True), 1
+        ):
             try:
-                picture = load_picture(path)
+                picture, every, heatmaps = look_ahead.result()
             except UserError as error:
                 failures += 1
                 print(f"skipped {error}", file=sys.stderr)
                 lines.write(json.dumps({"file_name": str(path), "error": str(error)}) + "\n")
                 lines.flush()
                 continue
-            if panels:
-                every, heatmaps = detector.explain(picture, threshold=0.0)
-            else:
-                every, heatmaps = detector.detect(picture, threshold=0.0), []
             found = [one for one in every if one.score >= threshold][:top_k]
             note = "" if found else nothing_above(threshold, every)
             drawing = draw_summary(picture, found, strongest=strongest, note=note)

@@ -62,6 +62,18 @@ def test_keeps_the_newest(tmp_path):
     assert step == 15 and variables["params"]["conv"]["bias"] == 15
 
 
+def test_variables_are_put_where_one_wants_them(tmp_path):
+    with Checkpoints(tmp_path) as writer:
+        writer.save(4, *state(4))
+    plain, _ = checkpoints.load_variables(tmp_path)
+    put, step = checkpoints.load_variables(tmp_path, put=jax.device_put)
+    assert step == 4
+    assert jax.tree.structure(put) == jax.tree.structure(plain)
+    for ours, theirs in zip(jax.tree.leaves(put), jax.tree.leaves(plain), strict=True):
+        assert isinstance(ours, jax.Array) and isinstance(theirs, np.ndarray)
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_the_buffers_may_be_overwritten_after_save(tmp_path):
     """The next step is donated the buffers while the checkpoint is still being written."""
     overwrite = jax.jit(lambda tree: jax.tree.map(lambda a: a * 0 - 1, tree), donate_argnums=0)

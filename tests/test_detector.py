@@ -179,6 +179,19 @@ def test_a_list_gives_what_single_calls_give(detector):
     assert len(detector.detect(stack)) == 2
 
 
+def test_a_long_list_keeps_its_order_and_its_errors(detector, tmp_path):
+    """Pictures are read ahead by threads: it must not show."""
+    sizes = [(90, 50), (50, 90), (64, 64), (33, 71), (20, 20), (100, 30), (41, 40), (80, 81)]
+    pictures = [picture(*size, number) for number, size in enumerate(sizes)]
+    together = detector.detect(iter(pictures), threshold=0.0)
+    for array, found in zip(pictures, together, strict=True):
+        [alone, _] = detector.detect([array, array], threshold=0.0)
+        assert [one.human_box for one in found] == [one.human_box for one in alone]
+    broken = tmp_path / "broken.jpg"
+    with pytest.raises(UserError, match=r"broken\.jpg: no such file"):
+        detector.detect([*pictures, broken, tmp_path / "another.jpg"])
+
+
 def test_explain_gives_the_same_with_heatmaps(detector):
     found, heatmaps = detector.explain(picture(), threshold=0.0, top_k=3)
     plain = detector.detect(picture(), threshold=0.0)

@@ -80,7 +80,7 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_xlim(0, 1.03 * end)
         axis.margins(y=0.08)
-    for axis in axes[len(names):]:
+    for axis in axes[len(names) :]:
         axis.set_visible(False)
     figure.supxlabel("training step", fontsize=11)
     return _save(figure, output)
