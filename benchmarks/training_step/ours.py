@@ -1,0 +1,117 @@
+"""Our side: the training step as `ggnet_jax.training` runs it, its state donated."""
+
+import time
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from benchmarks.networks import random_variables
+from benchmarks.training_step import flops
+from benchmarks.training_step.case import LEARNING_RATE, Case, made_batch
+from benchmarks.training_step.work import Work
+from ggnet_jax import targets
+from ggnet_jax.models import create_model
+from ggnet_jax.training.optimizer import create_optimizer
+from ggnet_jax.training.state import TrainState
+from ggnet_jax.training.step import make_train_step
+
+
+def build(case: Case) -> Work:
+    """Calls 'step'; 'targets', their drawing alone; 'matmul', what the device can do at best."""
+    model, variables, batch = create_model(case.model), initial_variables(case), made_batch(case)
+    schedule = optax.constant_schedule(LEARNING_RATE)
+    optimizer = create_optimizer(SimpleNamespace(grad_clip=0.0, glance_lr_multiplier=1.0), schedule)
+    train_step = make_train_step(model, optimizer, schedule, case.loss, case.verbs_of_object)
+    train_step = jax.jit(train_step, donate_argnums=0)
+    image = jax.ShapeDtypeStruct(batch["image"].shape, jnp.float32)
+    forward = flops.count(
+        lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, image
+    )
+
+    variables, batch = jax.device_put((variables, batch))
+    state = TrainState(
+        jnp.zeros((), jnp.int32),
+        variables["params"],
+        variables["batch_stats"],
+        jax.jit(optimizer.init)(variables["params"]),
+    )
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    del variables  # donated with the state
+    metrics = {}
+
+    def step(times: int) -> None:
+        nonlocal state, metrics
+        for _ in range(times):
+            state, metrics = train_step(state, batch)
+        jax.block_until_ready((state, metrics))
+
+    start = time.perf_counter()
+    step(1)
+    device = jax.devices()[0]
+    facts = {
+        "device": device.device_kind,
+        "first_seconds": time.perf_counter() - start,
+        "first_loss": float(metrics["loss"]),
+        "parameters": parameters,
+        "flops": 3 * forward,  # the backward pass: one for the inputs, one for the weights
+        **_matmul_facts(case, device.platform),
+    }
+    draw, multiply = draw_targets(case), _matmul(facts)
+
+    def draw_alone(times: int) -> None:
+        for _ in range(times):
+            drawn = draw(batch)
+        jax.block_until_ready(drawn)
+
+    def closing() -> dict[str, Any]:
+        stats = device.memory_stats()
+        peak = stats["peak_bytes_in_use"] / 2**30 if stats else None
+        return {"last_loss": float(metrics["loss"]), "device_gib": peak}
+
+    return Work({"step": step, "targets": draw_alone, "matmul": multiply}, facts, closing)
+
+
+def initial_variables(case: Case) -> Any:
+    """The random weights that all frameworks start from."""
+    return random_variables(create_model(case.model), (case.size, case.size))
+
+
+def draw_targets(case: Case) -> Any:
+    """A jitted function of the batch -> `Targets`."""
+
+    @jax.jit
+    def draw(batch: dict[str, jax.Array]) -> targets.Targets:
+        return targets.render_targets(
+            targets.Annotations(*(batch[name] for name in targets.Annotations._fields)),
+            map_size=case.map_size,
+            num_verbs=case.vocabulary.num_verbs,
+            num_objects=case.vocabulary.num_objects,
+            verbs_of_object=case.verbs_of_object,
+            sharp_gaze_targets=case.loss.sharp_gaze_targets,
+        )
+
+    return draw
+
+
+def _matmul_facts(case: Case, platform: str) -> dict[str, Any]:
+    """Side and number of square products that keep the device busy for a while, their dtype."""
+    side, products = (2048, 1) if platform == "cpu" else (8192, 16)
+    side = 256 if case.tiny else side
+    return {"matmul_side": side, "matmul_flops": 2 * side**3 * products, "matmul_dtype": case.dtype}
+
+
+def _matmul(facts: dict[str, Any]) -> Any:
+    side, dtype = facts["matmul_side"], jnp.dtype(facts["matmul_dtype"])
+    products = facts["matmul_flops"] // (2 * side**3)
+    matrix = jnp.asarray(np.random.default_rng(0).standard_normal((side, side)) / side**0.5, dtype)
+
+    @partial(jax.jit, static_argnums=1)
+    def chain(a: jax.Array, length: int) -> jax.Array:
+        return jax.lax.fori_loop(0, length, lambda _, b: a @ b, a)
+
+    return lambda times: jax.block_until_ready([chain(matrix, products) for _ in range(times)])
