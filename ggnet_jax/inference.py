@@ -7,6 +7,7 @@ them for testing (section 3.4).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,6 +89,9 @@ def make_detect(
 ) -> DetectFn:
     """Compile `detect(variables, images, boxes=None) -> Found`.
 
+    Equal arguments give the same function, so that evaluating again and again while training
+    compiles once.
+
     Args:
         model: from `models.create_model`.
         top_k: candidates of each kind per picture.
@@ -100,7 +104,21 @@ def make_detect(
         A jitted function. `images` is [B, H, W, 3], RGB, uint8 or floats in [0, 1]; `boxes` is
         what `decoding.decode` takes as `detections`, batched.
     """
-    pairs = None if valid_pairs is None else jnp.asarray(valid_pairs)
+    pairs = None
+    if valid_pairs is not None:
+        pairs = tuple(map(tuple, np.asarray(valid_pairs, bool).tolist()))
+    return _make_detect(model, top_k, pairs, heatmaps, mesh)
+
+
+@lru_cache(maxsize=8)
+def _make_detect(
+    model: models.GGNet,
+    top_k: int,
+    valid_pairs: tuple[tuple[bool, ...], ...] | None,
+    heatmaps: int,
+    mesh: Mesh | None,
+) -> DetectFn:
+    pairs = None if valid_pairs is None else np.array(valid_pairs)
 
     def detect(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
         images = preprocessing.normalize_images(images)
@@ -115,7 +133,11 @@ def make_detect(
     divided = jax.shard_map(
         detect, mesh=mesh, in_specs=(shared, one, one), out_specs=one, check_vma=False
     )
-    return jax.jit(lambda variables, images, boxes=None: divided(variables, images, boxes))
+
+    def detect_on_mesh(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
+        return divided(variables, images, boxes)
+
+    return jax.jit(detect_on_mesh)
 
 
 def _look_up(outputs: Outputs, found: decoding.Detections, heatmaps: int) -> Found:
