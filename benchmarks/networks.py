@@ -36,6 +36,8 @@ DEMO: dict[str, Any] = HOURGLASS_104 | {
     "act_points": 9,
 }
 NETWORKS = {"hourglass_104": HOURGLASS_104, "demo": DEMO}
+# Vocabulary and side of the input with which the configurations use them.
+USUAL = {"hourglass_104": ("hico_det", 512), "demo": ("figures_hoi", 128)}
 
 
 def settings(name: str, vocabulary: Vocabulary, **changes: Any) -> SimpleNamespace:
