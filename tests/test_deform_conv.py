@@ -7,6 +7,7 @@ import pytest
 from jax import lax
 
 from ggnet_jax.ops import deform_conv2d
+from ggnet_jax.ops.deform_conv import FORMS
 
 ARRAYS = ("x", "offset", "mask", "weight", "bias")
 
@@ -66,14 +67,16 @@ def slow_deform_conv(x, offset, mask, weight, bias, stride=(1, 1), padding=None,
         ({"spread": 50.0}, {}),
     ],
 )
-def test_equals_the_slow_loop(case, options):
+@pytest.mark.parametrize("form", FORMS)
+def test_equals_the_slow_loop(case, options, form):
     arrays = make_arrays(0, **case)
-    fast = deform_conv2d(*(arrays[n] for n in ARRAYS), **options)
+    fast = deform_conv2d(*(arrays[n] for n in ARRAYS), **options, form=form)
     slow = slow_deform_conv(*(arrays[n] for n in ARRAYS), **options)
     np.testing.assert_allclose(fast, slow, atol=1e-5 * np.abs(slow).max())
 
 
-def test_gradients_agree_with_finite_differences():
+@pytest.mark.parametrize("form", FORMS)
+def test_gradients_agree_with_finite_differences(form):
     """All five gradients, in float64, along a random direction each."""
     with jax.enable_x64(True):
         arrays = {n: jnp.asarray(a, jnp.float64) for n, a in make_arrays(1).items()}
@@ -81,7 +84,7 @@ def test_gradients_agree_with_finite_differences():
         cotangent = rng.normal(size=(2, 5, 6, 2))
 
         def scalar(arrays):
-            return (deform_conv2d(*(arrays[n] for n in ARRAYS)) * cotangent).sum()
+            return (deform_conv2d(*(arrays[n] for n in ARRAYS), form=form) * cotangent).sum()
 
         gradients = jax.grad(scalar)(arrays)
         for name, array in arrays.items():
@@ -123,14 +126,15 @@ def test_offset_gradient_is_zero_at_exactly_minus_one():
     np.testing.assert_array_equal(gradient, np.zeros_like(offset))
 
 
-def test_bfloat16_keeps_offsets_in_float32():
+@pytest.mark.parametrize("form", FORMS)
+def test_bfloat16_keeps_offsets_in_float32(form):
     """On a wide map an offset of 1/16 must still count: bf16 could not hold 200.0625."""
     x = np.zeros((1, 1, 256, 1), np.float32)
     x[0, 0, 201] = 16
     weight = np.ones((1, 1, 1, 1), np.float32)
     offset = np.zeros((1, 1, 256, 1, 2), np.float32)
     offset[..., 1] = 0.0625
-    y = deform_conv2d(x.astype(jnp.bfloat16), offset, None, weight.astype(jnp.bfloat16))
+    y = deform_conv2d(x.astype(jnp.bfloat16), offset, None, weight.astype(jnp.bfloat16), form=form)
     assert y.dtype == jnp.bfloat16
     assert float(y[0, 0, 200, 0]) == 1.0
 
@@ -142,11 +146,17 @@ def test_blocks_do_not_change_the_result(monkeypatch):
     arrays = make_arrays(4, size=(7, 5))
     results = []
     for elements in (1, 2 * 5 * 9 * 3 * 2, 2**20):
-        monkeypatch.setattr(deform_conv, "_BLOCK_ELEMENTS", elements)
+        monkeypatch.setattr(deform_conv, "_BLOCK_ELEMENTS", {jax.default_backend(): elements})
         y, pullback = jax.vjp(lambda *a: deform_conv2d(*a), *(arrays[n] for n in ARRAYS))
         results.append((y, *pullback(jnp.ones_like(y))))
     for other in results[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), results[0], other)
+
+
+def test_another_form_is_named():
+    arrays = make_arrays(5)
+    with pytest.raises(ValueError, match="'blocks'; it can be 'auto', 'products', 'sums'"):
+        deform_conv2d(*(arrays[n] for n in ARRAYS), form="blocks")
 
 
 @pytest.mark.parametrize(

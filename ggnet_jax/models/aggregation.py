@@ -38,6 +38,7 @@ class AggregatedGlance(nn.Module):
       width: channels of F0.
       act_points: K of 'act_points', a square number.
       dtype: compute dtype of the convolutions.
+      deform_form: how features elsewhere are gathered, see `deform_conv2d`.
     """
 
     num_verbs: int
@@ -45,6 +46,7 @@ class AggregatedGlance(nn.Module):
     width: int = 256
     act_points: int = 25
     dtype: Dtype = jnp.float32
+    deform_form: str = "auto"
 
     @nn.compact
     def __call__(
@@ -65,13 +67,14 @@ class AggregatedGlance(nn.Module):
         with jax.named_scope("aggregation"):
             if self.structure == "act_points":
                 seen, offset, weight = GazeStep(
-                    self.width, self.act_points, self.dtype, name="gather"
+                    self.width, self.act_points, self.dtype, self.deform_form, name="gather"
                 )(f0, f0, None)
                 act_points = (ActPoints(act_point_positions(offset), weight),)
             else:
                 offsets = {"human": human_offset, "object": object_offset}
                 chosen = [offsets[side] for side in CENTRES[self.structure]]
-                seen = jnp.concatenate([f0, *(at_centre(f0, o) for o in chosen)], axis=-1)
+                centres = [at_centre(f0, offset, self.deform_form) for offset in chosen]
+                seen = jnp.concatenate([f0, *centres], axis=-1)
             dtype = jnp.promote_types(self.dtype, jnp.float32)
             init = nn.initializers.constant(HEATMAP_BIAS)
             logits = Conv(
@@ -80,12 +83,13 @@ class AggregatedGlance(nn.Module):
         return logits, act_points
 
 
-def at_centre(feature: jax.Array, offset: jax.Array) -> jax.Array:
+def at_centre(feature: jax.Array, offset: jax.Array, form: str = "auto") -> jax.Array:
     """The feature under every pixel's centre: bilinear, zero outside, offsets held constant.
 
     Args:
       feature: [B, h, w, C].
       offset: [B, h, w, 1, 2] (x, y), pixel minus centre, in cells.
+      form: see `deform_conv2d`.
 
     Returns:
       [B, h, w, C], at (x, y) the feature of (x, y) - offset(x, y).
@@ -93,4 +97,4 @@ def at_centre(feature: jax.Array, offset: jax.Array) -> jax.Array:
     displacement = -jax.lax.stop_gradient(offset)[..., ::-1]
     # A deformable convolution with one tap that changes nothing is a bilinear gather.
     same = jnp.eye(feature.shape[-1], dtype=feature.dtype)[None, None]
-    return deform_conv2d(feature, displacement, None, same)
+    return deform_conv2d(feature, displacement, None, same, form=form)

@@ -25,11 +25,13 @@ class DLA34(nn.Module):
       dtype: compute dtype of the convolutions; offsets stay in float32.
       remat: recompute the trees' activations in the backward pass to save memory.
       axis_name: name of pmap's axis, for batch norm.
+      deform_form: see `deform_conv2d`.
     """
 
     dtype: Dtype = jnp.float32
     remat: bool = False
     axis_name: str | None = None
+    deform_form: str = "auto"
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array]:
@@ -58,6 +60,7 @@ class DLA34(nn.Module):
         # Merge the coarsest two levels, then the coarsest three, then all four; the last map of
         # each round is its finest.
         finest = []
+        common["deform_form"] = self.deform_form
         for i in range(len(levels) - 1):
             first = len(levels) - 2 - i
             width = WIDTHS[FIRST + first]
@@ -130,11 +133,16 @@ class Aggregation(nn.Module):
     features: int
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+    deform_form: str = "auto"
 
     @nn.compact
     def __call__(self, maps: list[jax.Array], train: bool) -> list[jax.Array]:
         """Maps [B, h_i, w_i, C_i] of falling size -> as many of the first one's size."""
-        common = {"dtype": self.dtype, "axis_name": self.axis_name}
+        common = {
+            "dtype": self.dtype,
+            "axis_name": self.axis_name,
+            "deform_form": self.deform_form,
+        }
         merged = [maps[0]]
         for i, coarse in enumerate(maps[1:], start=1):
             x = DeformConvNorm(self.features, **common, name=f"proj{i}")(coarse, train)
@@ -153,10 +161,11 @@ class DeformConvNorm(nn.Module):
     features: int
     dtype: Dtype = jnp.float32
     axis_name: str | None = None
+    deform_form: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        x = DeformConv(self.features, self.dtype, name="conv")(x)
+        x = DeformConv(self.features, self.dtype, self.deform_form, name="conv")(x)
         return nn.relu(BatchNorm(self.axis_name, name="norm")(x, train))
 
 
@@ -165,6 +174,7 @@ class DeformConv(nn.Module):
 
     features: int
     dtype: Dtype = jnp.float32
+    deform_form: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -183,7 +193,14 @@ class DeformConv(nn.Module):
             (3, 3, x.shape[-1], self.features),
         )
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        return deform_conv2d(x.astype(self.dtype), offset, weight, kernel.astype(self.dtype), bias)
+        return deform_conv2d(
+            x.astype(self.dtype),
+            offset,
+            weight,
+            kernel.astype(self.dtype),
+            bias,
+            form=self.deform_form,
+        )
 
 
 class Enlarge(nn.Module):

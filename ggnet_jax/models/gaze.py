@@ -23,6 +23,7 @@ class GlanceGaze(nn.Module):
       act_points: K, a square number.
       share_features: one F(t) for all steps instead of one for each (Table 2, "sharing").
       dtype: compute dtype of the convolutions.
+      deform_form: how the ActPoints are gathered, see `deform_conv2d`.
     """
 
     num_verbs: int
@@ -31,6 +32,7 @@ class GlanceGaze(nn.Module):
     act_points: int = 25
     share_features: bool = False
     dtype: Dtype = jnp.float32
+    deform_form: str = "auto"
 
     @nn.compact
     def __call__(
@@ -56,7 +58,7 @@ class GlanceGaze(nn.Module):
                         Conv(self.width, dtype=self.dtype, name=f"gaze{step}_feature")(feature)
                     )
                 gaze, offset, weight = GazeStep(
-                    self.width, self.act_points, self.dtype, name=f"gaze{step}"
+                    self.width, self.act_points, self.dtype, self.deform_form, name=f"gaze{step}"
                 )(gaze, sampled, offset)
                 logits.append(self._classify(gaze, step))
                 act_points.append(ActPoints(act_point_positions(offset), weight))
@@ -86,6 +88,7 @@ class GazeStep(nn.Module):
     width: int
     act_points: int
     dtype: Dtype = jnp.float32
+    deform_form: str = "auto"
 
     @nn.compact
     def __call__(
@@ -121,7 +124,12 @@ class GazeStep(nn.Module):
         kernel = self.param("kernel", symmetric_uniform(fan_in**-0.5), kernel_shape)
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         gathered = deform_conv2d(
-            sampled.astype(self.dtype), offset, weight, kernel.astype(self.dtype), bias
+            sampled.astype(self.dtype),
+            offset,
+            weight,
+            kernel.astype(self.dtype),
+            bias,
+            form=self.deform_form,
         )
         return nn.relu(gathered), offset, weight
 

@@ -15,6 +15,10 @@ from ggnet_jax.models.heads import LocationRegressor, ObjectBranch
 from ggnet_jax.models.hourglass import StackedHourglass
 from ggnet_jax.models.layers import Dtype
 from ggnet_jax.models.outputs import Outputs
+from ggnet_jax.ops.deform_conv import FORMS
+
+# What a configuration without the field means.
+_OPTIONAL = {"aggregation": "none", "deform_conv": "auto"}
 
 
 class InteractionHeads(nn.Module):
@@ -30,6 +34,7 @@ class InteractionHeads(nn.Module):
     aggregation: str = "none"
     zero_biases: bool = False  # initial biases of sizes and offsets
     dtype: Dtype = jnp.float32
+    deform_form: str = "auto"  # see `deform_conv2d`
 
     @nn.compact
     def __call__(self, feature: jax.Array) -> Outputs:
@@ -51,6 +56,7 @@ class InteractionHeads(nn.Module):
                 self.act_points,
                 self.share_gaze_features,
                 self.dtype,
+                self.deform_form,
                 name="interactions",
             )(feature)
             human_offset, object_offset = matching(f0 if self.per_verb_offsets else feature)
@@ -62,6 +68,7 @@ class InteractionHeads(nn.Module):
                 self.width,
                 self.act_points,
                 self.dtype,
+                self.deform_form,
                 name="interactions",
             )(feature, human_offset, object_offset)
             interaction_logits = (logits,)
@@ -101,8 +108,8 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
     """The network that `config.model` describes.
 
     Args:
-      config: any object with the fields of `configs/base.py`'s `model`; `aggregation` may be
-        missing. DLA-34 has one size and one stack: `stem_width`, `widths`, `blocks` and `stacks`
+      config: any object with the fields of `configs/base.py`'s `model`; those of `_OPTIONAL` may
+        be missing. DLA-34 has one size and one stack: `stem_width`, `widths`, `blocks` and `stacks`
         are the hourglass's alone.
       axis_name: name of pmap's axis; batch norm averages its statistics over it.
 
@@ -113,10 +120,10 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
       ValueError: a field has a value that no network can be built from.
     """
     _check(config)
-    dtype = jnp.dtype(config.dtype)
+    dtype, deform_form = jnp.dtype(config.dtype), _optional(config, "deform_conv")
     common = {"dtype": dtype, "remat": config.remat, "axis_name": axis_name}
     if config.backbone == "dla34":
-        backbone = DLA34(**common)
+        backbone = DLA34(**common, deform_form=deform_form)
     else:
         backbone = StackedHourglass(
             stem_width=config.stem_width,
@@ -133,11 +140,17 @@ def create_model(config: Any, axis_name: str | None = None) -> GGNet:
         "act_points": config.act_points,
         "per_verb_offsets": config.per_verb_offsets,
         "share_gaze_features": config.share_gaze_features,
-        "aggregation": getattr(config, "aggregation", "none"),
+        "aggregation": _optional(config, "aggregation"),
         "zero_biases": config.backbone == "dla34",  # as each was released
         "dtype": dtype,
+        "deform_form": deform_form,
     }
     return GGNet(backbone, FrozenDict(heads))  # frozen: a module must be hashable
+
+
+def _optional(config: Any, field: str) -> Any:
+    """A field that the configuration of an older run does not have."""
+    return getattr(config, field, _OPTIONAL[field])
 
 
 def _check(config: Any) -> None:
@@ -147,14 +160,13 @@ def _check(config: Any) -> None:
         "dtype": ("float32", "bfloat16", "float64"),
         "gaze_steps": (0, 1, 2, 3),
         "aggregation": ("none", *STRUCTURES),
+        "deform_conv": ("auto", *FORMS),
     }
     for field, values in allowed.items():
-        if getattr(config, field, values[0]) not in values:
-            raise ValueError(
-                f"model.{field} is {getattr(config, field)!r}; "
-                f"it can be {', '.join(map(str, values))}"
-            )
-    aggregation = getattr(config, "aggregation", "none")
+        value = _optional(config, field) if field in _OPTIONAL else getattr(config, field)
+        if value not in values:
+            raise ValueError(f"model.{field} is {value!r}; it can be {', '.join(map(str, values))}")
+    aggregation = _optional(config, "aggregation")
     if aggregation != "none" and (config.gaze_steps or config.per_verb_offsets):
         raise ValueError(
             f"model.aggregation={aggregation!r} is for the baseline: it needs model.gaze_steps=0 "

@@ -4,11 +4,10 @@ Every output pixel p and tap k reads the input at p + grid_k + offset_k, bilinea
 
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
-The four neighbours of a sampling point are packed into one cell of 4 C channels, so that one gather
-reads them together and one scatter of whole rows adds to them. Output rows are worked off in
-blocks: what belongs to a block, [B, rows, w', K, 4, C], is the only large temporary, in the forward
-as in the backward pass, which gathers again instead of keeping it and scatters every block into
-one running gradient.
+The four neighbours of a sampling point are one 2 x 2 window of the zero-padded input, so one gather
+reads them together and one scatter adds to them. Output rows are worked off in blocks: what belongs
+to a block, [B, rows, w', K, 4, C], is the only large temporary, in the forward as in the backward
+pass, which gathers again instead of keeping it and scatters every block into one running gradient.
 """
 
 from functools import partial
@@ -20,9 +19,15 @@ from jax import lax
 
 IntPair = int | tuple[int, int]
 
-# Elements of one block's columns. Small blocks stay near a CPU's cache and bound the memory;
-# the block never gets smaller than one row of every picture.
-_BLOCK_ELEMENTS = 2**20
+# How four neighbours become one sample: small matrix products, for which XLA has kernels on CPUs
+# and whose backward pass there is three times faster, or sums that a compiler for GPUs and TPUs
+# fuses with the gather.
+FORMS = ("products", "sums")
+
+# Channels times sampling points of a block: small ones stay in a CPU's cache, large ones keep
+# an accelerator busy and still bound its memory. A block is at least one row of every picture.
+_BLOCK_ELEMENTS = {"cpu": 2**18}
+_BLOCK_ELEMENTS_ELSEWHERE = 2**23
 
 
 class _Static(NamedTuple):
@@ -33,6 +38,7 @@ class _Static(NamedTuple):
     padding: tuple[int, int]
     dilation: tuple[int, int]
     rows: int  # output rows a block
+    form: str
 
 
 def deform_conv2d(
@@ -45,6 +51,7 @@ def deform_conv2d(
     stride: IntPair = 1,
     padding: IntPair | None = None,
     dilation: IntPair = 1,
+    form: str = "auto",
 ) -> jax.Array:
     """Modulated deformable convolution, differentiable in all five arrays.
 
@@ -62,13 +69,17 @@ def deform_conv2d(
       bias: [F] or None.
       stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
         keeps the size (an odd kernel at stride 1).
+      form: one of `FORMS`, or "auto" for what is faster on JAX's default device. The results are
+        the same up to rounding.
 
     Returns:
       [B, h', w', F] of x's dtype.
 
     Raises:
-      ValueError: shapes that do not fit together, with the numbers that clash.
+      ValueError: another form, or shapes that do not fit together, with the numbers that clash.
     """
+    if form not in ("auto", *FORMS):
+        raise ValueError(f"form is {form!r}; it can be 'auto', {', '.join(map(repr, FORMS))}")
     kernel = (weight.shape[0], weight.shape[1])
     stride, dilation = _pair(stride), _pair(dilation)
     if padding is None:
@@ -78,10 +89,14 @@ def deform_conv2d(
     batch, out_height, out_width, taps, _ = offset.shape
     if mask is None:
         mask = jnp.ones(offset.shape[:-1], offset.dtype)
+    device = jax.default_backend()
+    if form == "auto":
+        form = "products" if device == "cpu" else "sums"
     row_elements = batch * out_width * taps * x.shape[-1]
-    rows = min(out_height, max(1, _BLOCK_ELEMENTS // max(1, row_elements)))
+    block_elements = _BLOCK_ELEMENTS.get(device, _BLOCK_ELEMENTS_ELSEWHERE)
+    rows = min(out_height, max(1, block_elements // max(1, row_elements)))
     rows = -(-out_height // -(-out_height // rows))  # blocks of nearly equal height
-    static = _Static(kernel, stride, padding, dilation, rows)
+    static = _Static(kernel, stride, padding, dilation, rows, form)
     with jax.named_scope("deform_conv2d"):
         y = _deform_conv(static, x, offset, mask, weight)
         return y if bias is None else y + bias.astype(y.dtype)
@@ -90,16 +105,16 @@ def deform_conv2d(
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _deform_conv(static: _Static, x, offset, mask, weight):
     """`deform_conv2d` without bias, in blocks of output rows."""
-    packed = _pack(x)
-    positions, masks = _to_blocks(static, _positions(static, offset)), _to_blocks(static, mask)
+    padded, kernel = _pad_border(x), _flat_kernel(weight, x.dtype)
+    blocks = _to_blocks(static, _positions(static, offset)), _to_blocks(static, mask)
 
     def block(args):
         position, mask = args
-        cell, fraction, inside = _corners(position, x.shape[1:3])
-        return _combine(_gather(packed, cell), fraction, mask * inside, weight)
+        start, fraction, inside = _corners(position, x.shape[1:3])
+        shares = lax.optimization_barrier(_shares(fraction, mask * inside))
+        return _combine(static.form, _gather(padded, start), shares, kernel)
 
-    y = lax.map(block, (positions, masks))
-    return _from_blocks(y, offset.shape[1])
+    return _from_blocks(lax.map(block, blocks), offset.shape[1])
 
 
 def _deform_conv_forward(static, x, offset, mask, weight):
@@ -109,35 +124,32 @@ def _deform_conv_forward(static, x, offset, mask, weight):
 def _deform_conv_backward(static, residuals, dy):
     """Gather every block again, differentiate it, add its part to the running gradients."""
     x, offset, mask, weight = residuals
-    packed = _pack(x)
+    padded, kernel = _pad_border(x), _flat_kernel(weight, x.dtype)
     # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
     sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
     blocks = tuple(_to_blocks(static, a) for a in (_positions(static, offset), mask, dy))
 
     def block(sums, args):
-        dpacked, dweight = sums
+        dpadded, dkernel = sums
         position, mask, dy = args
-        cell, fraction, inside = _corners(position, x.shape[1:3])
-        _, pullback = jax.vjp(
-            lambda corners, fraction, mask, weight: _combine(
-                corners, fraction, mask * inside, weight
-            ),
-            _gather(packed, cell),
-            fraction,
-            mask,
-            weight,
-        )
-        dcorners, dposition, dmask, dweight_block = pullback(dy)
-        dpacked = _scatter_add(dpacked, cell, dcorners.astype(sum_dtype))
-        return (dpacked, dweight + dweight_block.astype(sum_dtype)), (dposition, dmask)
+        start, fraction, inside = _corners(position, x.shape[1:3])
+        shares, pull_shares = jax.vjp(lambda f, m: _shares(f, m * inside), fraction, mask)
+        # Few numbers, each read C times: without the barriers they are computed as often.
+        shares = lax.optimization_barrier(shares)
+        combine = partial(_combine, static.form)
+        _, pull = jax.vjp(combine, _gather(padded, start), shares, kernel)
+        dcorners, dshares, dkernel_block = pull(dy)
+        dposition, dmask = pull_shares(lax.optimization_barrier(dshares))
+        dpadded = _scatter_add(dpadded, start, dcorners.astype(sum_dtype))
+        return (dpadded, dkernel + dkernel_block.astype(sum_dtype)), (dposition, dmask)
 
-    zeros = (jnp.zeros(packed.shape, sum_dtype), jnp.zeros(weight.shape, sum_dtype))
-    (dpacked, dweight), (dposition, dmask) = lax.scan(block, zeros, blocks)
+    zeros = (jnp.zeros(padded.shape, sum_dtype), jnp.zeros(kernel.shape, sum_dtype))
+    (dpadded, dkernel), (dposition, dmask) = lax.scan(block, zeros, blocks)
     return (
-        _unpack(dpacked, x.shape).astype(x.dtype),
+        dpadded[:, 1:-1, 1:-1].astype(x.dtype),
         _from_blocks(dposition, offset.shape[1]).astype(offset.dtype),
         _from_blocks(dmask, offset.shape[1]).astype(mask.dtype),
-        dweight.astype(weight.dtype),
+        dkernel.T.reshape(weight.shape).astype(weight.dtype),
     )
 
 
@@ -167,14 +179,14 @@ def _positions(static: _Static, offset: jax.Array) -> jax.Array:
 
 
 def _corners(position: jax.Array, size: tuple[int, int]):
-    """Which packed cell a point reads, and where it lies between the cell's four neighbours.
+    """Where the 2 x 2 window of each point starts, and where the point lies inside it.
 
     Args:
       position: [..., 2] (y, x) in input pixels.
       size: (h, w) of the input.
 
     Returns:
-      cell int32 [...] (see `_pack`), fraction [..., 2] in [0, 1), inside [...] 0 or 1.
+      start int32 [..., 2] in the padded input, fraction [..., 2] in [0, 1), inside [...] 0 or 1.
     """
     limit = jnp.asarray(size, position.dtype)
     inside = jnp.all((position > -1) & (position < limit), axis=-1)
@@ -182,56 +194,81 @@ def _corners(position: jax.Array, size: tuple[int, int]):
     base = jnp.clip(jnp.floor(position), -1, limit - 1)
     fraction = jnp.where(inside[..., None], position - base, 0.0)
     start = jnp.nan_to_num(base).astype(jnp.int32) + 1
-    return start[..., 0] * (size[1] + 1) + start[..., 1], fraction, inside.astype(position.dtype)
+    return start, fraction, inside.astype(position.dtype)
 
 
-def _combine(corners, fraction, mask, weight):
+def _shares(fraction: jax.Array, mask: jax.Array) -> jax.Array:
+    """What each corner counts, [..., 4]: upper left, upper right, lower left, lower right."""
+    fy, fx = fraction[..., 0], fraction[..., 1]
+    left, right = mask * (1 - fx), mask * fx
+    return jnp.stack([(1 - fy) * left, (1 - fy) * right, fy * left, fy * right], axis=-1)
+
+
+def _combine(form: str, corners: jax.Array, shares: jax.Array, kernel: jax.Array) -> jax.Array:
     """Interpolate, weigh and sum over taps and channels.
 
     Args:
-      corners: [B, r, w', K, 4, C]: upper left, upper right, lower left, lower right.
-      fraction: [B, r, w', K, 2] (y, x).
-      mask: [B, r, w', K].
-      weight: [kh, kw, C, F].
+      form: one of `FORMS`.
+      corners: [B, r, w', K, 4, C].
+      shares: [B, r, w', K, 4], the weights of the points in them.
+      kernel: [F, K C]; so its gradient needs no transposed columns.
 
     Returns:
       [B, r, w', F].
     """
-    fy, fx = fraction[..., 0], fraction[..., 1]
-    left, right = mask * (1 - fx), mask * fx
-    shares = [(1 - fy) * left, (1 - fy) * right, fy * left, fy * right]
-    columns = sum(share[..., None] * corners[..., i, :] for i, share in enumerate(shares))
-    columns = columns.astype(corners.dtype)
-    kernel = weight.reshape(-1, weight.shape[-1]).astype(corners.dtype)
-    columns = columns.reshape(*columns.shape[:3], -1)
-    return jnp.einsum(
-        "brwc,cf->brwf", columns, kernel, preferred_element_type=fraction.dtype
-    ).astype(corners.dtype)
+    if form == "products":
+        # As exact as sums, on devices too whose products of float32 are not.
+        columns = jnp.einsum("brwki,brwkic->brwkc", shares, corners, precision="highest")
+    else:
+        columns = sum(shares[..., i, None] * corners[..., i, :] for i in range(4))
+    columns = columns.astype(corners.dtype).reshape(*columns.shape[:3], -1)
+    return jnp.einsum("brwc,fc->brwf", columns, kernel, preferred_element_type=shares.dtype).astype(
+        corners.dtype
+    )
 
 
-def _gather(packed: jax.Array, cell: jax.Array) -> jax.Array:
-    """Packed cells [B, n, 4 C] at cell [B, ...] -> [B, ..., 4, C]."""
-    rows = jax.vmap(lambda p, i: p.at[i].get(mode="promise_in_bounds"))(packed, cell)
-    return rows.reshape(*cell.shape, 4, -1)
+def _flat_kernel(weight: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """[kh, kw, C, F] -> [F, kh kw C]."""
+    return weight.reshape(-1, weight.shape[-1]).T.astype(dtype)
 
 
-def _scatter_add(packed: jax.Array, cell: jax.Array, corners: jax.Array) -> jax.Array:
-    """The transpose of `_gather`: add corners [B, ..., 4, C] at cell [B, ...], in one scatter."""
-    rows = corners.reshape(*cell.shape, -1)
-    return jax.vmap(lambda p, i, r: p.at[i].add(r, mode="promise_in_bounds"))(packed, cell, rows)
+def _window_axes(start: jax.Array) -> tuple[int, ...]:
+    """Where gather and scatter have their 2 x 2 x C windows: after the axes of the points."""
+    return tuple(range(start.ndim - 2, start.ndim + 1))
 
 
-def _pack(x: jax.Array) -> jax.Array:
-    """[B, h, w, C] -> [B, (h+1)(w+1), 4 C]: every 2 x 2 window, also those half outside."""
-    batch, height, width, channels = x.shape
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    windows = [padded[:, i : i + height + 1, j : j + width + 1] for i in (0, 1) for j in (0, 1)]
-    return jnp.concatenate(windows, axis=-1).reshape(batch, -1, 4 * channels)
+def _gather(padded: jax.Array, start: jax.Array) -> jax.Array:
+    """2 x 2 windows of padded [B, h+2, w+2, C] at start [B, ..., 2] -> [B, ..., 4, C]."""
+    numbers = lax.GatherDimensionNumbers(
+        offset_dims=_window_axes(start), collapsed_slice_dims=(), start_index_map=(0, 1)
+    )
+    gather = partial(
+        lax.gather,
+        dimension_numbers=numbers,
+        slice_sizes=(2, 2, padded.shape[-1]),
+        mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+    )
+    return jax.vmap(gather)(padded, start).reshape(*start.shape[:-1], 4, -1)
 
 
-def _unpack(packed: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """The transpose of `_pack`: every cell gets the sum of the windows that it is part of."""
-    return jax.linear_transpose(_pack, jax.ShapeDtypeStruct(shape, packed.dtype))(packed)[0]
+def _scatter_add(padded: jax.Array, start: jax.Array, corners: jax.Array) -> jax.Array:
+    """The transpose of `_gather`: add corners [B, ..., 4, C] at start, in one scatter."""
+    numbers = lax.ScatterDimensionNumbers(
+        update_window_dims=_window_axes(start),
+        inserted_window_dims=(),
+        scatter_dims_to_operand_dims=(0, 1),
+    )
+    scatter = partial(
+        lax.scatter_add,
+        dimension_numbers=numbers,
+        mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
+    )
+    return jax.vmap(scatter)(padded, start, corners.reshape(*start.shape[:-1], 2, 2, -1))
+
+
+def _pad_border(x: jax.Array) -> jax.Array:
+    """One ring of zeros around the picture, so that a window may lie half outside."""
+    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
 def _to_blocks(static: _Static, a: jax.Array) -> jax.Array:
