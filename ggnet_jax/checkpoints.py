@@ -38,6 +38,23 @@ def steps(workdir: str | Path) -> list[int]:
     return sorted(int(entry.name) for entry in place.iterdir() if entry.name.isdecimal())
 
 
+def existing(workdir: str | Path, step: int | None) -> int:
+    """The step of the newest checkpoint, or `step` itself if there is one of it.
+
+    Raises:
+      UserError: there is none.
+    """
+    found = steps(workdir)
+    if not found:
+        raise UserError(f"{workdir} holds no checkpoint; train first, or give another --workdir")
+    if step is None:
+        return found[-1]
+    if step not in found:
+        listed = ", ".join(map(str, found))
+        raise UserError(f"{workdir} has no checkpoint of step {step}; it has {listed}")
+    return step
+
+
 def load_variables(
     workdir: str | Path,
     step: int | None = None,
@@ -58,7 +75,7 @@ def load_variables(
     Raises:
       UserError: there is no such checkpoint, or it cannot be read.
     """
-    step = _existing(workdir, step)
+    step = existing(workdir, step)
     arrays = _read(workdir, step, "variables")
     if put is not None:
         for name in list(arrays):
@@ -142,7 +159,7 @@ class Checkpoints:
         Raises:
           UserError: there is no such checkpoint, or it cannot be read.
         """
-        step = _existing(self._workdir, step)
+        step = existing(self._workdir, step)
         variables, training = (_read(self._workdir, step, k) for k in ("variables", "training"))
         return _nested(variables), _nested(training), step
 
@@ -150,18 +167,6 @@ class Checkpoints:
         """Finish the last save and release Orbax's threads."""
         self.wait()
         self._checkpointer.close()
-
-
-def _existing(workdir: str | Path, step: int | None) -> int:
-    found = steps(workdir)
-    if not found:
-        raise UserError(f"{workdir} holds no checkpoint; train first, or give another --workdir")
-    if step is None:
-        return found[-1]
-    if step not in found:
-        listed = ", ".join(map(str, found))
-        raise UserError(f"{workdir} has no checkpoint of step {step}; it has {listed}")
-    return step
 
 
 def _read(workdir: str | Path, step: int, part: str) -> dict[str, np.ndarray]:

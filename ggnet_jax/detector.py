@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,8 @@ import jax
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ggnet_jax import geometry, inference
+from ggnet_jax import checkpoints, geometry, inference
+from ggnet_jax import workdir as run_folder
 from ggnet_jax.ahead import ahead
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import Found
@@ -19,6 +21,7 @@ from ggnet_jax.interactions import Heatmaps, Interaction, to_interactions
 
 Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
 DEFAULT_THRESHOLD = 0.1  # a score is a product of three probabilities: 0.46 each
+EXPLAINED = 10  # interactions of a picture that get heatmaps
 
 
 class _Ready(NamedTuple):
@@ -59,7 +62,12 @@ class Detector:
 
     @classmethod
     def load(
-        cls, workdir: str | os.PathLike, step: int | None = None, *, batch_size: int = 8
+        cls,
+        workdir: str | os.PathLike,
+        step: int | None = None,
+        *,
+        batch_size: int = 8,
+        explained: int | None = None,
     ) -> "Detector":
         """Read a run's network from its workdir.
 
@@ -67,11 +75,20 @@ class Detector:
             workdir: the folder that training wrote.
             step: of the checkpoint; None for the newest.
             batch_size: pictures that a list is worked through by at a time.
+            explained: compile while the weights are read, for `explain` with this `top_k` or, if
+                it is 0, for `detect` with single pictures; None to compile on first use.
 
         Raises:
             UserError: the folder holds no run or no such checkpoint.
         """
-        return cls(inference.load(Path(workdir), step, put=jax.device_put), batch_size=batch_size)
+        folder = Path(workdir)
+        run_folder.require_run(folder)
+        step = checkpoints.existing(folder, step)
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(inference.load, folder, step, put=jax.device_put)
+            if explained is not None:
+                inference.compile_ahead(folder, heatmaps=explained)
+            return cls(reading.result(), batch_size=batch_size)
 
     def detect(
         self,
@@ -107,7 +124,7 @@ class Detector:
         return results
 
     def explain(
-        self, image: Picture, *, threshold: float = DEFAULT_THRESHOLD, top_k: int = 10
+        self, image: Picture, *, threshold: float = DEFAULT_THRESHOLD, top_k: int = EXPLAINED
     ) -> tuple[list[Interaction], list[Heatmaps]]:
         """Find a picture's interactions with the heatmaps of their verbs, for figures.
 

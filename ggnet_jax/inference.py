@@ -73,10 +73,42 @@ def load(
     Raises:
         UserError: the folder holds no run or no such checkpoint.
     """
+    config, vocabulary, model = _read_network(folder)
+    variables, step = checkpoints.load_variables(folder, step, put=put)
+    return Trained(config, vocabulary, model, variables, step)
+
+
+def compile_ahead(folder: str | Path, *, heatmaps: int = 0) -> None:
+    """Compile a run's network for single pictures, whose weights may be read meanwhile.
+
+    The function that `make_detect` gives for this network, without a mesh, is then ready.
+
+    Args:
+        folder: the workdir.
+        heatmaps: as `make_detect`; no more than `config.eval.top_k`.
+
+    Raises:
+        UserError: the folder holds no run.
+    """
+    config, vocabulary, model = _read_network(folder)
+    size = tuple(config.data.image_size)
+    variables = jax.eval_shape(
+        lambda images: model.init(jax.random.key(0), images),
+        jax.ShapeDtypeStruct((1, *size, 3), jnp.float32),
+    )
+    detect = make_detect(
+        model,
+        top_k=config.eval.top_k,
+        valid_pairs=vocabulary.valid_pairs,
+        heatmaps=min(heatmaps, config.eval.top_k),
+    )
+    detect.lower(variables, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)).compile()
+
+
+def _read_network(folder: str | Path) -> tuple[workdir.Fields, Vocabulary, models.GGNet]:
     config = workdir.load_config(folder)
     vocabulary = Vocabulary.from_dict(workdir.read_vocabulary(folder))
-    variables, step = checkpoints.load_variables(folder, step, put=put)
-    return Trained(config, vocabulary, models.create_model(config.model), variables, step)
+    return config, vocabulary, models.create_model(config.model)
 
 
 def make_detect(

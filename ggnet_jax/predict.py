@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ggnet_jax.ahead import ahead
-from ggnet_jax.detector import DEFAULT_THRESHOLD, Detector, load_picture
+from ggnet_jax.detector import DEFAULT_THRESHOLD, EXPLAINED, Detector, load_picture
 from ggnet_jax.errors import UserError
 from ggnet_jax.interactions import Heatmaps, Interaction
 from ggnet_jax.visualize import draw_explanation, draw_summary
@@ -61,7 +61,7 @@ def predict(
     names = _unique_names(paths)
     folder = Path(workdir) / "predictions" if output is None else Path(output)
     _check_output(folder, names, paths)
-    detector = Detector.load(workdir, step)
+    detector = Detector.load(workdir, step, explained=EXPLAINED if panels else 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 from tiny_config import get_config
-from tiny_run import VOCABULARY, model_config
+from tiny_run import VOCABULARY, make_run, model_config
 
 from ggnet_jax import inference, models, modes
+from ggnet_jax.detector import Detector
 from ggnet_jax.training import loop
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -62,3 +63,19 @@ def test_equal_detectors_are_one():
     assert inference.make_detect(again, top_k=5) is not detect
     other = models.create_model(model_config(gaze_steps=1))
     assert inference.make_detect(other, top_k=5, valid_pairs=pairs) is not detect
+
+
+def test_what_is_compiled_while_weights_are_read_is_used(events, tmp_path):
+    """Neither `explain` nor `detect` then trace or compile the network."""
+    run = make_run(tmp_path)
+    picture = np.zeros((40, 60, 3), np.uint8)
+    for explained, call in (
+        (7, lambda detector: detector.explain(picture, top_k=7)),
+        (0, lambda detector: detector.detect(picture)),
+        (1000, lambda detector: detector.explain(picture, top_k=1000)),  # more than eval.top_k
+    ):
+        detector = Detector.load(run, explained=explained)
+        assert sum("detect" in function for event, function in events if event == COMPILED) == 1
+        events.clear()
+        call(detector)
+        assert not [function for _, function in events if "detect" in function]
