@@ -1,5 +1,6 @@
 """What `main.py --mode=...` does; each function returns an exit status."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from ml_collections import ConfigDict
 
 from ggnet_jax import workdir as run_folder
 from ggnet_jax.compiled import keep_compiled
+from ggnet_jax.cuda_atomics import use_native_atomics
 from ggnet_jax.errors import UserError
 
 
@@ -20,6 +22,7 @@ def start(processes: str | None) -> None:
       processes: None for one process, which keeps what it compiles; else see `join`. (Of several
         processes some would find a program kept, and others wait for these to help compile it.)
     """
+    use_native_atomics(os.environ)
     if processes:
         join(processes)
     else:

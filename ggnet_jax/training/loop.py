@@ -1,6 +1,7 @@
 """The training loop: data in, checkpoints and logs out."""
 
 import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ import numpy as np
 from ggnet_jax import workdir as run_folder
 from ggnet_jax.checkpoints import Checkpoints
 from ggnet_jax.checkpoints import steps as saved_steps
+from ggnet_jax.cuda_atomics import warning
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.training import state as train_state
@@ -64,6 +66,9 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
     # What can be refused is refused before the data set is built.
     run_folder.check_folder(workdir)
     parallel = create_parallel(config.parallel)
+    slow = warning(jax.devices()[0].platform, os.environ)
+    if first and slow:
+        print(slow)
     check_config(config, num_devices=jax.device_count())
     import data_pipelines  # and with it TensorFlow, which takes its time and talks
 
