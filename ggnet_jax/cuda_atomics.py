@@ -1,7 +1,7 @@
 """A guard against slow additions on NVIDIA GPUs with some versions of jaxlib.
 
-From 0.10.2 to 0.11.0 a float32 scatter-add becomes a loop of compare-and-swap there, up to a thousand
-times slower where many additions meet (github.com/jax-ml/jax/issues/38806). The deformable
+From 0.10.2 to 0.11.0 a float32 scatter-add becomes a loop of compare-and-swap there, up to a
+thousand times slower where many additions meet (github.com/jax-ml/jax/issues/38806). The deformable
 convolution's backward pass adds about a hundred times into every cell. An option of the compiler
 brings the hardware's own addition back; it flushes subnormal sums to zero.
 """
