@@ -1,0 +1,1 @@
+"""Deformable convolution, ours against others: `python -m benchmarks.deform_conv`."""
