@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+# Seconds of rest before a call: by then threads of the one before have gone to sleep.
+_PAUSE = 0.05
 PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "deformops")
 
 
@@ -49,6 +51,7 @@ def time_in_turn(
     samples: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(repeats):
         for name, call in calls.items():
+            time.sleep(_PAUSE)
             start = time.perf_counter()
             call()
             samples[name].append(time.perf_counter() - start)
