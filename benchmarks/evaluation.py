@@ -49,8 +49,11 @@ def main() -> None:
         runs_of[name] = [_run(command) for _ in range(arguments.repeats)]
     for name, files, ours, oracle, expected, seconds in cases:
         runs = runs_of[name]
-        entries = [load_json(files[key]) for key in ("predictions", "ground_truth", "instances")
-                   if key in files]
+        entries = [
+            load_json(files[key])
+            for key in ("predictions", "ground_truth", "instances")
+            if key in files
+        ]
         timed = [_timed(ours, *entries) for _ in range(arguments.repeats)]
         plain, plain_seconds = _timed(oracle, *entries)
         found = timed[0][0]
@@ -75,8 +78,9 @@ def _cases(shared: Path, folder: Path):
         "hico ho_rcnn",
         files,
         lambda p, g: _aps(hico.evaluate(p, g), "default", "known_object"),
-        lambda p, g: [ap for s in plain_evaluation.hico(p, g, hico_det).values()
-                      for ap in s.values()],
+        lambda p, g: [
+            ap for s in plain_evaluation.hico(p, g, hico_det).values() for ap in s.values()
+        ],
         expected["default"]["AP"] + expected["known_object"]["AP"],
         sum(seconds[key] for key in seconds if key.startswith("de_ko")),
     )
@@ -107,8 +111,10 @@ def _cases(shared: Path, folder: Path):
             for ap in plain_evaluation.vcoco(p, v, i, names, any_object=any_object).values()
         ],
         [row["AP"] for key in ("scenario_1", "scenario_2") for row in expected[key]["rows"]],
-        sum(seconds[key] for key in ("conversion_and_load", "gt_database",
-                                     "scenario_1", "scenario_2")),
+        sum(
+            seconds[key]
+            for key in ("conversion_and_load", "gt_database", "scenario_1", "scenario_2")
+        ),
     )
     yield (
         "vcoco ppdm",
