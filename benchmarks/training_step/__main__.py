@@ -7,7 +7,8 @@ Hourglass-104 with HICO-DET's classes, random weights and made batches, the same
 steps, from pictures and boxes to updated weights. Works on a CPU and on one GPU, whichever JAX and
 PyTorch find; limit cores with `taskset`. PyTorch is an optional install, and so is torchvision.
 Batch sizes that do not fit are reported, so that the largest can be found; with --alone only one
-framework at a time holds memory.
+framework at a time holds memory. PyTorch's batch norm refuses one picture of 128 x 128, which the
+network brings down to a single cell.
 """
 
 import argparse

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both frameworks have to fit
+
 from benchmarks.training_step.case import Case
 from benchmarks.training_step.work import Work
 
@@ -83,7 +85,6 @@ class Worker:
 
 def _serve(framework: str, case: Case, connection: Connection) -> None:
     """In the new process: build, then do as told until told to end."""
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both have to fit
     try:
         work = _build(framework, case)
         connection.send((None, work.facts))
