@@ -21,27 +21,27 @@ from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.step import make_train_step
 
 
-def build(case: Case) -> Work:
-    """Calls 'step'; 'targets', their drawing alone; 'matmul', what the device can do at best."""
-    model, variables, batch = create_model(case.model), initial_variables(case), made_batch(case)
+def prepare(case: Case) -> tuple[Any, TrainState, dict[str, jax.Array]]:
+    """The jitted step, which consumes its state, and a state and a batch on the device."""
     schedule = optax.constant_schedule(LEARNING_RATE)
     optimizer = create_optimizer(SimpleNamespace(grad_clip=0.0, glance_lr_multiplier=1.0), schedule)
-    train_step = make_train_step(model, optimizer, schedule, case.loss, case.verbs_of_object)
-    train_step = jax.jit(train_step, donate_argnums=0)
-    image = jax.ShapeDtypeStruct(batch["image"].shape, jnp.float32)
-    forward = flops.count(
-        lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, image
+    train_step = make_train_step(
+        create_model(case.model), optimizer, schedule, case.loss, case.verbs_of_object
     )
-
-    variables, batch = jax.device_put((variables, batch))
+    variables, batch = jax.device_put((initial_variables(case), made_batch(case)))
     state = TrainState(
         jnp.zeros((), jnp.int32),
         variables["params"],
         variables["batch_stats"],
         jax.jit(optimizer.init)(variables["params"]),
     )
-    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-    del variables  # donated with the state
+    return jax.jit(train_step, donate_argnums=0), state, batch
+
+
+def build(case: Case) -> Work:
+    """Calls 'step'; 'targets', their drawing alone; 'matmul', what the device can do at best."""
+    train_step, state, batch = prepare(case)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     metrics = {}
 
     def step(times: int) -> None:
@@ -58,7 +58,7 @@ def build(case: Case) -> Work:
         "first_seconds": time.perf_counter() - start,
         "first_loss": float(metrics["loss"]),
         "parameters": parameters,
-        "flops": 3 * forward,  # the backward pass: one for the inputs, one for the weights
+        "flops": 3 * _forward_flops(case),  # backward: one for the inputs, one for the weights
         **_matmul_facts(case, device.platform),
     }
     draw, multiply = draw_targets(case), _matmul(facts)
@@ -74,6 +74,15 @@ def build(case: Case) -> Work:
         return {"last_loss": float(metrics["loss"]), "device_gib": peak}
 
     return Work({"step": step, "targets": draw_alone, "matmul": multiply}, facts, closing)
+
+
+def _forward_flops(case: Case) -> int:
+    model = create_model(case.model)
+    image = jax.ShapeDtypeStruct((case.batch_size, case.size, case.size, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    return flops.count(
+        lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]), variables, image
+    )
 
 
 def initial_variables(case: Case) -> Any:
