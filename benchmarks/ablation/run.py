@@ -72,12 +72,13 @@ def train_and_evaluate(
         return None
     variables, seconds = trained
     start = time.perf_counter()
-    metrics = _evaluate(config, model, variables, batches)
+    entries = predict(config, model, variables, batches)
+    vocabulary = Vocabulary.from_dict(batches.vocabulary)
     result = {
         "row": row,
         "seed": seed,
         "config": fields,
-        "metrics": metrics,
+        "metrics": hico.evaluate(entries, batches.truth, vocabulary).to_dict(),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
         "train_seconds": round(seconds, 1),
         "evaluate_seconds": round(time.perf_counter() - start, 1),
@@ -137,8 +138,8 @@ def _finite(metrics: dict[str, np.ndarray], folder: Path, step: int) -> dict[str
     return {"step": step} | {name: float(f"{value:.6g}") for name, value in metrics.items()}
 
 
-def _evaluate(config: Any, model: GGNet, variables: Any, batches: Batches) -> dict[str, Any]:
-    """`evaluation.hico.evaluate` of the evaluation pictures, as a dictionary."""
+def predict(config: Any, model: GGNet, variables: Any, batches: Batches) -> list[dict[str, Any]]:
+    """Entries in PPDM's format for the evaluation pictures."""
     vocabulary = Vocabulary.from_dict(batches.vocabulary)
     detect = inference.make_detect(
         model, top_k=config.eval.top_k, valid_pairs=vocabulary.valid_pairs
@@ -158,7 +159,7 @@ def _evaluate(config: Any, model: GGNet, variables: Any, batches: Batches) -> di
                 input_size=tuple(config.data.image_size),
             )
             entries.append(entry)
-    return hico.evaluate(entries, batches.truth, vocabulary).to_dict()
+    return entries
 
 
 def main(argv: Sequence[str] | None = None) -> int:
