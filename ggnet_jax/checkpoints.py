@@ -10,7 +10,8 @@ leaves at worst a folder with another name, which the next writer removes.
 """
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,31 +57,37 @@ def existing(workdir: str | Path, step: int | None) -> int:
 
 
 def load_variables(
-    workdir: str | Path,
-    step: int | None = None,
-    *,
-    put: Callable[[np.ndarray], Any] | None = None,
+    workdir: str | Path, step: int | None = None, *, device: jax.Device | None = None
 ) -> tuple[dict[str, Any], int]:
     """Read what inference needs.
 
     Args:
       workdir: a run's folder.
       step: which checkpoint; None for the newest.
-      put: makes a leaf of each array, such as `jax.device_put`. The arrays are let go of one by
-        one, so that never all of them are held twice.
+      device: where the arrays are wanted; one after the other goes there while others are read.
 
     Returns:
-      `({'params': ..., 'batch_stats': ...}, step)`; with NumPy leaves unless `put` made others.
+      `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves, or `jax.Array`s on `device`.
 
     Raises:
       UserError: there is no such checkpoint, or it cannot be read.
     """
     step = existing(workdir, step)
-    arrays = _read(workdir, step, "variables")
-    if put is not None:
-        for name in list(arrays):
-            arrays[name] = jax.block_until_ready(put(arrays.pop(name)))
-    return _nested(arrays), step
+    if device is None:
+        return _nested(_read(workdir, step, "variables")), step
+    place = folder(workdir) / str(step) / "variables"
+    wanted = _shapes(place, jax.sharding.SingleDeviceSharding(device))
+    with _named(place), ocp.StandardCheckpointer() as checkpointer:
+        return _nested(checkpointer.restore(place, wanted)), step
+
+
+def variable_shapes(workdir: str | Path, step: int | None = None) -> dict[str, Any]:
+    """What `load_variables` would give, as `jax.ShapeDtypeStruct`; no array is read.
+
+    Raises:
+      UserError: there is no such checkpoint, or it cannot be read.
+    """
+    return _nested(_shapes(folder(workdir) / str(existing(workdir, step)) / "variables"))
 
 
 class Checkpoints:
@@ -171,9 +178,27 @@ class Checkpoints:
 
 def _read(workdir: str | Path, step: int, part: str) -> dict[str, np.ndarray]:
     place = folder(workdir) / str(step) / part
+    with _named(place), ocp.StandardCheckpointer() as checkpointer:
+        return {name: np.asarray(leaf) for name, leaf in checkpointer.restore(place).items()}
+
+
+def _shapes(
+    place: Path, sharding: jax.sharding.Sharding | None = None
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Of all arrays in one part of a checkpoint."""
+    with _named(place):
+        leaves = ocp.StandardCheckpointHandler().metadata(place).tree
+    return {
+        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+        for name, leaf in leaves.items()
+    }
+
+
+@contextmanager
+def _named(place: Path) -> Iterator[None]:
+    """Say which checkpoint it is that cannot be read."""
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            return {name: np.asarray(leaf) for name, leaf in checkpointer.restore(place).items()}
+        yield
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(

@@ -85,9 +85,9 @@ class Detector:
         run_folder.require_run(folder)
         step = checkpoints.existing(folder, step)
         with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(inference.load, folder, step, put=jax.device_put)
+            reading = reader.submit(inference.load, folder, step, device=jax.devices()[0])
             if explained is not None:
-                inference.compile_ahead(folder, heatmaps=explained)
+                inference.compile_ahead(folder, step, heatmaps=explained)
             return cls(reading.result(), batch_size=batch_size)
 
     def detect(

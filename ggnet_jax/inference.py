@@ -58,44 +58,39 @@ class Trained(NamedTuple):
 
 
 def load(
-    folder: str | Path,
-    step: int | None = None,
-    *,
-    put: Callable[[np.ndarray], Any] | None = None,
+    folder: str | Path, step: int | None = None, *, device: jax.Device | None = None
 ) -> Trained:
     """Read a run's configuration, classes and weights from its workdir.
 
     Args:
         folder: the workdir.
         step: of the checkpoint; None for the newest.
-        put: see `checkpoints.load_variables`.
+        device: for the weights; None leaves them on the host, as NumPy arrays.
 
     Raises:
         UserError: the folder holds no run or no such checkpoint.
     """
     config, vocabulary, model = _read_network(folder)
-    variables, step = checkpoints.load_variables(folder, step, put=put)
+    variables, step = checkpoints.load_variables(folder, step, device=device)
     return Trained(config, vocabulary, model, variables, step)
 
 
-def compile_ahead(folder: str | Path, *, heatmaps: int = 0) -> None:
+def compile_ahead(folder: str | Path, step: int | None = None, *, heatmaps: int = 0) -> None:
     """Compile a run's network for single pictures, whose weights may be read meanwhile.
 
     The function that `make_detect` gives for this network, without a mesh, is then ready.
 
     Args:
         folder: the workdir.
+        step: of the checkpoint; None for the newest.
         heatmaps: as `make_detect`; no more than `config.eval.top_k`.
 
     Raises:
-        UserError: the folder holds no run.
+        UserError: the folder holds no run or no such checkpoint.
     """
     config, vocabulary, model = _read_network(folder)
     size = tuple(config.data.image_size)
-    variables = jax.eval_shape(
-        lambda images: model.init(jax.random.key(0), images),
-        jax.ShapeDtypeStruct((1, *size, 3), jnp.float32),
-    )
+    variables = checkpoints.variable_shapes(folder, step)
     detect = make_detect(
         model,
         top_k=config.eval.top_k,

@@ -66,12 +66,22 @@ def test_variables_are_put_where_one_wants_them(tmp_path):
     with Checkpoints(tmp_path) as writer:
         writer.save(4, *state(4))
     plain, _ = checkpoints.load_variables(tmp_path)
-    put, step = checkpoints.load_variables(tmp_path, put=jax.device_put)
+    put, step = checkpoints.load_variables(tmp_path, device=jax.devices()[0])
     assert step == 4
     assert jax.tree.structure(put) == jax.tree.structure(plain)
     for ours, theirs in zip(jax.tree.leaves(put), jax.tree.leaves(plain), strict=True):
         assert isinstance(ours, jax.Array) and isinstance(theirs, np.ndarray)
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_shapes_are_known_without_the_arrays(tmp_path):
+    with Checkpoints(tmp_path) as writer:
+        writer.save(4, *state(4))
+    variables, _ = checkpoints.load_variables(tmp_path)
+    expected = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), variables)
+    assert checkpoints.variable_shapes(tmp_path) == expected
+    with pytest.raises(UserError, match="no checkpoint of step 5"):
+        checkpoints.variable_shapes(tmp_path, 5)
 
 
 def test_the_buffers_may_be_overwritten_after_save(tmp_path):
