@@ -143,10 +143,16 @@ def prepare(
 
 
 def check_model(workdir: str | Path, before: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Raise a UserError if a field of `config['model']` is not that of the run's own."""
+    """Raise a UserError if a field of `config['model']` is not that of the run's own.
+
+    A field that is younger than the run is none of its own; `create_model` knows what it means to
+    be without.
+    """
     for name, old, new in _differences(
         {_FIXED: before.get(_FIXED, {})}, {_FIXED: _tuples(config[_FIXED])}
     ):
+        if old is None:
+            continue
         raise UserError(
             f"the run in {workdir} has config.{name}={old}, not {new}; "
             "use a new --workdir, or give the field its old value"

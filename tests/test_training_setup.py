@@ -140,6 +140,13 @@ class TestWorkdir:
         ]
         assert workdir.load_config(tmp_path).seed == 2
 
+    def test_a_field_that_is_younger_than_the_run(self, tmp_path):
+        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
+        newer = {**self.CONFIG, "model": {**self.CONFIG["model"], "deform_conv": "auto"}}
+        assert workdir.prepare(tmp_path, newer, {"verbs": ["hold"]}) == [
+            "model.deform_conv: None -> auto"
+        ]
+
     def test_other_network_or_classes(self, tmp_path):
         workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
         other = {**self.CONFIG, "model": {"widths": (8, 16), "stacks": 1}}
