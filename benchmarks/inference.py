@@ -8,9 +8,9 @@ The first command calls the Detector as a user does, with random weights, on wha
 finds. Latency is split into reading the JPEG and warping it, network and decoding on the device
 (copying the picture there included), and reading out all interactions. For throughput a list of
 pictures is given; threads read them while the device works. Operations are XLA's count of what is
-left to compute, which takes the blocks of a deformable convolution for one. The second command starts `main.py
---mode=predict` in new processes, once with nothing compiled and then again. JAX, Flax and Pillow
-only; main.py itself needs the rest.
+left to compute, which takes the blocks of a deformable convolution for one. The second command
+starts `main.py --mode=predict` in new processes, once with nothing compiled and then again. JAX,
+Flax and Pillow only; main.py itself needs the rest.
 """
 
 import argparse
