@@ -76,18 +76,20 @@ def load_variables(
     if device is None:
         return _nested(_read(workdir, step, "variables")), step
     place = folder(workdir) / str(step) / "variables"
-    wanted = _shapes(place, jax.sharding.SingleDeviceSharding(device))
+    wanted = _shapes(place, device)
     with _named(place), ocp.StandardCheckpointer() as checkpointer:
         return _nested(checkpointer.restore(place, wanted)), step
 
 
-def variable_shapes(workdir: str | Path, step: int | None = None) -> dict[str, Any]:
+def variable_shapes(
+    workdir: str | Path, step: int | None = None, *, device: jax.Device | None = None
+) -> dict[str, Any]:
     """What `load_variables` would give, as `jax.ShapeDtypeStruct`; no array is read.
 
     Raises:
       UserError: there is no such checkpoint, or it cannot be read.
     """
-    return _nested(_shapes(folder(workdir) / str(existing(workdir, step)) / "variables"))
+    return _nested(_shapes(folder(workdir) / str(existing(workdir, step)) / "variables", device))
 
 
 class Checkpoints:
@@ -182,10 +184,9 @@ def _read(workdir: str | Path, step: int, part: str) -> dict[str, np.ndarray]:
         return {name: np.asarray(leaf) for name, leaf in checkpointer.restore(place).items()}
 
 
-def _shapes(
-    place: Path, sharding: jax.sharding.Sharding | None = None
-) -> dict[str, jax.ShapeDtypeStruct]:
+def _shapes(place: Path, device: jax.Device | None) -> dict[str, jax.ShapeDtypeStruct]:
     """Of all arrays in one part of a checkpoint."""
+    sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
     with _named(place):
         leaves = ocp.StandardCheckpointHandler().metadata(place).tree
     return {

@@ -84,10 +84,11 @@ class Detector:
         folder = Path(workdir)
         run_folder.require_run(folder)
         step = checkpoints.existing(folder, step)
+        device = jax.devices()[0]
         with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(inference.load, folder, step, device=jax.devices()[0])
+            reading = reader.submit(inference.load, folder, step, device=device)
             if explained is not None:
-                inference.compile_ahead(folder, step, heatmaps=explained)
+                inference.compile_ahead(folder, step, device=device, heatmaps=explained)
             return cls(reading.result(), batch_size=batch_size)
 
     def detect(

@@ -75,7 +75,9 @@ def load(
     return Trained(config, vocabulary, model, variables, step)
 
 
-def compile_ahead(folder: str | Path, step: int | None = None, *, heatmaps: int = 0) -> None:
+def compile_ahead(
+    folder: str | Path, step: int | None = None, *, device: jax.Device, heatmaps: int = 0
+) -> None:
     """Compile a run's network for single pictures, whose weights may be read meanwhile.
 
     The function that `make_detect` gives for this network, without a mesh, is then ready.
@@ -83,6 +85,7 @@ def compile_ahead(folder: str | Path, step: int | None = None, *, heatmaps: int 
     Args:
         folder: the workdir.
         step: of the checkpoint; None for the newest.
+        device: as `load`; arrays that lie elsewhere would be compiled for once more.
         heatmaps: as `make_detect`; no more than `config.eval.top_k`.
 
     Raises:
@@ -90,7 +93,7 @@ def compile_ahead(folder: str | Path, step: int | None = None, *, heatmaps: int 
     """
     config, vocabulary, model = _read_network(folder)
     size = tuple(config.data.image_size)
-    variables = checkpoints.variable_shapes(folder, step)
+    variables = checkpoints.variable_shapes(folder, step, device=device)
     detect = make_detect(
         model,
         top_k=config.eval.top_k,
