@@ -4,7 +4,7 @@ Paper:     section 4.2, Tables 1 to 3: configs/paper.py has the rows and the pap
 Command:   python -m benchmarks.ablation --workdir=/tmp/ggnet_ablation   (all rows, three seeds)
            python main.py --config=configs/ablation.py:table1_full --workdir=/tmp/table1_full
 Hardware:  two CPU cores, or one GPU
-Result:    Table 1 with one seed, benchmarks/results/ablation.md
+Result:    GGNet 78.7 mAP against the baseline's 76.0, three seeds; benchmarks/results/ablation.md
 
 Every row has this budget, this schedule and these pictures. Nothing is set for one row alone. The
 budget is one that leaves the baseline something to learn: with three epochs it reaches 70.5 mAP
