@@ -12,6 +12,7 @@ import collections
 import glob
 import gzip
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ import jax
 from benchmarks import timing
 from benchmarks.training_step.case import DTYPES, NETWORKS, Case
 from benchmarks.training_step.ours import prepare
+from ggnet_jax.cuda_atomics import use_native_atomics
 
 _LOOPS = ("while", "call", "conditional")  # contain what is counted anyway
 _LAYERS = (  # first match names the layer
@@ -117,6 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch_size", type=int, default=1)
     parser.add_argument("--tiny", action="store_true", help="to see that it works")
     arguments = parser.parse_args(argv)
+    use_native_atomics(os.environ)
     case = Case(**vars(arguments))
     train_step, state, batch = prepare(case)
     compiled = train_step.lower(state, batch).compile()

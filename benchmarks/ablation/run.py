@@ -24,6 +24,7 @@ from benchmarks.ablation import folder as places
 from benchmarks.ablation.batches import Batches
 from ggnet_jax import inference, workdir
 from ggnet_jax.checkpoints import Checkpoints
+from ggnet_jax.cuda_atomics import use_native_atomics
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico
 from ggnet_jax.interactions import to_prediction_entry
@@ -169,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("row")
     parser.add_argument("seed", type=int)
     arguments = parser.parse_args(argv)
+    use_native_atomics(os.environ)
     folder = places.run_folder(arguments.workdir, arguments.row, arguments.seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     parent = os.getppid()
