@@ -45,6 +45,11 @@ def state_dict(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, n
     return {name: array(name, shape, seed) for name, shape in shapes.items()}
 
 
+def weights_of(arrays: np.lib.npyio.NpzFile) -> dict[str, np.ndarray]:
+    """The checkpoint that a fixture's numbers were computed with."""
+    return state_dict(layout(str(arrays["layout"])))
+
+
 def array(name: str, shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
     """One entry of a checkpoint, in PyTorch's layout."""
     kind = name.split(".")[-1]

@@ -91,7 +91,7 @@ def test_training_step(network, precision):
 
 def _train(arrays, meta, config, precision):
     """One forward and backward pass on the fixture's dense targets."""
-    variables = from_torch(reference.state_dict(reference.layout(str(arrays["layout"]))), config)
+    variables = from_torch(reference.weights_of(arrays), config)
     variables = jax.tree.map(lambda leaf: jnp.asarray(leaf, precision), variables)
     images = reference.to_ours(reference.image(meta["image_shape"])).astype(precision)
     targets = released_targets(arrays, config.per_verb_offsets, precision)

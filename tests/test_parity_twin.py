@@ -74,7 +74,7 @@ def test_twin_is_the_released_network(network, operator):
     """The twin has to earn its place: it gives the released numbers itself."""
     arrays, meta = reference.load(f"forward_{network}")
     config = model_config(meta)
-    weights = reference.state_dict(reference.layout(str(arrays["layout"])))
+    weights = reference.weights_of(arrays)
     planes = reference.image(meta["image_shape"])
     stacks = twin_outputs(weights, planes, config.gaze_steps, operator)
     rows, columns = meta["steps"]
@@ -91,7 +91,7 @@ def test_twin_trains_like_the_released_network(network, operator):
     """Its loss, gradients and running statistics after one forward and backward pass."""
     arrays, meta = reference.load(f"train_{network}")
     config = model_config(meta)
-    weights = reference.state_dict(reference.layout(str(arrays["layout"])))
+    weights = reference.weights_of(arrays)
     twin = TorchGGNet(weights, config.gaze_steps, operator).double().train()
     targets = released_targets(arrays, config.per_verb_offsets, np.float64)
     stacks = twin(torch.as_tensor(reference.image(meta["image_shape"])).double())

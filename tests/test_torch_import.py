@@ -107,7 +107,7 @@ def test_networks_that_were_never_released_have_names_too(aggregation):
 def small():
     """A small released network: its configuration and weights."""
     arrays, meta = reference.load("forward_hourglassggnet2")
-    weights = reference.state_dict(reference.layout(str(arrays["layout"])))
+    weights = reference.weights_of(arrays)
     return model_config(meta), weights
 
 

@@ -24,9 +24,7 @@ from benchmarks.ablation.batches import Batches
 from benchmarks.ablation.run import predict
 from ggnet_jax import inference
 from ggnet_jax.evaluation import hico, overlap
-from ggnet_jax.models import create_model
 from ggnet_jax.vocabularies import Vocabulary
-from ggnet_jax.workdir import load_config
 
 KINDS = ("verb", "pairing", "box")
 Entry = Mapping[str, Any]
@@ -97,11 +95,9 @@ def costs(
 
 def costs_of_run(root: Path, row: str, seed: int, batches: Batches) -> dict[str, float]:
     """`costs` of one finished training."""
-    folder = places.run_folder(root, row, seed)
-    config = load_config(folder)
-    trained = inference.load(folder)
-    entries = predict(config, create_model(config.model), trained.variables, batches)
-    return costs(entries, batches.truth, Vocabulary.from_dict(batches.vocabulary))
+    trained = inference.load(places.run_folder(root, row, seed))
+    entries = predict(trained.config, trained.model, trained.variables, batches)
+    return costs(entries, batches.truth, trained.vocabulary)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -122,7 +122,7 @@ def in_torch(
             found += torch.autograd.grad(y, list(inputs.values()), torch.ones_like(y))
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return [_channels_last(one) for one in (found if backward else found[:1])]
+        return [_channels_last(one) for one in found]
 
     if device.type != "cuda":  # PyTorch does not count what it allocates on a CPU
         return Prepared(call, None)
