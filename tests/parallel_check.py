@@ -1,7 +1,8 @@
 """Run by test_distributed.py in a process with eight virtual CPU devices; prints JSON.
 
 One SGD step in float64 by one device, by jit over a mesh of eight and by pmap over eight, from the
-same state on the same batch.
+same state on the same batch; over the mesh also with the other devices' forms of the deformable
+convolution.
 """
 
 import json
@@ -31,7 +32,8 @@ def main() -> None:
     # Eight pictures of very different content; the third device's has no interaction.
     batch = make_batch(3, 8, empty=(2,), dtype=np.float64)
 
-    def run(parallel):
+    def run(parallel, form="auto"):
+        config.model.deform_conv = form
         step = make_train_step(
             create_model(config.model, axis_name=parallel.axis_name),
             optimizer,
@@ -55,8 +57,14 @@ def main() -> None:
         "loss": float(alone[1]["loss"]),
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
     }
-    for name, parallel in (("mesh", MeshParallel()), ("pmap", PmapParallel())):
-        there = run(parallel)
+    ways = {
+        "mesh": (MeshParallel(), "auto"),
+        "mesh, sums": (MeshParallel(), "sums"),
+        "mesh, rows": (MeshParallel(), "rows"),
+        "pmap": (PmapParallel(), "auto"),
+    }
+    for name, way in ways.items():
+        there = run(*way)
         report[name] = {
             part: largest(getattr(there[0], part), getattr(alone[0], part), getattr(state, part))
             for part in ("params", "batch_stats")

@@ -1,5 +1,7 @@
 """Deformable convolution against a slow float64 loop, finite differences and XLA's convolution."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from jax import lax
 
 from ggnet_jax.ops import deform_conv2d
-from ggnet_jax.ops.deform_conv import FORMS
+from ggnet_jax.ops.deform_forms import FORMS
 
 ARRAYS = ("x", "offset", "mask", "weight", "bias")
 
@@ -139,15 +141,14 @@ def test_bfloat16_keeps_offsets_in_float32(form):
     assert float(y[0, 0, 200, 0]) == 1.0
 
 
-def test_blocks_do_not_change_the_result(monkeypatch):
+@pytest.mark.parametrize("form", FORMS)
+def test_blocks_do_not_change_the_result(form, monkeypatch):
     """Rows in one block or one at a time, with a last block that is not full."""
-    from ggnet_jax.ops import deform_conv
-
     arrays = make_arrays(4, size=(7, 5))
     results = []
     for elements in (1, 2 * 5 * 9 * 3 * 2, 2**20):
-        monkeypatch.setattr(deform_conv, "_BLOCK_ELEMENTS", {jax.default_backend(): elements})
-        y, pullback = jax.vjp(lambda *a: deform_conv2d(*a), *(arrays[n] for n in ARRAYS))
+        monkeypatch.setitem(FORMS, form, FORMS[form]._replace(block_elements=elements))
+        y, pullback = jax.vjp(partial(deform_conv2d, form=form), *(arrays[n] for n in ARRAYS))
         results.append((y, *pullback(jnp.ones_like(y))))
     for other in results[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), results[0], other)
@@ -155,7 +156,7 @@ def test_blocks_do_not_change_the_result(monkeypatch):
 
 def test_another_form_is_named():
     arrays = make_arrays(5)
-    with pytest.raises(ValueError, match="'blocks'; it can be 'auto', 'products', 'sums'"):
+    with pytest.raises(ValueError, match="'blocks'; it can be 'auto', 'products', 'sums', 'rows'"):
         deform_conv2d(*(arrays[n] for n in ARRAYS), form="blocks")
 
 

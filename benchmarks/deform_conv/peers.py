@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.deform_conv.cases import ARRAYS
 from ggnet_jax.ops import deform_conv2d
+from ggnet_jax.ops.deform_forms import FORMS
 
 
 class Prepared(NamedTuple):
@@ -144,8 +145,7 @@ def installed_peers() -> dict[str, Peer]:
     """Ours in its forms, and what is there to compare with, by name."""
     peers: dict[str, Peer] = {
         "ours": partial(in_jax, deform_conv2d),
-        "products": partial(in_jax, partial(deform_conv2d, form="products")),
-        "sums": partial(in_jax, partial(deform_conv2d, form="sums")),
+        **{name: partial(in_jax, partial(deform_conv2d, form=name)) for name in FORMS},
         "four_gathers": partial(in_jax, four_gathers),
     }
     if importlib.util.find_spec("torchvision"):

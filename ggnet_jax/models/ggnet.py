@@ -15,7 +15,7 @@ from ggnet_jax.models.heads import LocationRegressor, ObjectBranch
 from ggnet_jax.models.hourglass import StackedHourglass
 from ggnet_jax.models.layers import Dtype
 from ggnet_jax.models.outputs import Outputs
-from ggnet_jax.ops.deform_conv import FORMS
+from ggnet_jax.ops.deform_forms import FORMS
 
 # What a configuration without the field means.
 _OPTIONAL = {"aggregation": "none", "deform_conv": "auto"}

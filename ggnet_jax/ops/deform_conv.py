@@ -4,10 +4,10 @@ Every output pixel p and tap k reads the input at p + grid_k + offset_k, bilinea
 
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
-The four neighbours of a sampling point are one 2 x 2 window of the zero-padded input, so one gather
-reads them together and one scatter adds to them. Output rows are worked off in blocks: what belongs
-to a block, [B, rows, w', K, 4, C], is the only large temporary, in the forward as in the backward
-pass, which gathers again instead of keeping it and scatters every block into one running gradient.
+Output rows are worked off in blocks: what belongs to a block, four neighbours of every sampling
+point, is the only large temporary, in the forward as in the backward pass, which gathers again
+instead of keeping it and scatters every block into one running gradient. How neighbours are read
+and added to depends on the device: `deform_forms`.
 """
 
 from functools import partial
@@ -17,17 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ggnet_jax.ops.deform_forms import FORMS, fastest_form
+
 IntPair = int | tuple[int, int]
-
-# How four neighbours become one sample: small matrix products, for which XLA has kernels on CPUs
-# and whose backward pass there is three times faster, or sums that a compiler for GPUs and TPUs
-# fuses with the gather.
-FORMS = ("products", "sums")
-
-# Channels times sampling points of a block: small ones stay in a CPU's cache, large ones keep
-# an accelerator busy and still bound its memory. A block is at least one row of every picture.
-_BLOCK_ELEMENTS = {"cpu": 2**18}
-_BLOCK_ELEMENTS_ELSEWHERE = 2**23
 
 
 class _Static(NamedTuple):
@@ -38,7 +30,7 @@ class _Static(NamedTuple):
     padding: tuple[int, int]
     dilation: tuple[int, int]
     rows: int  # output rows a block
-    form: str
+    form: str  # of FORMS
 
 
 def deform_conv2d(
@@ -69,8 +61,8 @@ def deform_conv2d(
       bias: [F] or None.
       stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
         keeps the size (an odd kernel at stride 1).
-      form: one of `FORMS`, or "auto" for what is faster on JAX's default device. The results are
-        the same up to rounding.
+      form: one of `deform_forms.FORMS`, or "auto" for what is fastest on JAX's default device. The
+        results are the same up to rounding.
 
     Returns:
       [B, h', w', F] of x's dtype.
@@ -89,12 +81,11 @@ def deform_conv2d(
     batch, out_height, out_width, taps, _ = offset.shape
     if mask is None:
         mask = jnp.ones(offset.shape[:-1], offset.dtype)
-    device = jax.default_backend()
     if form == "auto":
-        form = "products" if device == "cpu" else "sums"
-    row_elements = batch * out_width * taps * x.shape[-1]
-    block_elements = _BLOCK_ELEMENTS.get(device, _BLOCK_ELEMENTS_ELSEWHERE)
-    rows = min(out_height, max(1, block_elements // max(1, row_elements)))
+        form = fastest_form(jax.default_backend())
+    chosen = FORMS[form]
+    row_elements = out_width * taps * x.shape[-1] * (1 if chosen.each_picture else batch)
+    rows = min(out_height, max(1, chosen.block_elements // max(1, row_elements)))
     rows = -(-out_height // -(-out_height // rows))  # blocks of nearly equal height
     static = _Static(kernel, stride, padding, dilation, rows, form)
     with jax.named_scope("deform_conv2d"):
@@ -105,14 +96,15 @@ def deform_conv2d(
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _deform_conv(static: _Static, x, offset, mask, weight):
     """`deform_conv2d` without bias, in blocks of output rows."""
-    padded, kernel = _pad_border(x), _flat_kernel(weight, x.dtype)
+    form = FORMS[static.form]
+    source, kernel = form.source(x), form.kernel(weight, x.dtype)
     blocks = _to_blocks(static, _positions(static, offset)), _to_blocks(static, mask)
 
     def block(args):
         position, mask = args
         start, fraction, inside = _corners(position, x.shape[1:3])
-        shares = lax.optimization_barrier(_shares(fraction, mask * inside))
-        return _combine(static.form, _gather(padded, start), shares, kernel)
+        shares = form.shares(fraction, mask * inside)
+        return form.combine(form.gather(source, start), shares, kernel, size=position.shape[1:3])
 
     return _from_blocks(lax.map(block, blocks), offset.shape[1])
 
@@ -124,32 +116,33 @@ def _deform_conv_forward(static, x, offset, mask, weight):
 def _deform_conv_backward(static, residuals, dy):
     """Gather every block again, differentiate it, add its part to the running gradients."""
     x, offset, mask, weight = residuals
-    padded, kernel = _pad_border(x), _flat_kernel(weight, x.dtype)
+    form = FORMS[static.form]
+    source, pull_source = jax.vjp(form.source, x)
     # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
     sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
+    kernel = form.kernel(weight, x.dtype)
+    _, pull_kernel = jax.vjp(lambda w: form.kernel(w, sum_dtype), weight)
     blocks = tuple(_to_blocks(static, a) for a in (_positions(static, offset), mask, dy))
 
     def block(sums, args):
-        dpadded, dkernel = sums
+        dsource, dkernel = sums
         position, mask, dy = args
         start, fraction, inside = _corners(position, x.shape[1:3])
-        shares, pull_shares = jax.vjp(lambda f, m: _shares(f, m * inside), fraction, mask)
-        # Few numbers, each read C times: without the barriers they are computed as often.
-        shares = lax.optimization_barrier(shares)
-        combine = partial(_combine, static.form)
-        _, pull = jax.vjp(combine, _gather(padded, start), shares, kernel)
-        dcorners, dshares, dkernel_block = pull(dy)
-        dposition, dmask = pull_shares(lax.optimization_barrier(dshares))
-        dpadded = _scatter_add(dpadded, start, dcorners.astype(sum_dtype))
-        return (dpadded, dkernel + dkernel_block.astype(sum_dtype)), (dposition, dmask)
+        shares, pull_shares = jax.vjp(lambda f, m: form.shares(f, m * inside), fraction, mask)
+        combine = partial(form.combine, size=position.shape[1:3])
+        _, pull = jax.vjp(combine, form.gather(source, start), shares, kernel)
+        dneighbours, dshares, dkernel_block = pull(dy)
+        dposition, dmask = pull_shares(dshares)
+        dsource = form.scatter_add(dsource, start, dneighbours)
+        return (dsource, dkernel + dkernel_block.astype(sum_dtype)), (dposition, dmask)
 
-    zeros = (jnp.zeros(padded.shape, sum_dtype), jnp.zeros(kernel.shape, sum_dtype))
-    (dpadded, dkernel), (dposition, dmask) = lax.scan(block, zeros, blocks)
+    zeros = (jnp.zeros(source.shape, sum_dtype), jnp.zeros(kernel.shape, sum_dtype))
+    (dsource, dkernel), (dposition, dmask) = lax.scan(block, zeros, blocks)
     return (
-        dpadded[:, 1:-1, 1:-1].astype(x.dtype),
+        *pull_source(dsource.astype(source.dtype)),
         _from_blocks(dposition, offset.shape[1]).astype(offset.dtype),
         _from_blocks(dmask, offset.shape[1]).astype(mask.dtype),
-        dkernel.T.reshape(weight.shape).astype(weight.dtype),
+        *pull_kernel(dkernel),
     )
 
 
@@ -195,80 +188,6 @@ def _corners(position: jax.Array, size: tuple[int, int]):
     fraction = jnp.where(inside[..., None], position - base, 0.0)
     start = jnp.nan_to_num(base).astype(jnp.int32) + 1
     return start, fraction, inside.astype(position.dtype)
-
-
-def _shares(fraction: jax.Array, mask: jax.Array) -> jax.Array:
-    """What each corner counts, [..., 4]: upper left, upper right, lower left, lower right."""
-    fy, fx = fraction[..., 0], fraction[..., 1]
-    left, right = mask * (1 - fx), mask * fx
-    return jnp.stack([(1 - fy) * left, (1 - fy) * right, fy * left, fy * right], axis=-1)
-
-
-def _combine(form: str, corners: jax.Array, shares: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Interpolate, weigh and sum over taps and channels.
-
-    Args:
-      form: one of `FORMS`.
-      corners: [B, r, w', K, 4, C].
-      shares: [B, r, w', K, 4], the weights of the points in them.
-      kernel: [F, K C]; so its gradient needs no transposed columns.
-
-    Returns:
-      [B, r, w', F].
-    """
-    if form == "products":
-        # As exact as sums, on devices too whose products of float32 are not.
-        columns = jnp.einsum("brwki,brwkic->brwkc", shares, corners, precision="highest")
-    else:
-        columns = sum(shares[..., i, None] * corners[..., i, :] for i in range(4))
-    columns = columns.astype(corners.dtype).reshape(*columns.shape[:3], -1)
-    return jnp.einsum("brwc,fc->brwf", columns, kernel, preferred_element_type=shares.dtype).astype(
-        corners.dtype
-    )
-
-
-def _flat_kernel(weight: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """[kh, kw, C, F] -> [F, kh kw C]."""
-    return weight.reshape(-1, weight.shape[-1]).T.astype(dtype)
-
-
-def _window_axes(start: jax.Array) -> tuple[int, ...]:
-    """Where gather and scatter have their 2 x 2 x C windows: after the axes of the points."""
-    return tuple(range(start.ndim - 2, start.ndim + 1))
-
-
-def _gather(padded: jax.Array, start: jax.Array) -> jax.Array:
-    """2 x 2 windows of padded [B, h+2, w+2, C] at start [B, ..., 2] -> [B, ..., 4, C]."""
-    numbers = lax.GatherDimensionNumbers(
-        offset_dims=_window_axes(start), collapsed_slice_dims=(), start_index_map=(0, 1)
-    )
-    gather = partial(
-        lax.gather,
-        dimension_numbers=numbers,
-        slice_sizes=(2, 2, padded.shape[-1]),
-        mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-    )
-    return jax.vmap(gather)(padded, start).reshape(*start.shape[:-1], 4, -1)
-
-
-def _scatter_add(padded: jax.Array, start: jax.Array, corners: jax.Array) -> jax.Array:
-    """The transpose of `_gather`: add corners [B, ..., 4, C] at start, in one scatter."""
-    numbers = lax.ScatterDimensionNumbers(
-        update_window_dims=_window_axes(start),
-        inserted_window_dims=(),
-        scatter_dims_to_operand_dims=(0, 1),
-    )
-    scatter = partial(
-        lax.scatter_add,
-        dimension_numbers=numbers,
-        mode=lax.GatherScatterMode.PROMISE_IN_BOUNDS,
-    )
-    return jax.vmap(scatter)(padded, start, corners.reshape(*start.shape[:-1], 2, 2, -1))
-
-
-def _pad_border(x: jax.Array) -> jax.Array:
-    """One ring of zeros around the picture, so that a window may lie half outside."""
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
 def _to_blocks(static: _Static, a: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Both compiled functions become TPU programs on a machine that has none."""
+"""Both compiled functions become programs for GPUs and TPUs on a machine that has none."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from training_fakes import make_batch, tiny_config, verbs_of_object
 
 from ggnet_jax import inference
 from ggnet_jax.models import create_model
+from ggnet_jax.ops.deform_forms import fastest_form
 from ggnet_jax.training import loop
 from ggnet_jax.training.step import BATCH_KEYS
 
@@ -22,25 +23,33 @@ class NotCompiled:
         return train_step
 
 
+PLATFORMS = ["cuda", "tpu"]
+
+
+def config_for(platform, **changes):
+    """Each device would choose its form, this machine chooses what suits it."""
+    return tiny_config(model__deform_conv=fastest_form(platform), **changes)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_training_step(dtype):
-    # A TPU would choose the sums, this machine chooses what suits it.
-    config = tiny_config(model__dtype=dtype, model__remat=True, model__deform_conv="sums")
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_training_step(platform, dtype):
+    config = config_for(platform, model__dtype=dtype, model__remat=True)
     step, make_state = loop.build(config, verbs_of_object(), 10, NotCompiled())
     batch = {name: make_batch(0, 2)[name] for name in BATCH_KEYS}
-    lower = export.export(jax.jit(step, donate_argnums=0), platforms=["tpu"])
+    lower = export.export(jax.jit(step, donate_argnums=0), platforms=[platform])
     exported = lower(jax.eval_shape(make_state), jax.eval_shape(lambda: batch))
-    assert exported.platforms == ("tpu",)
+    assert exported.platforms == (platform,)
     assert len(exported.mlir_module_serialized) > 10_000
 
 
-def test_inference():
-    config = tiny_config(model__deform_conv="sums")
-    model = create_model(config.model)
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_inference(platform):
+    model = create_model(config_for(platform).model)
     detect = inference.make_detect(model, top_k=20, valid_pairs=verbs_of_object().T)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), np.uint8)
     variables = jax.eval_shape(
         lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3)), train=False)
     )
-    exported = export.export(detect, platforms=["tpu"])(variables, images)
-    assert exported.platforms == ("tpu",)
+    exported = export.export(detect, platforms=[platform])(variables, images)
+    assert exported.platforms == (platform,)
