@@ -105,12 +105,13 @@ class GazeStep(nn.Module):
           G(t) [B, h, w, width], p(t) like `offset`, weights [B, h, w, K].
         """
         side = math.isqrt(self.act_points)
-        # bf16 could not hold a fraction of a cell on a map of 128: float32, on every device.
+        # bf16 could not hold a fraction of a cell on a map of 128: the sums are in float32 on every
+        # device, of products at least as exact as the features.
         predicted = Conv(
             3 * self.act_points,
             kernel=side,
             dtype=jnp.promote_types(self.dtype, jnp.float32),
-            precision=lax.Precision.HIGHEST,
+            precision=lax.Precision.DEFAULT if self.dtype == jnp.bfloat16 else lax.Precision.HIGH,
             kernel_init=nn.initializers.zeros,
             bias_init=nn.initializers.zeros,
             name="offset_conv",
