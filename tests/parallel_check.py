@@ -6,14 +6,13 @@ convolution.
 """
 
 import json
-import math
-import re
 
 import jax
 import numpy as np
 import optax
 from training_fakes import IMAGE_SIZE, make_batch, tiny_config, verbs_of_object
 
+from benchmarks.compiled.text import exchanged
 from ggnet_jax.models import create_model
 from ggnet_jax.training.parallel import MeshParallel, PmapParallel
 from ggnet_jax.training.state import create_state
@@ -74,17 +73,6 @@ def main() -> None:
         )
         report[f"{name} exchanges"] = there[2]
     print(json.dumps(report))
-
-
-def exchanged(program: str) -> dict[str, int]:
-    """What a compiled program sends between devices: {operation: numbers, all together}."""
-    numbers = {}
-    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
-    for shapes, kind in re.findall(rf" = (.*?) ({kinds})(?:-start)?\(", program):
-        for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
-            size = math.prod(int(side) for side in shape.split(",") if side)
-            numbers[kind] = numbers.get(kind, 0) + size
-    return numbers
 
 
 def to_float64(leaf):

@@ -15,19 +15,23 @@ from benchmarks.training_step import flops
 from benchmarks.training_step.case import LEARNING_RATE, Case, made_batch
 from benchmarks.training_step.work import Work
 from ggnet_jax import targets
-from ggnet_jax.models import create_model
+from ggnet_jax.models import GGNet, create_model
 from ggnet_jax.training.optimizer import create_optimizer
 from ggnet_jax.training.state import TrainState
-from ggnet_jax.training.step import make_train_step
+from ggnet_jax.training.step import TrainStep, make_train_step
+
+
+def make_step(case: Case, model: GGNet) -> tuple[TrainStep, optax.GradientTransformation]:
+    """The training step, not jitted, and its optimizer."""
+    schedule = optax.constant_schedule(LEARNING_RATE)
+    optimizer = create_optimizer(SimpleNamespace(grad_clip=0.0, glance_lr_multiplier=1.0), schedule)
+    step = make_train_step(model, optimizer, schedule, case.loss, case.verbs_of_object)
+    return step, optimizer
 
 
 def prepare(case: Case) -> tuple[Any, TrainState, dict[str, jax.Array]]:
     """The jitted step, which consumes its state, and a state and a batch on the device."""
-    schedule = optax.constant_schedule(LEARNING_RATE)
-    optimizer = create_optimizer(SimpleNamespace(grad_clip=0.0, glance_lr_multiplier=1.0), schedule)
-    train_step = make_train_step(
-        create_model(case.model), optimizer, schedule, case.loss, case.verbs_of_object
-    )
+    train_step, optimizer = make_step(case, create_model(case.model))
     variables, batch = jax.device_put((initial_variables(case), made_batch(case)))
     state = TrainState(
         jnp.zeros((), jnp.int32),

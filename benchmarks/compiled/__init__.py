@@ -1,0 +1,1 @@
+"""What XLA makes of our programs for other devices: `python -m benchmarks.compiled`."""

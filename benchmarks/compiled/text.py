@@ -1,0 +1,96 @@
+"""Reads what a compiled program says of itself: XLA's text (HLO) and NVIDIA's assembler (PTX)."""
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+_COMPUTATION = re.compile(r"(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?[\w.\-]+ = (?P<shape>\(.*?\)|\S+) (?P<opcode>[\w\-]+)\(")
+# What is no work of its own.
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "while"}
+_EXCHANGES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+
+
+class Instruction(NamedTuple):
+    """One line of the program.
+
+    Attributes:
+      opcode: such as 'fusion'.
+      line: all of it.
+      times: how often it runs, loops counted.
+    """
+
+    opcode: str
+    line: str
+    times: int
+
+
+def instructions(text: str) -> list[Instruction]:
+    """What the program runs: its entry and the bodies of the loops in it, not inside of fusions."""
+    computations: dict[str, list[str]] = {}
+    entry = name = ""
+    for line in text.splitlines():
+        if found := _COMPUTATION.match(line):
+            name = found["name"]
+            computations[name] = []
+            entry = name if found["entry"] else entry
+        elif name and line.startswith(" "):
+            computations[name].append(line)
+    return list(_walk(computations, entry, 1))
+
+
+def _walk(computations: Mapping[str, list[str]], name: str, times: int) -> Iterator[Instruction]:
+    for line in computations[name]:
+        found = _INSTRUCTION.match(line)
+        if not found:
+            continue
+        yield Instruction(found["opcode"], line, times)
+        if found["opcode"] == "while":
+            body, condition = (
+                re.search(rf"{part}=%?([\w.\-]+)", line)[1] for part in ("body", "condition")
+            )
+            yield from _walk(computations, body, times * _trips(line, computations[condition]))
+
+
+def _trips(line: str, condition: list[str]) -> int:
+    """How often a loop runs: as the compiler notes, or what its condition compares with."""
+    if found := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
+        return int(found[1])
+    constants = [
+        found[1] for found in map(re.compile(r"constant\((\d+)\)").search, condition) if found
+    ]
+    return int(constants[0]) if len(constants) == 1 else 1
+
+
+def kernels(program: list[Instruction]) -> int:
+    """Calls of something on the device, the loops' included."""
+    return sum(one.times for one in program if one.opcode not in _FREE)
+
+
+def cycles(program: list[Instruction]) -> int:
+    """XLA's estimate for a TPU, loops counted; it has none for gathers and scatters of rows."""
+    found = ((re.search(r'"estimated_cycles":"(\d+)"', one.line), one.times) for one in program)
+    return sum(int(match[1]) * times for match, times in found if match)
+
+
+def exchanged(text: str) -> dict[str, int]:
+    """What a program sends between devices: {operation: numbers, all together}."""
+    numbers: dict[str, int] = {}
+    for shapes, kind in re.findall(rf" = (.*?) ({_EXCHANGES})(?:-start)?\(", text):
+        for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
+            size = math.prod(int(side) for side in shape.split(",") if side)
+            numbers[kind] = numbers.get(kind, 0) + size
+    return numbers
+
+
+def additions(assembler: str) -> dict[str, int]:
+    """How a GPU adds to memory: 'native' additions of float32, 'swaps' that repeat until it holds.
+
+    Maxima of float32 are swaps on every GPU.
+    """
+    atomics = re.findall(r"\b(?:atom|red)\.[\w.]*global[\w.]*", assembler)
+    return {
+        "native": sum(".add" in name and ".f32" in name for name in atomics),
+        "swaps": sum(".cas" in name for name in atomics),
+    }
