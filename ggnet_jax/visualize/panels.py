@@ -263,9 +263,10 @@ def _row(pair: Pair, panels: Image.Image, width: int) -> Image.Image:
     row = Image.new("RGB", (width, title + panels.height), PAPER)
     draw = ImageDraw.Draw(row)
     draw.rounded_rectangle((GAP, 8, GAP + 14, 22), radius=3, fill=pair.colour, outline=INK)
+    verb, thing = (name.replace("_", " ") for name in (one.verb, one.object))  # as in the label
     text = (
-        f"{one.label}  =  {one.verb} {one.verb_score:.2f}  x  person {one.human_score:.2f}"
-        f"  x  {one.object} {one.object_score:.2f}"
+        f"{one.label}  =  {verb} {one.verb_score:.2f}  x  person {one.human_score:.2f}"
+        f"  x  {thing} {one.object_score:.2f}"
     )
     _text(row, text, (GAP + 22, 5), TITLE, width - GAP - 22)
     row.paste(panels, (0, title))
