@@ -1,6 +1,6 @@
 """Run by test_distributed.py in a process with eight virtual CPU devices; prints JSON.
 
-One SGD step in float64 by one device, by jit over a mesh of eight and by pmap over eight, from the
+Two SGD steps in float64 by one device, by jit over a mesh of eight and by pmap over eight, from the
 same state on the same batch; over the mesh also with the other devices' forms of the deformable
 convolution.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import optax
 from training_fakes import IMAGE_SIZE, make_batch, tiny_config, verbs_of_object
 
-from benchmarks.compiled.text import exchanged
+from benchmarks.compiled import text
 from ggnet_jax.models import create_model
 from ggnet_jax.training.parallel import MeshParallel, PmapParallel
 from ggnet_jax.training.state import create_state
@@ -47,7 +47,7 @@ def main() -> None:
         for _ in range(STEPS):
             here, metrics = step(here, parallel.put_batch(batch))
         found = jax.device_get((parallel.single(here), parallel.single(metrics)))
-        return *found, exchanged(step.as_text())
+        return *found, text.exchanged(text.instructions(step.as_text()))
 
     alone = run(MeshParallel(jax.devices()[:1]))
     report = {
@@ -59,11 +59,11 @@ def main() -> None:
     ways = {
         "mesh": (MeshParallel(), "auto"),
         "mesh, sums": (MeshParallel(), "sums"),
-        "mesh, rows": (MeshParallel(), "rows"),
+        "mesh, cells": (MeshParallel(), "cells"),
         "pmap": (PmapParallel(), "auto"),
     }
-    for name, way in ways.items():
-        there = run(*way)
+    for name, (parallel, form) in ways.items():
+        there = run(parallel, form)
         report[name] = {
             part: largest(getattr(there[0], part), getattr(alone[0], part), getattr(state, part))
             for part in ("params", "batch_stats")

@@ -1,4 +1,4 @@
-"""Both compiled functions become programs for GPUs and TPUs on a machine that has none."""
+"""Both compiled functions lower for GPUs and TPUs on a machine that has none."""
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ PLATFORMS = ["cuda", "tpu"]
 
 
 def config_for(platform, **changes):
-    """Each device would choose its form, this machine chooses what suits it."""
+    """With the form that the platform would choose; "auto" would choose this machine's."""
     return tiny_config(model__deform_conv=fastest_form(platform), **changes)
 
 
@@ -37,8 +37,8 @@ def test_training_step(platform, dtype):
     config = config_for(platform, model__dtype=dtype, model__remat=True)
     step, make_state = loop.build(config, verbs_of_object(), 10, NotCompiled())
     batch = {name: make_batch(0, 2)[name] for name in BATCH_KEYS}
-    lower = export.export(jax.jit(step, donate_argnums=0), platforms=[platform])
-    exported = lower(jax.eval_shape(make_state), jax.eval_shape(lambda: batch))
+    exporter = export.export(jax.jit(step, donate_argnums=0), platforms=[platform])
+    exported = exporter(jax.eval_shape(make_state), jax.eval_shape(lambda: batch))
     assert exported.platforms == (platform,)
     assert len(exported.mlir_module_serialized) > 10_000
 

@@ -1,5 +1,8 @@
 """What is read off compiled programs, against programs that are known."""
 
+import os
+import sys
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -26,6 +29,7 @@ TPU_PROGRAM = """
 ENTRY %main (x: f32[8]) -> f32[8] {
   %x = f32[8]{0} parameter(0)
   %sum.1 = (f32[4,8]{1,0}, f32[]) all-reduce-start(%x, %x), to_apply=%add
+  %sum.2 = (f32[4,8]{1,0}, f32[]) all-reduce-done(%sum.1)
   %copy.1 = f32[8]{0} copy(%x), backend_config={"estimated_cycles":"7"}
   %loop = (s32[], f32[8]) while(%copy.1), condition=%condition.1, body=%body.1
   ROOT %out = f32[8]{0} get-tuple-element(%loop), index=1
@@ -37,7 +41,7 @@ def test_loops_count_as_often_as_they_run():
     program = text.instructions(TPU_PROGRAM)
     assert text.kernels(program) == 1 + 1 + 13  # all-reduce, copy, the loop's fusion
     assert text.cycles(program) == 7 + 13 * 100
-    assert text.exchanged(TPU_PROGRAM) == {"all-reduce": 4 * 8 + 1}
+    assert text.exchanged(program) == {"all-reduce": 4 * 8 + 1}
 
 
 def test_loops_of_a_program_that_xla_has_just_compiled(tmp_path):
@@ -64,13 +68,19 @@ def test_additions_of_assembler():
     assert text.additions(lines) == {"native": 2, "swaps": 1}
 
 
+def test_a_loop_of_unknown_length_is_not_guessed():
+    with pytest.raises(ValueError, match="how often this loop runs: %loop"):
+        text.instructions(TPU_PROGRAM.replace("constant(13)", "copy(%n)"))
+
+
 @pytest.mark.parametrize(("device", "extra"), [("H200", "cuda12"), ("v5e", "tpu")])
 def test_a_compiler_that_is_missing_is_named(device, extra, monkeypatch, capsys):
     def none(**_):
         raise NotImplementedError
 
-    monkeypatch.setenv("XLA_FLAGS", "")  # what the program adds goes away again
-    monkeypatch.setitem(__import__("sys").modules, "libtpu", None)
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(jax.config, "update", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "libtpu", None)
     monkeypatch.setattr(topologies, "get_topology_desc", none)
     assert main([f"--devices={device}"]) == 1
     assert capsys.readouterr().err == f'error: {device} needs pip install "jax[{extra}]"\n'

@@ -156,7 +156,7 @@ def test_blocks_do_not_change_the_result(form, monkeypatch):
 
 def test_another_form_is_named():
     arrays = make_arrays(5)
-    with pytest.raises(ValueError, match="'blocks'; it can be 'auto', 'products', 'sums', 'rows'"):
+    with pytest.raises(ValueError, match="'blocks'; it can be 'auto', 'products', 'sums', 'cells'"):
         deform_conv2d(*(arrays[n] for n in ARRAYS), form="blocks")
 
 

@@ -12,10 +12,11 @@ from ggnet_jax.ops import deform_conv2d
 
 def test_runs_and_writes(tmp_path, capsys):
     output = tmp_path / "rows.json"
-    peers = "--peers=products,sums,rows,four_gathers"
+    peers = "--peers=products,sums,cells,four_gathers"
     assert main(["--cases=tiny", peers, "--repeats=1", f"--output={output}"]) == 0
     rows = json.loads(output.read_text())["rows"]
-    assert [row["peer"] for row in rows] == 2 * ["ours", "products", "sums", "rows", "four_gathers"]
+    peers = ["ours", "products", "sums", "cells", "four_gathers"]
+    assert [row["peer"] for row in rows] == 2 * peers
     assert all(row["seconds"]["median"] > 0 for row in rows)
     assert "| four_gathers |" in capsys.readouterr().out
 

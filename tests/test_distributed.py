@@ -23,7 +23,7 @@ def test_mesh_and_pmap_make_the_single_device_update():
     assert report["devices"] == 8
     assert min(report["relations"]) == 0 and len(set(report["relations"])) > 3
     assert np.isfinite(report["loss"])
-    for way in ("mesh", "mesh, sums", "mesh, rows", "pmap"):
+    for way in ("mesh", "mesh, sums", "mesh, cells", "pmap"):
         assert max(report[way].values()) < 1e-9, (way, report[way])
         # Gradients and sums over the batch travel; feature maps, targets and pictures stay.
         assert set(report[f"{way} exchanges"]) == {"all-reduce"}, report[f"{way} exchanges"]

@@ -5,12 +5,13 @@
 
 Nothing runs, so nothing is timed. A row says how much memory XLA sets aside, how many kernels a
 call starts, what devices exchange, whether a GPU adds in one instruction and how many cycles XLA
-expects of a TPU; of gathers and scatters of rows it expects nothing. `training_step` is the whole
+expects of a TPU; of gathers and scatters of cells it expects nothing. `training_step` is the whole
 step of Hourglass-104 at 512 x 512, which takes minutes to compile for a GPU and a quarter of an
 hour for a TPU on two cores. Needs `jax[cuda12]` or `jax[tpu]`, and no ml_collections.
 """
 
 import argparse
+import math
 import os
 import sys
 import tempfile
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 
 from benchmarks import timing
 from benchmarks.compiled import devices, text
-from benchmarks.deform_conv.cases import CASES, made_arrays
+from benchmarks.deform_conv.cases import ARRAYS, CASES
 from benchmarks.training_step.case import Case, made_batch
 from benchmarks.training_step.ours import make_step
 from ggnet_jax.cuda_atomics import use_native_atomics
@@ -40,19 +41,17 @@ SIZE = 512
 
 def deform_conv(places: Sequence[Any], batch_size: int, dtype: str, form: str) -> Any:
     """The gradient of GGNet's deformable convolution, lowered for one device."""
-    arrays = made_arrays(CASES["tiny"])
     case = CASES["ggnet"]._replace(batch=batch_size)
-    place = (case.batch, case.side, case.side)
+    place, side = (case.batch, case.side, case.side), math.isqrt(case.taps)
     shapes = {
         "x": ((*place, case.channels), dtype),
         "offset": ((*place, case.taps, 2), "float32"),
         "mask": ((*place, case.taps), "float32"),
-        "weight": ((5, 5, case.channels, case.features), dtype),
+        "weight": ((side, side, case.channels, case.features), dtype),
         "bias": ((case.features,), dtype),
     }
-    assert shapes.keys() == arrays.keys()
     where = jax.sharding.SingleDeviceSharding(places[0])
-    inputs = [jax.ShapeDtypeStruct(*shape, sharding=where) for shape in shapes.values()]
+    inputs = [jax.ShapeDtypeStruct(*shapes[name], sharding=where) for name in ARRAYS]
 
     def gradients(*arrays: jax.Array) -> Any:
         y, pull = jax.vjp(lambda *a: deform_conv2d(*a, form=form), *arrays)
@@ -102,7 +101,7 @@ def describe(lowered: Any, platform: str, dump: Path) -> dict[str, Any]:
         "temporary, GiB": round(memory.temp_size_in_bytes / 2**30, 3),
         "kernels": text.kernels(found),
         "exchanged, million numbers": {
-            kind: round(count / 1e6, 1) for kind, count in text.exchanged(program).items()
+            kind: round(count / 1e6, 1) for kind, count in text.exchanged(found).items()
         },
         "additions": text.additions(assembler) if platform == "gpu" else "",
         "million cycles": round(text.cycles(found) / 1e6, 1) if platform == "tpu" else "",
@@ -115,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     devices.prepare(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         if not arguments.unguarded:
+            os.environ.pop("JAX_PLATFORMS", None)  # else the guard sees that no GPU is used
             use_native_atomics(os.environ)
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder}"
         machine = timing.environment(f"compiled for {', '.join(arguments.devices)}")
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             platform = devices.platform(name)
             try:
                 places = devices.get(name, arguments.count)
-            except ModuleNotFoundError as error:
+            except (ModuleNotFoundError, ValueError) as error:
                 print(f"error: {error}", file=sys.stderr)
                 return 1
             for form in arguments.forms or [fastest_form(platform)]:
@@ -166,7 +166,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--forms", type=names(FORMS), help="by default the device's own")
     parser.add_argument("--unguarded", action="store_true", help="leave XLA's options alone")
     parser.add_argument("--output", help="JSON file")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.program == "deform_conv" and arguments.count != 1:
+        parser.error("--program=deform_conv is compiled for one device; leave --count out")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ _COMMON = {
     "registers_per_core_limit": 65536,
     "registers_per_block_limit": 65536,
 }
-# Multiprocessors, lanes in each, threads, shared memory (bytes; what a block may have), cache,
-# memory (bytes, bytes/s), clock (GHz), compute capability.
+# After the compute capability: multiprocessors, lanes in each, threads, shared memory (bytes; what
+# a block may have), cache, memory (bytes, bytes/s), clock (GHz).
 _GPU_FIELDS = (
     "core_count",
     "fpus_per_core",
@@ -51,6 +51,8 @@ def platform(name: str) -> str:
 def prepare(environment: MutableMapping[str, str]) -> None:
     """Let JAX compile for devices that are not there; before it looks for those that are.
 
+    Changes JAX's configuration of the whole process.
+
     Args:
       environment: `os.environ`.
     """
@@ -66,6 +68,7 @@ def get(name: str, count: int) -> list[Any]:
 
     Raises:
       ModuleNotFoundError: its compiler is not installed.
+      ValueError: more than there are in the slice of TPUs.
     """
     if name in _TPUS:
         try:
@@ -73,6 +76,8 @@ def get(name: str, count: int) -> list[Any]:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(f'{name} needs pip install "jax[tpu]"') from error
         topology = topologies.get_topology_desc(platform="tpu", topology_name=_TPUS[name])
+        if count > len(topology.devices):
+            raise ValueError(f"{_TPUS[name]} has {len(topology.devices)} devices, not {count}")
         return list(topology.devices[:count])
     try:
         topology = topologies.get_topology_desc(

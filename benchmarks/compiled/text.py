@@ -8,8 +8,17 @@ from typing import NamedTuple
 _COMPUTATION = re.compile(r"(?P<entry>ENTRY )?%?(?P<name>[\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"\s+(?:ROOT )?%?[\w.\-]+ = (?P<shape>\(.*?\)|\S+) (?P<opcode>[\w\-]+)\(")
 # What is no work of its own.
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "while"}
-_EXCHANGES = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+_FREE = {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "after-all",
+    "while",
+    "call",
+}
+_EXCHANGES = {"all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter"}
 
 
 class Instruction(NamedTuple):
@@ -27,7 +36,11 @@ class Instruction(NamedTuple):
 
 
 def instructions(text: str) -> list[Instruction]:
-    """What the program runs: its entry and the bodies of the loops in it, not inside of fusions."""
+    """What the program runs: its entry and what it calls and repeats, not the inside of fusions.
+
+    Raises:
+      ValueError: nothing in the program says how often one of its loops runs.
+    """
     computations: dict[str, list[str]] = {}
     entry = name = ""
     for line in text.splitlines():
@@ -51,36 +64,45 @@ def _walk(computations: Mapping[str, list[str]], name: str, times: int) -> Itera
                 re.search(rf"{part}=%?([\w.\-]+)", line)[1] for part in ("body", "condition")
             )
             yield from _walk(computations, body, times * _trips(line, computations[condition]))
+        elif found["opcode"] == "call":
+            called = re.search(r"to_apply=%?([\w.\-]+)", line)[1]
+            yield from _walk(computations, called, times)
 
 
 def _trips(line: str, condition: list[str]) -> int:
     """How often a loop runs: as the compiler notes, or what its condition compares with."""
     if found := re.search(r'known_trip_count":\{"n":"(\d+)"', line):
         return int(found[1])
-    constants = [
-        found[1] for found in map(re.compile(r"constant\((\d+)\)").search, condition) if found
-    ]
-    return int(constants[0]) if len(constants) == 1 else 1
+    constants = re.findall(r"constant\((\d+)\)", "\n".join(condition))
+    if len(constants) != 1:
+        raise ValueError(f"nothing says how often this loop runs: {line.strip()[:100]}")
+    return int(constants[0])
 
 
 def kernels(program: list[Instruction]) -> int:
-    """Calls of something on the device, the loops' included."""
-    return sum(one.times for one in program if one.opcode not in _FREE)
+    """Calls of something on the device, the loops' included; the end of a call is none itself."""
+    return sum(
+        one.times
+        for one in program
+        if one.opcode not in _FREE and not one.opcode.endswith(("-done", "-update"))
+    )
 
 
 def cycles(program: list[Instruction]) -> int:
-    """XLA's estimate for a TPU, loops counted; it has none for gathers and scatters of rows."""
+    """XLA's estimate for a TPU, loops counted; it has none for gathers and scatters of cells."""
     found = ((re.search(r'"estimated_cycles":"(\d+)"', one.line), one.times) for one in program)
     return sum(int(match[1]) * times for match, times in found if match)
 
 
-def exchanged(text: str) -> dict[str, int]:
-    """What a program sends between devices: {operation: numbers, all together}."""
+def exchanged(program: list[Instruction]) -> dict[str, int]:
+    """What a program receives from other devices: {operation: numbers, all together}."""
     numbers: dict[str, int] = {}
-    for shapes, kind in re.findall(rf" = (.*?) ({_EXCHANGES})(?:-start)?\(", text):
-        for shape in re.findall(r"\w+\[([\d,]*)\]", shapes):
-            size = math.prod(int(side) for side in shape.split(",") if side)
-            numbers[kind] = numbers.get(kind, 0) + size
+    for one in program:
+        kind = one.opcode.removesuffix("-done")
+        if kind in _EXCHANGES:
+            for shape in re.findall(r"\w+\[([\d,]*)\]", _INSTRUCTION.match(one.line)["shape"]):
+                size = math.prod(int(side) for side in shape.split(",") if side)
+                numbers[kind] = numbers.get(kind, 0) + size * one.times
     return numbers
 
 

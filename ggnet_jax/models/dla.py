@@ -9,7 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ggnet_jax.models.layers import BatchNorm, Conv, ConvNorm, Dtype, symmetric_uniform
+from ggnet_jax.models.layers import (
+    BatchNorm,
+    ConvNorm,
+    Dtype,
+    predict_points,
+    symmetric_uniform,
+)
 from ggnet_jax.ops import deform_conv2d
 
 WIDTHS = (16, 32, 64, 128, 256, 512)  # of the levels at strides 1, 2, 4, 8, 16, 32
@@ -178,15 +184,7 @@ class DeformConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        predicted = Conv(
-            3 * _TAPS,
-            dtype=jnp.promote_types(self.dtype, jnp.float32),
-            kernel_init=nn.initializers.zeros,
-            bias_init=nn.initializers.zeros,
-            name="offset_conv",
-        )(x)
-        offset = predicted[..., : 2 * _TAPS].reshape(*predicted.shape[:3], _TAPS, 2)
-        weight = nn.sigmoid(predicted[..., 2 * _TAPS :])
+        offset, weight = predict_points(x, _TAPS, self.dtype)
         kernel = self.param(
             "kernel",
             symmetric_uniform((_TAPS * x.shape[-1]) ** -0.5),

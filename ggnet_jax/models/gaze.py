@@ -5,10 +5,9 @@ import math
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from ggnet_jax.models.heads import HEATMAP_BIAS
-from ggnet_jax.models.layers import Conv, Dtype, symmetric_uniform
+from ggnet_jax.models.layers import Conv, Dtype, predict_points, symmetric_uniform
 from ggnet_jax.models.outputs import ActPoints
 from ggnet_jax.ops import deform_conv2d
 
@@ -81,8 +80,7 @@ class GlanceGaze(nn.Module):
 class GazeStep(nn.Module):
     """One gaze step: eq. (2) p(t) = p(t-1) + dp(t), eq. (3) dp(t) = T_offset(t)(G(t-1)).
 
-    T_offset is a convolution with a sqrt(K) x sqrt(K) kernel that also gives every ActPoint its
-    weight, anew at each step. It starts at zero: no displacement, weights of one half.
+    T_offset is `predict_points`, which also gives every ActPoint its weight, anew at each step.
     """
 
     width: int
@@ -105,21 +103,8 @@ class GazeStep(nn.Module):
           G(t) [B, h, w, width], p(t) like `offset`, weights [B, h, w, K].
         """
         side = math.isqrt(self.act_points)
-        # bf16 could not hold a fraction of a cell on a map of 128: the sums are in float32 on every
-        # device, of products at least as exact as the features.
-        predicted = Conv(
-            3 * self.act_points,
-            kernel=side,
-            dtype=jnp.promote_types(self.dtype, jnp.float32),
-            precision=lax.Precision.DEFAULT if self.dtype == jnp.bfloat16 else lax.Precision.HIGH,
-            kernel_init=nn.initializers.zeros,
-            bias_init=nn.initializers.zeros,
-            name="offset_conv",
-        )(gaze)
-        displacement = predicted[..., : 2 * self.act_points]
-        displacement = displacement.reshape(*predicted.shape[:3], self.act_points, 2)
+        displacement, weight = predict_points(gaze, self.act_points, self.dtype)
         offset = displacement if offset is None else offset + displacement
-        weight = nn.sigmoid(predicted[..., 2 * self.act_points :])
         kernel_shape = (side, side, sampled.shape[-1], self.width)
         fan_in = side * side * sampled.shape[-1]
         kernel = self.param("kernel", symmetric_uniform(fan_in**-0.5), kernel_shape)

@@ -4,6 +4,7 @@ Everything is channels-last. Padding is explicit and symmetric, since XLA's "SAM
 convolution on the other side than PyTorch does.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,37 @@ class Conv(nn.Module):
         fan_in = self.kernel**2 * x.shape[-1]
         init = self.bias_init or symmetric_uniform(fan_in**-0.5)
         return y + self.param("bias", init, (self.features,)).astype(self.dtype)
+
+
+def predict_points(x: jax.Array, points: int, dtype: Dtype) -> tuple[jax.Array, jax.Array]:
+    """Where a deformable convolution looks around every pixel and what each place counts.
+
+    A convolution, `offset_conv` of the module that calls, with a sqrt(K) x sqrt(K) kernel. It
+    starts at zero: no displacement, weights of one half.
+
+    Args:
+      x: [B, h, w, C].
+      points: K, a square number.
+      dtype: of the network's convolutions.
+
+    Returns:
+      Displacements [B, h, w, K, 2] (dy, dx) in cells and weights [B, h, w, K] in 0 to 1, in at
+      least float32 whatever the dtype: bf16 could not hold a fraction of a cell on a map of 128.
+    """
+    # Sums are in float32. Operands are rounded no coarser than where the features came from: to
+    # bf16 in a bf16 network on TPUs, to TF32 on GPUs, split into three bf16 products otherwise.
+    coarse = jnp.dtype(dtype) == jnp.bfloat16
+    predicted = Conv(
+        3 * points,
+        kernel=math.isqrt(points),
+        dtype=jnp.promote_types(dtype, jnp.float32),
+        precision=lax.Precision.DEFAULT if coarse else lax.Precision.HIGH,
+        kernel_init=nn.initializers.zeros,
+        bias_init=nn.initializers.zeros,
+        name="offset_conv",
+    )(x)
+    displacement = predicted[..., : 2 * points].reshape(*predicted.shape[:3], points, 2)
+    return displacement, nn.sigmoid(predicted[..., 2 * points :])
 
 
 def symmetric_uniform(bound: float) -> Callable:

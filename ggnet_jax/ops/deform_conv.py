@@ -84,7 +84,7 @@ def deform_conv2d(
     if form == "auto":
         form = fastest_form(jax.default_backend())
     chosen = FORMS[form]
-    row_elements = out_width * taps * x.shape[-1] * (1 if chosen.each_picture else batch)
+    row_elements = out_width * taps * x.shape[-1] * (1 if chosen.per_picture else batch)
     rows = min(out_height, max(1, chosen.block_elements // max(1, row_elements)))
     rows = -(-out_height // -(-out_height // rows))  # blocks of nearly equal height
     static = _Static(kernel, stride, padding, dilation, rows, form)
@@ -104,7 +104,7 @@ def _deform_conv(static: _Static, x, offset, mask, weight):
         position, mask = args
         start, fraction, inside = _corners(position, x.shape[1:3])
         shares = form.shares(fraction, mask * inside)
-        return form.combine(form.gather(source, start), shares, kernel, size=position.shape[1:3])
+        return form.combine(form.gather(source, start), shares, kernel, position.shape[1:3])
 
     return _from_blocks(lax.map(block, blocks), offset.shape[1])
 
@@ -129,8 +129,12 @@ def _deform_conv_backward(static, residuals, dy):
         position, mask, dy = args
         start, fraction, inside = _corners(position, x.shape[1:3])
         shares, pull_shares = jax.vjp(lambda f, m: form.shares(f, m * inside), fraction, mask)
-        combine = partial(form.combine, size=position.shape[1:3])
-        _, pull = jax.vjp(combine, form.gather(source, start), shares, kernel)
+        _, pull = jax.vjp(
+            lambda n, s, k: form.combine(n, s, k, position.shape[1:3]),
+            form.gather(source, start),
+            shares,
+            kernel,
+        )
         dneighbours, dshares, dkernel_block = pull(dy)
         dposition, dmask = pull_shares(dshares)
         dsource = form.scatter_add(dsource, start, dneighbours)

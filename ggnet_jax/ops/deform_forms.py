@@ -1,7 +1,7 @@
 """How a device reads the four neighbours of sampling points, and adds to them going backward.
 
-What is fast on one device can be a hundred times too slow on another, so there are several forms of
-the same arithmetic; their results are the same up to rounding. In all of them the input has a ring
+What is fast on one device can be tens of times slower on another, so there are several forms of the
+same arithmetic; their results are the same up to rounding. In all of them the input has a ring
 of zeros, so that neighbours may lie half outside, and `start` is a point's upper left neighbour in
 that padded input.
 """
@@ -24,16 +24,16 @@ class Form(NamedTuple):
 
     Attributes:
       source: x [B, h, w, C] -> what `gather` reads, [B, ...]; linear.
-      kernel: (weight [kh, kw, C, F], dtype of x) -> what `combine` takes; linear.
+      kernel: (weight [kh, kw, C, F], dtype) -> what `combine` takes, of that dtype; linear.
       shares: (fraction [B, r, w', K, 2] (y, x) of a cell, mask [B, r, w', K]) -> what the four
         neighbours count: upper left, upper right, lower left, lower right.
       gather: (source, start int32 [B, r, w', K, 2] (y, x)) -> neighbours.
       combine: (neighbours, shares, kernel, (r, w')) -> [B, r, w', F] of the kernel's dtype:
         interpolates, weighs and sums over taps and channels.
       scatter_add: (sums like a source, start, neighbours) -> sums; the transpose of `gather`.
-      block_elements: channels times points that are worked off at once.
-      each_picture: whether they are counted for each picture or for all: where a batch may be
-        shared out over devices, its size says nothing about what one of them has to do.
+      block_elements: channels times points of a block, of all pictures or of each.
+      per_picture: of each. Where a batch may be shared out over devices its size says nothing about
+        what one of them has to do; memory then grows with the pictures that a device has.
     """
 
     source: Callable[[jax.Array], jax.Array]
@@ -43,7 +43,7 @@ class Form(NamedTuple):
     combine: Callable[[Neighbours, Shares, jax.Array, tuple[int, int]], jax.Array]
     scatter_add: Callable[[jax.Array, jax.Array, Neighbours], jax.Array]
     block_elements: int
-    each_picture: bool
+    per_picture: bool
 
 
 def _four_shares(fraction: jax.Array, mask: jax.Array) -> list[jax.Array]:
@@ -124,7 +124,7 @@ def _apply(columns: jax.Array, kernel: jax.Array) -> jax.Array:
     return y.astype(kernel.dtype)
 
 
-# "rows": neighbours are four arrays [B, K, r w', C], shares four [B, K, r w'].
+# "cells": neighbours are four arrays [B, K, r w', C], shares four [B, K, r w'].
 
 
 def _tap_kernel(weight: jax.Array, dtype: Any) -> jax.Array:
@@ -142,7 +142,7 @@ def _by_tap(a: jax.Array) -> jax.Array:
     return jnp.moveaxis(a.reshape(a.shape[0], -1, *a.shape[3:]), 2, 1)
 
 
-def _row_shares(fraction: jax.Array, mask: jax.Array) -> list[jax.Array]:
+def _cell_shares(fraction: jax.Array, mask: jax.Array) -> list[jax.Array]:
     return _four_shares(_by_tap(fraction), _by_tap(mask))
 
 
@@ -152,14 +152,14 @@ def _cells(width: int, start: jax.Array) -> list[jax.Array]:
     return [first, first + 1, first + width, first + width + 1]
 
 
-def _gather_rows(padded: jax.Array, start: jax.Array) -> list[jax.Array]:
+def _gather_cells(padded: jax.Array, start: jax.Array) -> list[jax.Array]:
     batch, height, width, channels = padded.shape
     rows = padded.reshape(batch, height * width, channels)
     gather = jax.vmap(lambda rows, cells: rows.at[cells].get(mode="promise_in_bounds"))
     return [gather(rows, cells) for cells in _cells(width, start)]
 
 
-def _add_rows(sums: jax.Array, start: jax.Array, neighbours: list[jax.Array]) -> jax.Array:
+def _add_cells(sums: jax.Array, start: jax.Array, neighbours: list[jax.Array]) -> jax.Array:
     batch, height, width, channels = sums.shape
     rows = sums.reshape(batch, height * width, channels)
     add = jax.vmap(lambda rows, cells, a: rows.at[cells].add(a, mode="promise_in_bounds"))
@@ -168,7 +168,7 @@ def _add_rows(sums: jax.Array, start: jax.Array, neighbours: list[jax.Array]) ->
     return rows.reshape(sums.shape)
 
 
-def _combine_rows(
+def _combine_cells(
     neighbours: list[jax.Array], shares: list[jax.Array], kernel: jax.Array, size: tuple[int, int]
 ) -> jax.Array:
     columns = sum(s[..., None] * row for s, row in zip(shares, neighbours, strict=True))
@@ -181,7 +181,6 @@ def _combine_rows(
     return y.astype(kernel.dtype).reshape(y.shape[0], *size, -1)
 
 
-# By name. See benchmarks/results for what the choice and the sizes rest on.
 _WINDOWS = Form(
     source=_pad_border,
     kernel=_flat_kernel,
@@ -190,30 +189,31 @@ _WINDOWS = Form(
     combine=_combine_by_sums,
     scatter_add=_add_windows,
     block_elements=2**23,
-    each_picture=True,
+    per_picture=True,
 )
+# By name. See benchmarks/results for what the choice and the sizes rest on.
 FORMS = {
     # Small matrix products, for which XLA has kernels on CPUs; a block stays in the cache.
     "products": _WINDOWS._replace(
-        combine=_combine_by_products, block_elements=2**18, each_picture=False
+        combine=_combine_by_products, block_elements=2**18, per_picture=False
     ),
     # A compiler for GPUs fuses the gather with the sums, and adds four numbers at once.
     "sums": _WINDOWS,
-    # A TPU reads and adds rows by the thousand, but windows one by one.
-    "rows": Form(
+    # A TPU reads and adds whole cells by the thousand, but windows one by one.
+    "cells": Form(
         source=_float_border,
         kernel=_tap_kernel,
-        shares=_row_shares,
-        gather=_gather_rows,
-        combine=_combine_rows,
-        scatter_add=_add_rows,
+        shares=_cell_shares,
+        gather=_gather_cells,
+        combine=_combine_cells,
+        scatter_add=_add_cells,
         block_elements=2**20,
-        each_picture=True,
+        per_picture=True,
     ),
 }
-_FASTEST = {"cpu": "products", "tpu": "rows"}
+_FASTEST = {"cpu": "products", "tpu": "cells"}
 
 
 def fastest_form(platform: str) -> str:
-    """The form for a device, by the name of its platform (`jax.default_backend()`)."""
+    """The form for a platform of JAX, such as 'cpu', 'tpu' or 'gpu'; unknown ones count as GPUs."""
     return _FASTEST.get(platform, "sums")
