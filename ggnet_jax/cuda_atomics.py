@@ -3,8 +3,8 @@
 From 0.10.2 to 0.11.0 a float32 scatter-add becomes a loop of compare-and-swap there, up to a
 thousand times slower where many additions meet (github.com/jax-ml/jax/issues/38806). The deformable
 convolution's backward pass adds about a hundred times into every cell. An option of the compiler
-brings the hardware's own addition back; it flushes subnormal sums to zero. Hopper and later add four
-neighbouring numbers at once, where XLA sees that it can, and do not need it then.
+brings the hardware's own addition back; it flushes subnormal sums to zero. Hopper adds four
+neighbouring numbers at once where XLA sees that it can, and does not need it then.
 """
 
 import importlib.metadata
