@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
+from benchmarks.arguments import names, numbers
 from benchmarks.compiled import devices, text
 from benchmarks.deform_conv.cases import ARRAYS, CASES
 from benchmarks.training_step.case import Case, made_batch
@@ -145,23 +146,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    def names(allowed: Any) -> Any:
-        def parse(text: str) -> list[str]:
-            chosen = text.split(",")
-            for name in chosen:
-                if name not in allowed:
-                    raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}")
-            return chosen
-
-        return parse
-
     parser = argparse.ArgumentParser(
         prog="benchmarks.compiled", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--devices", type=names(devices.NAMES), default=["H200", "v5e"])
     parser.add_argument("--count", type=int, default=1, help="devices that share the work")
     parser.add_argument("--program", choices=PROGRAMS, default="deform_conv")
-    parser.add_argument("--batch_size", type=lambda t: list(map(int, t.split(","))), default=[1])
+    parser.add_argument("--batch_size", type=numbers, default=[1])
     parser.add_argument("--dtype", type=names(("float32", "bfloat16")), default=["bfloat16"])
     parser.add_argument("--forms", type=names(FORMS), help="by default the device's own")
     parser.add_argument("--unguarded", action="store_true", help="leave XLA's options alone")

@@ -19,6 +19,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks import timing
+from benchmarks.arguments import names, numbers
 from benchmarks.training_step.case import DTYPES, NETWORKS, Case
 from benchmarks.training_step.workers import FRAMEWORKS, Worker, WorkerError
 
@@ -161,21 +162,11 @@ def _cells(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    def names(allowed):
-        def parse(text: str) -> list[str]:
-            chosen = text.split(",")
-            for name in chosen:
-                if name not in allowed:
-                    raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}")
-            return chosen
-
-        return parse
-
     parser = argparse.ArgumentParser(
         prog="benchmarks.training_step", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--size", type=int, default=512, help="side of the square input")
-    parser.add_argument("--batch_size", type=lambda t: list(map(int, t.split(","))), default=[1])
+    parser.add_argument("--batch_size", type=numbers, default=[1])
     parser.add_argument("--dtype", type=names(DTYPES), default=["float32"])
     parser.add_argument("--networks", type=names(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--frameworks", type=names(FRAMEWORKS), default=list(FRAMEWORKS))
