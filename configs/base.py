@@ -83,7 +83,7 @@ def get_config() -> ConfigDict:
     config.model.share_gaze_features = False
     # Table 3's alternatives to glance and gaze: 'human', 'object', 'both' or 'act_points'.
     config.model.aggregation = "none"
-    config.model.dtype = "float32"  # of the convolutions; 'bfloat16' halves the activations
+    config.model.dtype = "float32"  # of the convolutions; 'bfloat16' is for accelerators
     # How deformable convolutions read their input: 'products', 'sums', 'cells', or by the device.
     config.model.deform_conv = "auto"
     config.model.remat = False  # recompute activations in the backward pass to save memory
