@@ -19,3 +19,9 @@ def shared_dir() -> Path:
     if not (folder / "reference").is_dir():
         pytest.skip(f"no reference data at {folder}; set GGNET_SHARED to run this test")
     return folder
+
+
+@pytest.fixture
+def torch():
+    """PyTorch, which is an optional install."""
+    return pytest.importorskip("torch", reason="PyTorch is an optional install: pip install torch")

@@ -1,6 +1,5 @@
-"""Importing PyTorch checkpoints: names, files, refusals, and the run that comes out of it."""
+"""Reading and converting PyTorch checkpoints: layouts, files, refusals."""
 
-import json
 import os
 import pickle
 import sys
@@ -10,97 +9,13 @@ import jax
 import numpy as np
 import pytest
 import reference_weights as reference
-from reference_networks import HOURGLASS_104, dla_config, model_config
-from tiny_config import get_config as tiny_config
+from reference_networks import dla_config, model_config
+from torch_checkpoints import DETECTOR_LACKS, change, tensors
 
-from ggnet_jax import checkpoints, vocabularies, workdir
 from ggnet_jax.errors import UserError
-from ggnet_jax.models import create_model
 from ggnet_jax.torch_import import fill, from_torch, pretrained, read_state_dict
 from ggnet_jax.torch_import.convert import convert, expected_variables
-from ggnet_jax.torch_import.names import is_head, torch_name
-
-NEEDS_TORCH = "PyTorch is an optional install: pip install torch"
-
-
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason=NEEDS_TORCH)
-
-
-def shapes_of(config) -> dict[str, tuple[int, ...]]:
-    """The layout of a network of ours in PyTorch's terms."""
-    flat = {}
-    for tree in expected_variables(config).values():
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-            order = (3, 2, 0, 1) if leaf.ndim == 4 else range(leaf.ndim)
-            name = torch_name(tuple(key.key for key in path), config)
-            assert name not in flat
-            flat[name] = tuple(leaf.shape[i] for i in order)
-    return flat
-
-
-def full_size(network: str):
-    """`config.model` of a released network for HICO-DET."""
-    if network == "dla_34":
-        return dla_config()
-    return model_config(HOURGLASS_104 | {"arch": network})
-
-
-# --- Names ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("network", ["hourglassggnet2", "hourglassggnet1", "hourglass", "dla_34"])
-def test_every_released_parameter_has_a_place(network):
-    """Names and shapes, both ways; left over are counters and DLA's two unused skips."""
-    released = reference.released_layout(network)
-    ours = shapes_of(full_size(network))
-    assert ours.items() <= released.items()
-    left = {name for name in released.keys() - ours.keys() if "num_batches" not in name}
-    unused = ("base.level3.project.", "base.level4.project.")
-    assert all(name.startswith(unused) for name in left)
-    assert len(left) == (10 if network == "dla_34" else 0)
-
-
-@pytest.mark.parametrize(
-    ("detector", "config"),
-    [
-        ("ctdet_coco_hg", full_size("hourglassggnet2")),
-        ("ctdet_coco_dla_2x", dla_config(gaze_steps=2, per_verb_offsets=True)),
-    ],
-)
-def test_coco_detectors_give_the_backbone_and_the_object_heads(detector, config):
-    layout = reference.released_layout(detector)
-    shapes = {name: np.broadcast_to(np.float32(0), shape) for name, shape in layout.items()}
-    variables, report = pretrained(shapes, config)
-    missing = {name.split(".")[0] for name, _ in report.missing}
-    heads = {"hm_rel", "sub_offset", "obj_offset"}
-    heads |= {f"{part}{step}" for part in ("hm_dcn", "refine_dcn", "refine_head") for step in "12"}
-    assert missing == heads
-    assert {name.split(".")[0] for name in report.loaded} >= {"hm", "wh", "reg"}
-    assert all("num_batches" in n or "project" in n for n, _ in report.skipped)
-    assert len(report.loaded) + len(report.skipped) == len(shapes)
-    assert len(report.loaded) + len(report.missing) == len(jax.tree.leaves(variables))
-
-
-def test_heads_and_backbone_are_told_apart():
-    names = reference.released_layout("hourglassggnet2")
-    backbone = {"pre", "kps", "cnvs", "inters", "inters_", "cnvs_"}
-    for name in names:
-        assert is_head(name) == (name.split(".")[0] not in backbone)
-
-
-@pytest.mark.parametrize("aggregation", ["both", "act_points"])
-def test_networks_that_were_never_released_have_names_too(aggregation):
-    """So that they can start from a detector; their own parameters are heads to begin afresh."""
-    config = full_size("hourglass")
-    ours = shapes_of(change(config, aggregation=aggregation))
-    other = {name for name in ours if name not in reference.released_layout("hourglass")}
-    assert all(map(is_head, other))
-    assert bool(other) == (aggregation == "act_points")
-
-
-# --- Conversion ----------------------------------------------------------------------------------
+from ggnet_jax.torch_import.names import is_head
 
 
 @pytest.fixture(scope="module")
@@ -149,10 +64,6 @@ def test_report_accounts_for_every_parameter(small):
     assert rows["all"] == [str(len(report.loaded)), str(len(report.skipped)), "0"]
     assert int(rows["kps"][0]) == sum(name.startswith("kps.") for name in report.loaded)
     assert f"{len(report.skipped)} num_batches_tracked" in table
-
-
-def change(config, **fields):
-    return type(config)(**(vars(config) | fields))
 
 
 @pytest.mark.parametrize(
@@ -218,11 +129,12 @@ def test_a_start_takes_what_fits(small):
         pretrained(weights, change(config, stem_width=8))
 
 
-# --- Files ---------------------------------------------------------------------------------------
-
-
-def tensors(torch, weights):
-    return {name: torch.tensor(array) for name, array in weights.items()}
+def test_from_torch_wants_a_whole_network(small):
+    """A detector's missing heads are never made up behind one's back."""
+    config, weights = small
+    detector = {k: v for k, v in weights.items() if k.split(".")[0] not in DETECTOR_LACKS}
+    with pytest.raises(UserError, match=r"--config.init_from=FILE"):
+        from_torch(detector, config)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -308,199 +220,3 @@ def test_the_line_to_type_without_pytorch(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError, match="pip install torch"):
         read_state_dict(path)
-
-
-# --- The command ---------------------------------------------------------------------------------
-
-
-def tiny_checkpoint(torch, path, *, drop=(), **changes):
-    """A checkpoint of the tiny network with the embedded data set's classes, and its config."""
-    config = tiny_config()
-    config.model.update(changes)
-    vocabulary = vocabularies.load("figures_hoi")
-    resolved = config.copy_and_resolve_references()
-    resolved.model.update(
-        num_verbs=vocabulary.num_verbs, num_objects=vocabulary.num_objects, **changes
-    )
-    weights = reference.state_dict(shapes_of(resolved.model))
-    weights = {k: v for k, v in weights.items() if k.split(".")[0] not in drop}
-    torch.save({"state_dict": tensors(torch, weights)}, path)
-    return config, weights
-
-
-def test_import_makes_a_run(torch, tmp_path, capsys):
-    from ggnet_jax.torch_import.command import import_checkpoint
-
-    config, weights = tiny_checkpoint(torch, tmp_path / "model.pth")
-    import_checkpoint(tmp_path / "model.pth", config, tmp_path / "new" / "run")
-    folder = tmp_path / "new" / "run"
-    assert sorted(p.name for p in folder.parent.iterdir()) == ["run"]
-    assert "2 gaze steps" in capsys.readouterr().out
-
-    saved = workdir.load_config(folder)
-    vocabulary = vocabularies.load("figures_hoi")
-    assert saved.model.num_verbs == vocabulary.num_verbs
-    classes = workdir.read_vocabulary(folder)
-    assert classes["verbs_of_object"] == vocabulary.valid_pairs.T.tolist()
-    variables, step = checkpoints.load_variables(folder)
-    assert step == 0
-    expected = from_torch(weights, saved.model)
-    assert jax.tree.structure(variables) == jax.tree.structure(expected)
-    for a, b in zip(jax.tree.leaves(variables), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-    with pytest.raises(UserError, match="already holds a run"):
-        import_checkpoint(tmp_path / "model.pth", config, folder)
-
-
-def test_import_into_an_empty_folder(torch, tmp_path):
-    from ggnet_jax.torch_import.command import import_checkpoint
-
-    config, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
-    (tmp_path / "run").mkdir()
-    import_checkpoint(tmp_path / "model.pth", config, tmp_path / "run")
-    assert workdir.is_run(tmp_path / "run")
-
-
-def test_failed_imports_write_nothing(torch, tmp_path, monkeypatch):
-    from ggnet_jax.torch_import import command
-
-    config, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
-    folder = tmp_path / "run"
-
-    def refused(path, config, match, folder=folder):
-        with pytest.raises(UserError, match=match):
-            command.import_checkpoint(path, config, folder)
-        assert not folder.exists() and list(tmp_path.glob("run*")) == []
-
-    refused(tmp_path / "none.pth", config, "no file")
-    other = tiny_config()
-    other.model.gaze_steps = 1
-    refused(tmp_path / "model.pth", other, "--config.model.gaze_steps=2")
-    other = tiny_config()
-    other.data.name = "json"
-    refused(tmp_path / "model.pth", other, "--config.data.vocabulary")
-    other.data.vocabulary = "v_coco"
-    refused(tmp_path / "model.pth", other, "verbs")
-
-    def full_disk(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(command.Checkpoints, "save", full_disk)
-    refused(tmp_path / "model.pth", config, "No space left")
-
-    (tmp_path / "theirs").mkdir()
-    (tmp_path / "theirs" / "thesis.txt").write_text("")
-    with pytest.raises(UserError, match="files that no run made"):
-        command.import_checkpoint(tmp_path / "model.pth", config, tmp_path / "theirs")
-    assert [p.name for p in (tmp_path / "theirs").iterdir()] == ["thesis.txt"]
-
-
-GAZE_HEADS = tuple(f"{part}{n}" for part in ("hm_dcn", "refine_dcn", "refine_head") for n in (1, 2))
-DETECTOR_LACKS = ("hm_rel", "sub_offset", "obj_offset", *GAZE_HEADS)
-
-
-def test_import_of_a_detector_starts_its_interaction_heads_afresh(torch, tmp_path, capsys):
-    from ggnet_jax.torch_import.command import import_checkpoint
-
-    config, weights = tiny_checkpoint(torch, tmp_path / "model.pth", drop=DETECTOR_LACKS)
-    report = import_checkpoint(tmp_path / "model.pth", config, tmp_path / "run")
-    printed = capsys.readouterr().out
-    assert "start afresh: train before you use the network" in printed
-    assert {name.split(".")[0] for name, _ in report.missing} == set(DETECTOR_LACKS)
-    for name, _ in report.missing:
-        assert name in printed
-    variables, _ = checkpoints.load_variables(tmp_path / "run")
-    heads = variables["params"]["heads0"]
-    np.testing.assert_allclose(heads["interactions"]["glance_classifier"]["bias"], -2.19)
-    assert not heads["interactions"]["gaze1"]["offset_conv"]["kernel"].any()
-    np.testing.assert_array_equal(
-        heads["objects"]["box_size"]["out"]["bias"], weights["wh.0.1.bias"]
-    )
-
-
-def test_from_torch_wants_a_whole_network(small):
-    """A detector's missing heads are never made up behind one's back."""
-    config, weights = small
-    detector = {k: v for k, v in weights.items() if k.split(".")[0] not in DETECTOR_LACKS}
-    with pytest.raises(UserError, match=r"--config.init_from=FILE"):
-        from_torch(detector, config)
-
-
-@pytest.mark.slow
-def test_command_line(torch, tmp_path):
-    """As a user types it: exit status 2 and one line for a mistake, 0 and a run otherwise."""
-    import subprocess
-
-    repository = Path(__file__).resolve().parents[1]
-    _, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
-
-    def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "ggnet_jax.torch_import", *map(str, arguments)],
-            cwd=repository,
-            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": str(repository / "tests")},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-
-    given = ("--config=tests/tiny_config.py", f"--workdir={tmp_path / 'run'}")
-    good = run(f"--checkpoint={tmp_path / 'model.pth'}", *given)
-    assert good.returncode == 0, good.stderr
-    assert "all" in good.stdout and "wrote" in good.stdout
-    assert (tmp_path / "run" / "checkpoints" / "0").is_dir()
-    for arguments in (
-        given,
-        (f"--checkpoint={tmp_path / 'none.pth'}", "--config=tests/tiny_config.py",
-         f"--workdir={tmp_path / 'other'}"),
-        (f"--checkpoint={tmp_path / 'model.pth'}", *given, "--config.model.nonsense=1"),
-        (f"--checkpoint={tmp_path / 'model.pth'}", *given, "stray"),
-    ):  # fmt: skip
-        bad = run(*arguments)
-        assert bad.returncode == 2, bad.stderr
-        assert bad.stderr.startswith("error: ") and bad.stderr.count("\n") == 1
-    assert not (tmp_path / "other").exists()
-
-
-# --- Training ------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_path, capsys):
-    """`config.init_from`, and fine-tuning in an imported workdir, on the embedded data set."""
-    from ggnet_jax.torch_import.command import import_checkpoint
-    from ggnet_jax.training import loop
-
-    config, weights = tiny_checkpoint(torch, tmp_path / "detector.pth", drop=DETECTOR_LACKS)
-    config.data.data_dir = str(tmp_path / "data")
-    config.learning_rate = 0.0
-    config.init_from = str(tmp_path / "wrong.pth")
-    with pytest.raises(UserError, match="no file"):
-        loop.train(config, tmp_path / "started")
-    assert not (tmp_path / "started").exists()
-
-    config.init_from = str(tmp_path / "detector.pth")
-    result = loop.train(config, tmp_path / "started")
-    assert result.finished
-    assert "hm_rel.0.0.conv.weight" in capsys.readouterr().out
-    variables, _ = checkpoints.load_variables(tmp_path / "started")
-    # Nothing was learnt at a rate of zero, so that the detector's weights are still there.
-    backbone = variables["params"]["backbone"]["stem_conv"]["conv"]["kernel"]
-    expected = weights["pre.0.conv.weight"][:, ::-1].transpose(2, 3, 1, 0)
-    np.testing.assert_array_equal(backbone, expected)
-    config.init_from = str(tmp_path / "gone.pth")  # a run that goes on does not need it
-    assert loop.train(config, tmp_path / "started").step == result.step
-
-    config, weights = tiny_checkpoint(torch, tmp_path / "model.pth")
-    config.data.data_dir = str(tmp_path / "data")
-    config.learning_rate = 0.0
-    import_checkpoint(tmp_path / "model.pth", config, tmp_path / "imported")
-    assert loop.train(config, tmp_path / "imported").step == result.step
-    variables, _ = checkpoints.load_variables(tmp_path / "imported")
-    model = workdir.load_config(tmp_path / "imported").model
-    loaded = from_torch(weights, model)["params"]
-    for a, b in zip(jax.tree.leaves(variables["params"]), jax.tree.leaves(loaded), strict=True):
-        np.testing.assert_array_equal(a, b)
-    create_model(model)
-    assert json.loads((tmp_path / "imported" / "vocabulary.json").read_text())["name"]
