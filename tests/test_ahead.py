@@ -47,18 +47,20 @@ def test_an_error_is_raised_at_its_item_and_the_next_go_on():
 
 
 def test_what_nobody_asks_for_is_not_begun():
-    done, may_end = [], threading.Event()
+    done, first_began, may_end = [], threading.Event(), threading.Event()
 
     def work(number):
-        if number:
-            may_end.wait(10)
+        first_began.set()
+        assert may_end.wait(10)
         done.append(number)
 
-    futures = ahead(work, range(9), depth=5)
-    next(futures).result()
-    threading.Timer(0.2, may_end.set).start()
+    futures = ahead(work, range(3), depth=2)
+    _, second, last = (next(futures) for _ in range(3))
+    assert first_began.wait(10)
+    last.add_done_callback(lambda _: may_end.set())  # the first ends when the last is called off
     futures.close()
-    assert done == [0, 1]  # the second had begun; three more were waiting
+    assert done == [0]
+    assert second.cancelled() and last.cancelled()
 
 
 @pytest.mark.parametrize("items", [[], range(1)])
