@@ -12,11 +12,11 @@ from ggnet_jax.ops import deform_conv2d
 
 def test_runs_and_writes(tmp_path, capsys):
     output = tmp_path / "rows.json"
-    peers = "--peers=products,sums,cells,four_gathers"
-    assert main(["--cases=tiny", peers, "--repeats=1", f"--output={output}"]) == 0
+    peers = ["products", "sums", "cells", "sorted", "one_hot", "four_gathers"]
+    arguments = ["--cases=tiny", f"--peers={','.join(peers)}", "--repeats=1"]
+    assert main([*arguments, f"--output={output}"]) == 0
     rows = json.loads(output.read_text())["rows"]
-    peers = ["ours", "products", "sums", "cells", "four_gathers"]
-    assert [row["peer"] for row in rows] == 2 * peers
+    assert [row["peer"] for row in rows] == 2 * ["ours", *peers]
     assert all(row["seconds"]["median"] > 0 for row in rows)
     assert "| four_gathers |" in capsys.readouterr().out
 

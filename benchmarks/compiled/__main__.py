@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ import jax.numpy as jnp
 from benchmarks import timing
 from benchmarks.arguments import names, numbers
 from benchmarks.compiled import devices, text
+from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS, CASES
 from benchmarks.training_step.case import Case, made_batch
 from benchmarks.training_step.ours import make_step
@@ -55,7 +57,7 @@ def deform_conv(places: Sequence[Any], batch_size: int, dtype: str, form: str) -
     inputs = [jax.ShapeDtypeStruct(*shapes[name], sharding=where) for name in ARRAYS]
 
     def gradients(*arrays: jax.Array) -> Any:
-        y, pull = jax.vjp(lambda *a: deform_conv2d(*a, form=form), *arrays)
+        y, pull = jax.vjp(partial(deform_conv2d, form=CANDIDATES.get(form, form)), *arrays)
         return y, pull(y)
 
     return jax.jit(gradients).lower(*inputs)
@@ -154,7 +156,9 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--program", choices=PROGRAMS, default="deform_conv")
     parser.add_argument("--batch_size", type=numbers, default=[1])
     parser.add_argument("--dtype", type=names(("float32", "bfloat16")), default=["bfloat16"])
-    parser.add_argument("--forms", type=names(FORMS), help="by default the device's own")
+    parser.add_argument(
+        "--forms", type=names([*FORMS, *CANDIDATES]), help="by default the device's own"
+    )
     parser.add_argument("--unguarded", action="store_true", help="leave XLA's options alone")
     parser.add_argument("--output", help="JSON file")
     arguments = parser.parse_args(argv)

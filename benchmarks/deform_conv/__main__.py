@@ -3,10 +3,10 @@
     python -m benchmarks.deform_conv [--cases=ggnet,dla_64,demo] [--dtype=float32,bfloat16]
         [--peers=ours,torchvision] [--repeats=5] [--output=deform_conv.json]
 
-Whatever is installed is measured in turn, forward and forward with backward, after its results have
-been compared with ours. JAX alone is needed; on a GPU both JAX and PyTorch use it. The last columns
-compare with the limit: arithmetic at the rate of a large matrix product and every array moved once
-at the rate of a large copy, both measured in the same run.
+Whatever is installed is measured in turn, forward and forward with backward, after its output and
+gradients have been compared with ours. JAX alone is needed; on a GPU both JAX and PyTorch use it.
+The last columns compare with the limit: arithmetic at the rate of a large matrix product and every
+array moved once at the rate of a large copy, both measured in the same run.
 """
 
 import argparse
@@ -96,10 +96,12 @@ def measure(
 
 
 def _difference(ours: Sequence[np.ndarray], others: Sequence[Any]) -> float:
-    """The output's largest difference to ours, relative to its largest entry."""
-    other = others[0]
-    other = np.asarray(other.float().cpu() if hasattr(other, "cpu") else other, np.float32)
-    return float(np.abs(ours[0] - other).max() / np.abs(ours[0]).max())
+    """Of output and gradients the largest difference to ours, relative to the largest entry."""
+    differences = []
+    for one, other in zip(ours, others, strict=True):
+        other = np.asarray(other.float().cpu() if hasattr(other, "cpu") else other, np.float32)
+        differences.append(np.abs(one - other).max() / np.abs(one).max())
+    return float(max(differences))
 
 
 def device_rates(dtype: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS
 from ggnet_jax.ops import deform_conv2d
 from ggnet_jax.ops.deform_forms import FORMS
@@ -25,7 +26,7 @@ class Prepared(NamedTuple):
     """A call that waits for its result.
 
     Attributes:
-      call: returns y and, with backward, the five gradients, channels last.
+      call: returns y and, with backward, the gradients of `ARRAYS`, as `deform_conv2d` has them.
       temporary: bytes of working memory, None where it can't be known.
     """
 
@@ -107,23 +108,24 @@ def in_torch(
 
     offset = arrays["offset"]
     inputs = {
-        "input": planes(arrays["x"]),
+        "x": planes(arrays["x"]),
         "offset": planes(offset.reshape(*offset.shape[:3], -1)),
+        "mask": planes(arrays["mask"]),
         "weight": put(arrays["weight"].transpose(3, 2, 0, 1)),
         "bias": put(arrays["bias"]),
-        "mask": planes(arrays["mask"]),
     }
+    others = {name: one for name, one in inputs.items() if name != "x"}
     padding = arrays["weight"].shape[0] // 2
 
     def call() -> list[Any]:
         with torch.set_grad_enabled(backward):
-            y = operator(**inputs, padding=padding)
+            y = operator(input=inputs["x"], **others, padding=padding)
         found = [y.detach()]
         if backward:
             found += torch.autograd.grad(y, list(inputs.values()), torch.ones_like(y))
         if device.type == "cuda":
             torch.cuda.synchronize()
-        return [_channels_last(one) for one in found]
+        return [_as_ours(name, one) for name, one in zip(("y", *inputs), found, strict=False)]
 
     if device.type != "cuda":  # PyTorch does not count what it allocates on a CPU
         return Prepared(call, None)
@@ -136,16 +138,24 @@ def in_torch(
     return Prepared(call, torch.cuda.max_memory_allocated() - before)
 
 
-def _channels_last(tensor: Any) -> Any:
-    """A view; nothing is copied while the clock runs."""
-    return tensor.permute(0, 2, 3, 1) if tensor.ndim == 4 else tensor
+def _as_ours(name: str, tensor: Any) -> Any:
+    """PyTorch's layout seen as ours; nothing is copied while the clock runs."""
+    if name == "bias":
+        return tensor
+    if name == "weight":
+        return tensor.permute(2, 3, 1, 0)
+    last = tensor.permute(0, 2, 3, 1)
+    return last.unflatten(-1, (-1, 2)) if name == "offset" else last
 
 
 def installed_peers() -> dict[str, Peer]:
     """Ours in its forms, and what is there to compare with, by name."""
+    forms = FORMS | CANDIDATES
+    if jax.default_backend() != "gpu":
+        del forms["pallas"]  # interpreted, a pixel at a time
     peers: dict[str, Peer] = {
         "ours": partial(in_jax, deform_conv2d),
-        **{name: partial(in_jax, partial(deform_conv2d, form=name)) for name in FORMS},
+        **{name: partial(in_jax, partial(deform_conv2d, form=f)) for name, f in forms.items()},
         "four_gathers": partial(in_jax, four_gathers),
     }
     if importlib.util.find_spec("torchvision"):

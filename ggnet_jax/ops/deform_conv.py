@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ggnet_jax.ops.deform_forms import FORMS, fastest_form
+from ggnet_jax.ops.deform_forms import FORMS, Form, fastest_form
 
 IntPair = int | tuple[int, int]
 
@@ -30,7 +30,7 @@ class _Static(NamedTuple):
     padding: tuple[int, int]
     dilation: tuple[int, int]
     rows: int  # output rows a block
-    form: str  # of FORMS
+    form: Form
 
 
 def deform_conv2d(
@@ -43,7 +43,7 @@ def deform_conv2d(
     stride: IntPair = 1,
     padding: IntPair | None = None,
     dilation: IntPair = 1,
-    form: str = "auto",
+    form: str | Form = "auto",
 ) -> jax.Array:
     """Modulated deformable convolution, differentiable in all five arrays.
 
@@ -61,8 +61,8 @@ def deform_conv2d(
       bias: [F] or None.
       stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
         keeps the size (an odd kernel at stride 1).
-      form: one of `deform_forms.FORMS`, or "auto" for what is fastest on JAX's default device. The
-        results are the same up to rounding.
+      form: one of `deform_forms.FORMS`, or "auto" for what is fastest on JAX's default device, or
+        a form of one's own. The results are the same up to rounding.
 
     Returns:
       [B, h', w', F] of x's dtype.
@@ -70,8 +70,8 @@ def deform_conv2d(
     Raises:
       ValueError: another form, or shapes that do not fit together, with the numbers that clash.
     """
-    if form not in ("auto", *FORMS):
-        raise ValueError(f"form is {form!r}; it can be 'auto', {', '.join(map(repr, FORMS))}")
+    if isinstance(form, str):
+        form = _named_form(form)
     kernel = (weight.shape[0], weight.shape[1])
     stride, dilation = _pair(stride), _pair(dilation)
     if padding is None:
@@ -81,11 +81,8 @@ def deform_conv2d(
     batch, out_height, out_width, taps, _ = offset.shape
     if mask is None:
         mask = jnp.ones(offset.shape[:-1], offset.dtype)
-    if form == "auto":
-        form = fastest_form(jax.default_backend())
-    chosen = FORMS[form]
-    row_elements = out_width * taps * x.shape[-1] * (1 if chosen.per_picture else batch)
-    rows = min(out_height, max(1, chosen.block_elements // max(1, row_elements)))
+    row_elements = out_width * taps * x.shape[-1] * (1 if form.per_picture else batch)
+    rows = min(out_height, max(1, form.block_elements // max(1, row_elements)))
     rows = -(-out_height // -(-out_height // rows))  # blocks of nearly equal height
     static = _Static(kernel, stride, padding, dilation, rows, form)
     with jax.named_scope("deform_conv2d"):
@@ -96,7 +93,7 @@ def deform_conv2d(
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _deform_conv(static: _Static, x, offset, mask, weight):
     """`deform_conv2d` without bias, in blocks of output rows."""
-    form = FORMS[static.form]
+    form = static.form
     source, kernel = form.source(x), form.kernel(weight, x.dtype)
     blocks = _to_blocks(static, _positions(static, offset)), _to_blocks(static, mask)
 
@@ -116,7 +113,7 @@ def _deform_conv_forward(static, x, offset, mask, weight):
 def _deform_conv_backward(static, residuals, dy):
     """Gather every block again, differentiate it, add its part to the running gradients."""
     x, offset, mask, weight = residuals
-    form = FORMS[static.form]
+    form = static.form
     source, pull_source = jax.vjp(form.source, x)
     # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
     sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
@@ -129,15 +126,10 @@ def _deform_conv_backward(static, residuals, dy):
         position, mask, dy = args
         start, fraction, inside = _corners(position, x.shape[1:3])
         shares, pull_shares = jax.vjp(lambda f, m: form.shares(f, m * inside), fraction, mask)
-        _, pull = jax.vjp(
-            lambda n, s, k: form.combine(n, s, k, position.shape[1:3]),
-            form.gather(source, start),
-            shares,
-            kernel,
+        dsource, dshares, dkernel_block = form.pull_back(
+            form, dsource, source, start, shares, kernel, dy
         )
-        dneighbours, dshares, dkernel_block = pull(dy)
         dposition, dmask = pull_shares(dshares)
-        dsource = form.scatter_add(dsource, start, dneighbours)
         return (dsource, dkernel + dkernel_block.astype(sum_dtype)), (dposition, dmask)
 
     zeros = (jnp.zeros(source.shape, sum_dtype), jnp.zeros(kernel.shape, sum_dtype))
@@ -206,6 +198,12 @@ def _from_blocks(a: jax.Array, height: int) -> jax.Array:
     """[blocks, B, rows, ...] -> [B, h', ...]."""
     a = jnp.moveaxis(a, 0, 1)
     return a.reshape(a.shape[0], -1, *a.shape[3:])[:, :height]
+
+
+def _named_form(name: str) -> Form:
+    if name not in ("auto", *FORMS):
+        raise ValueError(f"form is {name!r}; it can be 'auto', {', '.join(map(repr, FORMS))}")
+    return FORMS[fastest_form(jax.default_backend()) if name == "auto" else name]
 
 
 def _pair(value: IntPair) -> tuple[int, int]:

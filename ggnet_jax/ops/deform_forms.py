@@ -19,6 +19,36 @@ Neighbours = Any
 Shares = Any
 
 
+def pull_back(
+    form: "Form",
+    sums: jax.Array,
+    source: jax.Array,
+    start: jax.Array,
+    shares: Shares,
+    kernel: jax.Array,
+    dy: jax.Array,
+) -> tuple[jax.Array, Shares, jax.Array]:
+    """Differentiate a block: gather its neighbours again, and add to those of the source.
+
+    Args:
+      form: that computed the block.
+      sums: gradient of the source so far, in at least float32.
+      source, start, shares, kernel: as in the forward pass.
+      dy: gradient of the block's output [B, r, w', F].
+
+    Returns:
+      The sums with the block's part, the gradients of its shares and of the kernel.
+    """
+    _, pull = jax.vjp(
+        lambda n, s, k: form.combine(n, s, k, dy.shape[1:3]),
+        form.gather(source, start),
+        shares,
+        kernel,
+    )
+    dneighbours, dshares, dkernel = pull(dy)
+    return form.scatter_add(sums, start, dneighbours), dshares, dkernel
+
+
 class Form(NamedTuple):
     """One way to read, to sum and to add.
 
@@ -34,6 +64,7 @@ class Form(NamedTuple):
       block_elements: channels times points of a block, of all pictures or of each.
       per_picture: of each. Where a batch may be shared out over devices its size says nothing about
         what one of them has to do; memory then grows with the pictures that a device has.
+      pull_back: the backward pass of a block, `pull_back` or one that does the same.
     """
 
     source: Callable[[jax.Array], jax.Array]
@@ -44,6 +75,7 @@ class Form(NamedTuple):
     scatter_add: Callable[[jax.Array, jax.Array, Neighbours], jax.Array]
     block_elements: int
     per_picture: bool
+    pull_back: Callable[..., tuple[jax.Array, Shares, jax.Array]] = pull_back
 
 
 def _four_shares(fraction: jax.Array, mask: jax.Array) -> list[jax.Array]:
