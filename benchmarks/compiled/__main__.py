@@ -1,13 +1,14 @@
 """Our programs compiled for GPUs and TPUs that are not there: what they need and what they do.
 
     python -m benchmarks.compiled [--devices=H200,A100,T4] [--count=1] [--batch_size=1,8]
-        [--program=deform_conv] [--dtype=float32,bfloat16] [--forms=sums] [--unguarded]
+        [--program=deform_conv] [--dtype=float32,bfloat16] [--forms=sums,pallas] [--unguarded]
 
 Nothing runs, so nothing is timed. A row says how much memory XLA sets aside, how many kernels a
 call starts, what devices exchange, whether a GPU adds in one instruction and how many cycles XLA
 expects of a TPU; of gathers and scatters of cells it expects nothing. `training_step` is the whole
 step of Hourglass-104 at 512 x 512, which takes minutes to compile for a GPU and a quarter of an
-hour for a TPU on two cores. Needs `jax[cuda12]` or `jax[tpu]`, and no ml_collections.
+hour for a TPU on two cores; `inference` goes from its pictures to matched pairs. Needs
+`jax[cuda12]` or `jax[tpu]`, and no ml_collections.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from benchmarks.deform_conv.cases import ARRAYS, CASES
 from benchmarks.training_step.case import Case, made_batch
 from benchmarks.training_step.ours import make_step
 from ggnet_jax.cuda_atomics import use_native_atomics
+from ggnet_jax.inference import make_detect
 from ggnet_jax.models import create_model
 from ggnet_jax.ops import deform_conv2d
 from ggnet_jax.ops.deform_forms import FORMS, fastest_form
@@ -86,7 +88,23 @@ def training_step(places: Sequence[Any], batch_size: int, dtype: str, form: str)
     return MeshParallel(list(places)).compile(step).lower(state, batch)
 
 
-PROGRAMS = {"deform_conv": deform_conv, "training_step": training_step}
+def inference(places: Sequence[Any], batch_size: int, dtype: str, form: str) -> Any:
+    """From pictures to matched pairs, lowered for one device."""
+    case = Case("ggnet", dtype, SIZE, batch_size)
+    settings = case.model
+    settings.deform_conv = form
+    model = create_model(settings)
+    image = jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    images = jax.ShapeDtypeStruct((batch_size, SIZE, SIZE, 3), jnp.uint8)
+    where = jax.sharding.SingleDeviceSharding(places[0])
+    inputs = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where), (variables, images)
+    )
+    return make_detect(model, valid_pairs=case.vocabulary.valid_pairs).lower(*inputs)
+
+
+PROGRAMS = {"deform_conv": deform_conv, "inference": inference, "training_step": training_step}
 
 
 def describe(lowered: Any, platform: str, dump: Path) -> dict[str, Any]:
