@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ggnet_jax.ops import add_bias
+
 Dtype = Any
 # PyTorch's default for convolutions: uniform in +-1 / sqrt(fan in).
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -56,7 +58,7 @@ class Conv(nn.Module):
             return y
         fan_in = self.kernel**2 * x.shape[-1]
         init = self.bias_init or symmetric_uniform(fan_in**-0.5)
-        return y + self.param("bias", init, (self.features,)).astype(self.dtype)
+        return add_bias(y, self.param("bias", init, (self.features,)))
 
 
 def predict_points(x: jax.Array, points: int, dtype: Dtype) -> tuple[jax.Array, jax.Array]:

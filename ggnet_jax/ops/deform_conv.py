@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ggnet_jax.ops.bias import add_bias
 from ggnet_jax.ops.deform_forms import FORMS, Form, fastest_form
 
 IntPair = int | tuple[int, int]
@@ -87,7 +88,7 @@ def deform_conv2d(
     static = _Static(kernel, stride, padding, dilation, rows, form)
     with jax.named_scope("deform_conv2d"):
         y = _deform_conv(static, x, offset, mask, weight)
-        return y if bias is None else y + bias.astype(y.dtype)
+        return y if bias is None else add_bias(y, bias)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
