@@ -74,7 +74,7 @@ def measure(
     prepared = {peer: prepare(arrays, dtype, backward) for peer, prepare in peers.items()}
     found = {peer: one.call() for peer, one in prepared.items()}
     ours = [np.asarray(a, np.float32) for a in found["ours"]]
-    bound = 1e-4 if dtype == "float32" else 5e-2
+    bound = _bound(dtype)
     differences = {peer: _difference(ours, values) for peer, values in found.items()}
     del found
     seconds = timing.time_in_turn(
@@ -95,6 +95,13 @@ def measure(
     ]
 
 
+def _bound(dtype: str) -> float:
+    """The largest difference that rounding may make; GPUs round what they multiply to TF32."""
+    if dtype != "float32":
+        return 5e-2
+    return 1e-4 if jax.default_backend() == "cpu" else 5e-3
+
+
 def _difference(ours: Sequence[np.ndarray], others: Sequence[Any]) -> float:
     """Of output and gradients the largest difference to ours, relative to the largest entry."""
     differences = []
@@ -108,7 +115,7 @@ def device_rates(dtype: str) -> dict[str, float]:
     """FLOP/s of a large matrix product and bytes/s of a large copy, on JAX's default device."""
     on_cpu = jax.default_backend() == "cpu"
     side = 2048 if on_cpu else 8192
-    a = jnp.ones((side, side), dtype)
+    a = jax.random.normal(jax.random.key(0), (side, side), dtype)
     big = jnp.ones((2**26 if on_cpu else 2**29,), dtype)
     product = jax.jit(jnp.matmul).lower(a, a).compile()
     copy = jax.jit(jnp.negative).lower(big).compile()

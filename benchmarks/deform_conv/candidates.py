@@ -148,7 +148,12 @@ def pull_back_by_kernel(
 
 
 def _pull_columns(
-    form: Form, source: jax.Array, start: jax.Array, shares: jax.Array, kernel: jax.Array, dy: Any
+    form: Form,
+    source: jax.Array,
+    start: jax.Array,
+    shares: jax.Array,
+    kernel: jax.Array,
+    dy: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A block's windows again, and the gradients of its columns [B, r, w', K, C] and the kernel."""
     windows = form.gather(source, start)

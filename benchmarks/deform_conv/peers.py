@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS
-from ggnet_jax.ops import deform_conv2d
+from ggnet_jax.ops import add_bias, deform_conv2d
 from ggnet_jax.ops.deform_forms import FORMS
 
 
@@ -58,7 +58,7 @@ def four_gathers(x, offset, mask, weight, bias):
             column = jnp.clip(cx, 0, width - 1).astype(jnp.int32)
             columns += x[picture, row, column] * share[..., None].astype(x.dtype)
     kernel = weight.reshape(-1, *weight.shape[2:])
-    return jnp.einsum("bhwkc,kcf->bhwf", columns, kernel) + bias
+    return add_bias(jnp.einsum("bhwkc,kcf->bhwf", columns, kernel), bias)
 
 
 def in_jax(
@@ -77,7 +77,7 @@ def in_jax(
         if not backward:
             return [function(*inputs)]
         y, pull = jax.vjp(function, *inputs)
-        return [y, *pull(jnp.ones_like(y))]
+        return [y, *pull(y)]  # ones would be a constant, which XLA computes with beforehand
 
     compiled = jax.jit(run).lower(*inputs).compile()
     return Prepared(
@@ -97,6 +97,7 @@ def in_torch(
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_float32_matmul_precision("high")  # TF32 on GPUs, as JAX has it
 
     def planes(array: np.ndarray) -> Any:
         """[B, h, w, ...] -> [B, ..., h, w], on the device."""
@@ -122,7 +123,7 @@ def in_torch(
             y = operator(input=inputs["x"], **others, padding=padding)
         found = [y.detach()]
         if backward:
-            found += torch.autograd.grad(y, list(inputs.values()), torch.ones_like(y))
+            found += torch.autograd.grad(y, list(inputs.values()), y.detach())
         if device.type == "cuda":
             torch.cuda.synchronize()
         return [_as_ours(name, one) for name, one in zip(("y", *inputs), found, strict=False)]
