@@ -57,28 +57,28 @@ def existing(workdir: str | Path, step: int | None) -> int:
 
 
 def load_variables(
-    workdir: str | Path, step: int | None = None, *, device: jax.Device | None = None
+    workdir: str | Path, step: int | None = None, *, onto: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], int]:
     """Read what inference needs.
 
     Args:
       workdir: a run's folder.
       step: which checkpoint; None for the newest.
-      device: where the arrays are wanted; one after the other goes there while others are read.
+      onto: its `variable_shapes` on a device, where the arrays are wanted; one after the other
+        goes there while others are read.
 
     Returns:
-      `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves, or `jax.Array`s on `device`.
+      `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves, or `jax.Array`s.
 
     Raises:
       UserError: there is no such checkpoint, or it cannot be read.
     """
     step = existing(workdir, step)
-    if device is None:
+    if onto is None:
         return _nested(_read(workdir, step, "variables")), step
     place = folder(workdir) / str(step) / "variables"
-    wanted = _shapes(place, device)
     with _named(place), ocp.StandardCheckpointer() as checkpointer:
-        return _nested(checkpointer.restore(place, wanted)), step
+        return _nested(checkpointer.restore(place, traverse_util.flatten_dict(onto, sep="/"))), step
 
 
 def variable_shapes(
@@ -89,7 +89,16 @@ def variable_shapes(
     Raises:
       UserError: there is no such checkpoint, or it cannot be read.
     """
-    return _nested(_shapes(folder(workdir) / str(existing(workdir, step)) / "variables", device))
+    place = folder(workdir) / str(existing(workdir, step)) / "variables"
+    sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
+    with _named(place):
+        leaves = ocp.StandardCheckpointHandler().metadata(place).tree
+    return _nested(
+        {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+            for name, leaf in leaves.items()
+        }
+    )
 
 
 class Checkpoints:
@@ -184,17 +193,6 @@ def _read(workdir: str | Path, step: int, part: str) -> dict[str, np.ndarray]:
         return {name: np.asarray(leaf) for name, leaf in checkpointer.restore(place).items()}
 
 
-def _shapes(place: Path, device: jax.Device | None) -> dict[str, jax.ShapeDtypeStruct]:
-    """Of all arrays in one part of a checkpoint."""
-    sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
-    with _named(place):
-        leaves = ocp.StandardCheckpointHandler().metadata(place).tree
-    return {
-        name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-        for name, leaf in leaves.items()
-    }
-
-
 @contextmanager
 def _named(place: Path) -> Iterator[None]:
     """Say which checkpoint it is that cannot be read."""
@@ -221,5 +219,5 @@ def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
     return {name: np.array(leaf) for name, leaf in flat.items()}
 
 
-def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return traverse_util.unflatten_dict(dict(flat), sep="/")

@@ -3,7 +3,6 @@
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ggnet_jax import checkpoints, geometry, inference
+from ggnet_jax import geometry, inference
 from ggnet_jax import workdir as run_folder
 from ggnet_jax.ahead import ahead
 from ggnet_jax.errors import UserError
@@ -83,13 +82,8 @@ class Detector:
         """
         folder = Path(workdir)
         run_folder.require_run(folder)
-        step = checkpoints.existing(folder, step)
-        device = jax.devices()[0]
-        with ThreadPoolExecutor(1) as reader:
-            reading = reader.submit(inference.load, folder, step, device=device)
-            if explained is not None:
-                inference.compile_ahead(folder, step, device=device, heatmaps=explained)
-            return cls(reading.result(), batch_size=batch_size)
+        trained = inference.load(folder, step, device=jax.devices()[0], heatmaps=explained)
+        return cls(trained, batch_size=batch_size)
 
     def detect(
         self,

@@ -7,6 +7,7 @@ them for testing (section 3.4).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +59,11 @@ class Trained(NamedTuple):
 
 
 def load(
-    folder: str | Path, step: int | None = None, *, device: jax.Device | None = None
+    folder: str | Path,
+    step: int | None = None,
+    *,
+    device: jax.Device | None = None,
+    heatmaps: int | None = None,
 ) -> Trained:
     """Read a run's configuration, classes and weights from its workdir.
 
@@ -66,47 +71,34 @@ def load(
         folder: the workdir.
         step: of the checkpoint; None for the newest.
         device: for the weights; None leaves them on the host, as NumPy arrays.
+        heatmaps: with a device, compile for single pictures while the weights are read. The
+            function that `make_detect` gives for this network with as many heatmaps (or
+            `config.eval.top_k`, if that is less) and without a mesh is then ready.
 
     Raises:
         UserError: the folder holds no run or no such checkpoint.
     """
-    config, vocabulary, model = _read_network(folder)
-    variables, step = checkpoints.load_variables(folder, step, device=device)
-    return Trained(config, vocabulary, model, variables, step)
-
-
-def compile_ahead(
-    folder: str | Path, step: int | None = None, *, device: jax.Device, heatmaps: int = 0
-) -> None:
-    """Compile a run's network for single pictures, whose weights may be read meanwhile.
-
-    The function that `make_detect` gives for this network, without a mesh, is then ready.
-
-    Args:
-        folder: the workdir.
-        step: of the checkpoint; None for the newest.
-        device: as `load`; arrays that lie elsewhere would be compiled for once more.
-        heatmaps: as `make_detect`; no more than `config.eval.top_k`.
-
-    Raises:
-        UserError: the folder holds no run or no such checkpoint.
-    """
-    config, vocabulary, model = _read_network(folder)
-    size = tuple(config.data.image_size)
-    variables = checkpoints.variable_shapes(folder, step, device=device)
-    detect = make_detect(
-        model,
-        top_k=config.eval.top_k,
-        valid_pairs=vocabulary.valid_pairs,
-        heatmaps=min(heatmaps, config.eval.top_k),
-    )
-    detect.lower(variables, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)).compile()
-
-
-def _read_network(folder: str | Path) -> tuple[workdir.Fields, Vocabulary, models.GGNet]:
     config = workdir.load_config(folder)
     vocabulary = Vocabulary.from_dict(workdir.read_vocabulary(folder))
-    return config, vocabulary, models.create_model(config.model)
+    model = models.create_model(config.model)
+    step = checkpoints.existing(folder, step)
+    if device is None:
+        variables, _ = checkpoints.load_variables(folder, step)
+        return Trained(config, vocabulary, model, variables, step)
+    shapes = checkpoints.variable_shapes(folder, step, device=device)
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(checkpoints.load_variables, folder, step, onto=shapes)
+        if heatmaps is not None:
+            detect = make_detect(
+                model,
+                top_k=config.eval.top_k,
+                valid_pairs=vocabulary.valid_pairs,
+                heatmaps=min(heatmaps, config.eval.top_k),
+            )
+            size = tuple(config.data.image_size)
+            detect.lower(shapes, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)).compile()
+        variables, _ = reading.result()
+    return Trained(config, vocabulary, model, variables, step)
 
 
 def make_detect(
