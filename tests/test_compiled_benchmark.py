@@ -58,6 +58,16 @@ def test_loops_of_a_program_that_xla_has_just_compiled(tmp_path):
     assert row["arguments, GiB"] == round(64 * 4 / 2**30, 3)
 
 
+def test_the_longer_branch_counts():
+    def one_of_two(x, few):
+        return lax.cond(
+            few, lambda y: y, lambda y: lax.fori_loop(0, 4, lambda _, z: jnp.sort(z), y), x
+        )
+
+    program = text.instructions(jax.jit(one_of_two).lower(jnp.ones(64), True).compile().as_text())
+    assert [one.times for one in program if one.opcode == "sort"] == [4]
+
+
 def test_additions_of_assembler():
     lines = """
         atom.global.v4.f32.add %v4, [%rd1], {%f1, %f2, %f3, %f4};

@@ -84,7 +84,8 @@ def test_equals_the_slow_loop(case, options, form):
 def test_gradients_agree_with_finite_differences(form):
     """All five gradients, in float64, along a random direction each."""
     with jax.enable_x64(True):
-        arrays = {n: jnp.asarray(a, jnp.float64) for n, a in make_arrays(1).items()}
+        # A kernel for GPUs wants a power of two of channels.
+        arrays = {n: jnp.asarray(a, jnp.float64) for n, a in make_arrays(1, channels=4).items()}
         rng = np.random.default_rng(2)
         cotangent = rng.normal(size=(2, 5, 6, 2))
 
@@ -144,12 +145,60 @@ def test_bfloat16_keeps_offsets_in_float32(form):
     assert float(y[0, 0, 200, 0]) == 1.0
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_bfloat16_offsets_read_the_right_cell(form):
+    """Cells beyond 256 are not whole numbers in bf16, and the last ones would lie outside."""
+    x = np.arange(300, dtype=np.float32).reshape(1, 300, 1, 1)
+    arrays = (
+        x,
+        jnp.zeros((1, 300, 1, 1, 2), jnp.bfloat16).at[0, 299].set(0.5),
+        jnp.ones((1, 300, 1, 1), jnp.bfloat16),
+        np.ones((1, 1, 1, 1), np.float32),
+    )
+    y, pull = jax.vjp(partial(deform_conv2d, form=form), *arrays)
+    np.testing.assert_array_equal(y[0, :299], x[0, :299])
+    assert float(y[0, 299, 0, 0]) == 299 * 0.25  # half a cell beyond both borders
+    dx, doffset, dmask, _ = pull(jnp.ones_like(y))
+    np.testing.assert_array_equal(dx[0, :, 0, 0], [1] * 299 + [0.25])
+    assert doffset.dtype == dmask.dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("spread", [0.5, 8.0])
+def test_points_outside_the_band_are_added_too(spread):
+    """A band of four of eleven rows, which holds the points of a row or does not."""
+    one_hot = CANDIDATES["one_hot"]
+    narrow = one_hot._replace(pull_back=partial(one_hot.pull_back, band=4), block_elements=1)
+    arrays = make_arrays(6, size=(9, 5), kernel=(1, 1), spread=spread)
+
+    def gradients(form):
+        y, pull = jax.vjp(partial(deform_conv2d, form=form), *(arrays[n] for n in ARRAYS))
+        return pull(y)
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
+        gradients(narrow),
+        gradients(FORMS["sums"]),
+    )
+
+
+def test_the_kernel_for_gpus_is_one_that_triton_takes():
+    """Lowered for CUDA, which needs none; elsewhere the tests run it interpreted."""
+    arrays = [make_arrays(7, channels=4)[n] for n in ARRAYS]
+
+    def gradients(*arrays):
+        y, pull = jax.vjp(partial(deform_conv2d, form=CANDIDATES["pallas"]), *arrays)
+        return pull(y)
+
+    lowered = jax.jit(gradients).trace(*arrays).lower(lowering_platforms=("cuda",))
+    assert "__gpu$xla.gpu.triton" in lowered.as_text()
+
+
 @pytest.mark.parametrize("form", BACKWARD.values(), ids=BACKWARD)
 def test_blocks_do_not_change_the_result(form):
     """Rows in one block or one at a time, with a last block that is not full."""
-    arrays = make_arrays(4, size=(7, 5))
+    arrays = make_arrays(4, size=(7, 5), channels=4)
     results = []
-    for elements in (1, 2 * 5 * 9 * 3 * 2, 2**20):
+    for elements in (1, 2 * 5 * 9 * 4 * 2, 2**20):
         blocks = form._replace(block_elements=elements)
         y, pullback = jax.vjp(partial(deform_conv2d, form=blocks), *(arrays[n] for n in ARRAYS))
         results.append((y, *pullback(jnp.ones_like(y))))
@@ -171,6 +220,7 @@ def test_another_form_is_named():
         ({"offset": (2, 5, 6, 9)}, "offset"),
         ({"mask": (2, 5, 6, 8)}, "mask"),
         ({"bias": (3,)}, "bias"),
+        ({"x": (0, 5, 6, 3)}, "empty"),
     ],
 )
 def test_wrong_shapes_are_named(change, word):

@@ -17,6 +17,7 @@ _FREE = {
     "after-all",
     "while",
     "call",
+    "conditional",
 }
 _EXCHANGES = {"all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter"}
 
@@ -37,6 +38,8 @@ class Instruction(NamedTuple):
 
 def instructions(text: str) -> list[Instruction]:
     """What the program runs: its entry and what it calls and repeats, not the inside of fusions.
+
+    Of branches the one with most lines is taken.
 
     Raises:
       ValueError: nothing in the program says how often one of its loops runs.
@@ -67,6 +70,16 @@ def _walk(computations: Mapping[str, list[str]], name: str, times: int) -> Itera
         elif found["opcode"] == "call":
             called = re.search(r"to_apply=%?([\w.\-]+)", line)[1]
             yield from _walk(computations, called, times)
+        elif found["opcode"] == "conditional":
+            branches = (list(_walk(computations, name, times)) for name in _branches(line))
+            yield from max(branches, key=len)
+
+
+def _branches(line: str) -> list[str]:
+    """The computations that a condition chooses among."""
+    if listed := re.search(r"branch_computations=\{(.*?)\}", line):
+        return re.findall(r"[\w.\-]+", listed[1])
+    return re.findall(r"(?:true|false)_computation=%?([\w.\-]+)", line)
 
 
 def _trips(line: str, condition: list[str]) -> int:

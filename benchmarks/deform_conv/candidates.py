@@ -47,7 +47,7 @@ def pull_back_by_one_hot(
     kernel: jax.Array,
     dy: jax.Array,
     *,
-    band: int = 32,
+    band: int = 36,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A matrix product with what every point counts in every cell of a band of rows.
 
@@ -85,7 +85,7 @@ def pull_back_by_one_hot(
 
     # One picture after the other: under `vmap` both branches would be computed.
     sums = lax.map(lambda a: one(*a), (sums, start, shares, dcolumns))
-    return sums, dshares, dkernel
+    return sums, dshares.astype(shares.dtype), dkernel
 
 
 def pull_back_by_kernel(
@@ -101,8 +101,8 @@ def pull_back_by_kernel(
 
     So the neighbours' gradients never lie in memory. Channels must be a power of two there. On
     other devices the kernel is interpreted. It knows nothing of meshes: under `jit` every device
-    computes all pictures, unless `jax.shard_map` shares them out. Arguments and results:
-    `deform_forms.pull_back`.
+    computes all pictures, unless `jax.shard_map` (`check_vma=False`) shares them out. Arguments and
+    results: `deform_forms.pull_back`.
     """
     _, dcolumns, dkernel = _pull_columns(form, source, start, shares, kernel, dy)
     batch, rows, width, taps, _ = dcolumns.shape
@@ -119,8 +119,10 @@ def pull_back_by_kernel(
             dcolumn = dcolumns[picture, pixel, tap, :]
             for i, (dy, dx) in enumerate(_CORNERS):
                 cell = (picture, y + dy, x + dx, slice(None))
-                dshares[picture, pixel, tap, i] = jnp.sum(source[cell] * dcolumn)
-                triton.atomic_add(sums, cell, shares[picture, pixel, tap, i] * dcolumn)
+                dshare = jnp.sum(source[cell] * dcolumn)
+                dshares[picture, pixel, tap, i] = dshare.astype(dshares.dtype)
+                added = shares[picture, pixel, tap, i] * dcolumn
+                triton.atomic_add(sums, cell, added.astype(sums.dtype))
 
         lax.fori_loop(0, taps, point, None)
 
@@ -166,6 +168,7 @@ def _pull_columns(
 
 CANDIDATES = {
     "sorted": FORMS["sums"]._replace(scatter_add=add_sorted),
-    "one_hot": FORMS["sums"]._replace(pull_back=pull_back_by_one_hot),
+    # Blocks of 14 rows and less on the networks' maps, whose points then lie in a band.
+    "one_hot": FORMS["sums"]._replace(pull_back=pull_back_by_one_hot, block_elements=2**20),
     "pallas": FORMS["sums"]._replace(pull_back=pull_back_by_kernel),
 }

@@ -56,7 +56,7 @@ def deform_conv2d(
     Args:
       x: input [B, h, w, C], any floating dtype.
       offset: [B, h', w', K, 2], (dy, dx) in input pixels, added to the regular grid; taps
-        row-major, K = kh * kw. Kept in float32 (or float64) whatever the dtype of x.
+        row-major, K = kh * kw. Computed with in at least float32 whatever the dtype of x.
       mask: weights of the sampling points [B, h', w', K], or None for ones.
       weight: [kh, kw, C, F].
       bias: [F] or None.
@@ -66,7 +66,8 @@ def deform_conv2d(
         a form of one's own. The results are the same up to rounding.
 
     Returns:
-      [B, h', w', F] of x's dtype.
+      [B, h', w', F] of x's dtype. Under `jax.shard_map` gradients need `check_vma=False`, and those
+      of weight and bias are each device's own, for the caller to sum.
 
     Raises:
       ValueError: another form, or shapes that do not fit together, with the numbers that clash.
@@ -82,6 +83,8 @@ def deform_conv2d(
     batch, out_height, out_width, taps, _ = offset.shape
     if mask is None:
         mask = jnp.ones(offset.shape[:-1], offset.dtype)
+    # In bfloat16 cells beyond 256 could not be told apart.
+    offset, mask = (a.astype(jnp.promote_types(a.dtype, jnp.float32)) for a in (offset, mask))
     row_elements = out_width * taps * x.shape[-1] * (1 if form.per_picture else batch)
     rows = min(out_height, max(1, form.block_elements // max(1, row_elements)))
     rows = -(-out_height // -(-out_height // rows))  # blocks of nearly equal height
@@ -96,7 +99,7 @@ def _deform_conv(static: _Static, x, offset, mask, weight):
     """`deform_conv2d` without bias, in blocks of output rows."""
     form = static.form
     source, kernel = form.source(x), form.kernel(weight, x.dtype)
-    blocks = _to_blocks(static, _positions(static, offset)), _to_blocks(static, mask)
+    blocks = _blocks_of_points(static, offset, mask)
 
     def block(args):
         position, mask = args
@@ -120,7 +123,7 @@ def _deform_conv_backward(static, residuals, dy):
     sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
     kernel = form.kernel(weight, x.dtype)
     _, pull_kernel = jax.vjp(lambda w: form.kernel(w, sum_dtype), weight)
-    blocks = tuple(_to_blocks(static, a) for a in (_positions(static, offset), mask, dy))
+    blocks = (*_blocks_of_points(static, offset, mask), _to_blocks(static, dy))
 
     def block(sums, args):
         dsource, dkernel = sums
@@ -187,11 +190,23 @@ def _corners(position: jax.Array, size: tuple[int, int]):
     return start, fraction, inside.astype(position.dtype)
 
 
-def _to_blocks(static: _Static, a: jax.Array) -> jax.Array:
-    """[B, h', ...] -> [blocks, B, rows, ...]; rows missing in the last block are zeros."""
+def _blocks_of_points(
+    static: _Static, offset: jax.Array, mask: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Sampling points and their weights in blocks."""
+    # Missing rows look where the last one does and count nothing: all at one place, devices would
+    # wait for one another to add zeros there.
+    position = _to_blocks(static, _positions(static, offset), "edge")
+    return position, _to_blocks(static, mask)
+
+
+def _to_blocks(static: _Static, a: jax.Array, missing: str = "constant") -> jax.Array:
+    """[B, h', ...] -> [blocks, B, rows, ...]; rows missing in the last block are zeros, or as
+    `missing`, one of `jnp.pad`'s modes, says."""
     batch, height = a.shape[:2]
     blocks = -(-height // static.rows)
-    a = jnp.pad(a, ((0, 0), (0, blocks * static.rows - height)) + ((0, 0),) * (a.ndim - 2))
+    widths = ((0, 0), (0, blocks * static.rows - height), *((0, 0),) * (a.ndim - 2))
+    a = jnp.pad(a, widths, mode=missing)
     return jnp.moveaxis(a.reshape(batch, blocks, static.rows, *a.shape[2:]), 1, 0)
 
 
@@ -217,6 +232,8 @@ def _check_shapes(x, offset, mask, weight, bias, stride, padding, dilation) -> N
         raise ValueError(
             f"x must be [B, h, w, C] and weight [kh, kw, C, F], got {x.shape} and {weight.shape}"
         )
+    if 0 in x.shape + weight.shape:
+        raise ValueError(f"x {x.shape} and weight {weight.shape} must not be empty")
     if x.shape[-1] != weight.shape[2]:
         raise ValueError(f"x has {x.shape[-1]} channels, weight {weight.shape} expects another")
     taps = weight.shape[0] * weight.shape[1]
