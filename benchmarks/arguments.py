@@ -1,11 +1,12 @@
-"""Command-line arguments that are lists, `--devices=A,B`."""
+"""Types for argparse that refuse what a program could not use, in one line."""
 
 import argparse
 from collections.abc import Callable, Collection
+from pathlib import Path
 
 
 def names(allowed: Collection[str]) -> Callable[[str], list[str]]:
-    """A `type` for argparse: names of `allowed`, separated by commas; others are refused."""
+    """Names of `allowed`, separated by commas; others are refused."""
 
     def parse(text: str) -> list[str]:
         chosen = text.split(",")
@@ -17,6 +18,30 @@ def names(allowed: Collection[str]) -> Callable[[str], list[str]]:
     return parse
 
 
+def number(text: str, *, least: int = 1) -> int:
+    """A whole number from `least` on."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {least} on")
+    return value
+
+
 def numbers(text: str) -> list[int]:
-    """A `type` for argparse: whole numbers, separated by commas."""
-    return [int(number) for number in text.split(",")]
+    """Whole numbers from 1 on, separated by commas."""
+    return [number(one) for one in text.split(",")]
+
+
+def seeds(text: str) -> list[int]:
+    """Whole numbers from 0 on, separated by commas."""
+    return [number(one, least=0) for one in text.split(",")]
+
+
+def new_file(text: str) -> Path:
+    """A file to write, in a folder that is there: said before hours are spent on its content."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder, or its folder does not exist")
+    return path

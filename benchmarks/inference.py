@@ -27,6 +27,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import networks, start, timing
+from benchmarks.arguments import new_file, number, numbers
+from benchmarks.training_step.case import DTYPES
 from ggnet_jax import inference, models, preprocessing, vocabularies
 from ggnet_jax.detector import Detector, letterbox_picture, load_picture
 from ggnet_jax.interactions import to_interactions
@@ -142,15 +144,14 @@ def measure(arguments: argparse.Namespace, jpeg: bytes) -> list[dict[str, Any]]:
         rows[-1] |= seconds._asdict()
     shown = [dict(list(row.items())[:2]) for row in rows]
     print(timing.table(shown), "\n", flush=True)
-    sizes = [int(size) for size in arguments.batch_sizes.split(",")]
-    times = throughput(trained, jpeg, sizes, arguments.pictures, arguments.passes)
+    times = throughput(trained, jpeg, arguments.batch_sizes, arguments.pictures, arguments.passes)
     several = []
     for size, seconds in times.items():
-        number = -(-arguments.pictures // size) * size
-        rate = f"{number / seconds.median:.3g}"
-        spread = f"{number / seconds.highest:.3g} to {number / seconds.lowest:.3g}"
+        pictures = -(-arguments.pictures // size) * size
+        rate = f"{pictures / seconds.median:.3g}"
+        spread = f"{pictures / seconds.highest:.3g} to {pictures / seconds.lowest:.3g}"
         several.append({"batch": size, "pictures/s": rate, "spread": spread})
-        rows.append(several[-1] | {"pictures": number} | seconds._asdict())
+        rows.append(several[-1] | {"pictures": pictures} | seconds._asdict())
     print(timing.table(several), "\n")
     work = {
         "GFLOP of inference": round(flops[0], 1),
@@ -176,15 +177,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photo", type=Path, help="a JPEG; by default one is made")
     parser.add_argument("--network", choices=networks.NETWORKS, default="hourglass_104")
-    parser.add_argument("--size", type=int, help="side of the input; the network's usual one")
-    parser.add_argument("--dtype", default="float32", help="of the convolutions")
-    parser.add_argument("--batch_sizes", default="1,2,4")
-    parser.add_argument("--repeats", type=int, default=20, help="single pictures, or starts")
-    parser.add_argument("--pictures", type=int, default=64, help="in a list, for throughput")
-    parser.add_argument("--passes", type=int, default=3, help="through that list")
+    parser.add_argument("--size", type=number, help="side of the input; the network's usual one")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the convolutions")
+    parser.add_argument("--batch_sizes", type=numbers, default=[1, 2, 4])
+    parser.add_argument("--repeats", type=number, default=20, help="single pictures, or starts")
+    parser.add_argument("--pictures", type=number, default=64, help="in a list, for throughput")
+    parser.add_argument("--passes", type=number, default=3, help="through that list")
     parser.add_argument("--start", action="store_true", help="measure main.py's start-up instead")
     parser.add_argument("--workdir", help="for --start; by default one with random weights is made")
-    parser.add_argument("--output", type=Path, help="JSON file")
+    parser.add_argument("--output", type=new_file, help="JSON file")
     arguments = parser.parse_args(argv)
     arguments.size = arguments.size or networks.USUAL[arguments.network][1]
     jpeg = arguments.photo.read_bytes() if arguments.photo else make_jpeg()

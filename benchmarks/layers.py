@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks import timing
+from benchmarks.arguments import number
 from benchmarks.training_step.case import DTYPES, NETWORKS, Case
 from benchmarks.training_step.ours import prepare
 from ggnet_jax.cuda_atomics import use_native_atomics
@@ -115,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", choices=NETWORKS, default="ggnet")
     parser.add_argument("--dtype", choices=DTYPES, default="float32")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--batch_size", type=int, default=1)
+    parser.add_argument("--size", type=number, default=256)
+    parser.add_argument("--batch_size", type=number, default=1)
     parser.add_argument("--tiny", action="store_true", help="to see that it works")
     arguments = parser.parse_args(argv)
     use_native_atomics(os.environ)

@@ -10,13 +10,13 @@ float32, so what it saves shows on an accelerator alone.
 import argparse
 import importlib
 import json
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.arguments import names, new_file, numbers
 from ggnet_jax import vocabularies
 from ggnet_jax.models import create_model
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
@@ -63,23 +63,23 @@ def main() -> None:
     """Print a Markdown table; write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--config", default="hico", help="a file of configs/")
-    parser.add_argument("--batch_sizes", default="1,2")
-    parser.add_argument("--variants", default=",".join(VARIANTS))
-    parser.add_argument("--output", type=Path, help="JSON file")
+    parser.add_argument("--batch_sizes", type=numbers, default=[1, 2])
+    parser.add_argument("--variants", type=names(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--output", type=new_file, help="JSON file")
     arguments = parser.parse_args()
     rows = []
     print(f"configs/{arguments.config}.py, jax {jax.__version__}, {jax.devices()[0].device_kind}\n")
     print("| dtype | remat | pictures a device | state, GiB | temporary, GiB |")
     print("| --- | --- | --- | --- | --- |")
-    for variant in (VARIANTS[name] for name in arguments.variants.split(",")):
-        for batch_size in map(int, arguments.batch_sizes.split(",")):
+    for variant in (VARIANTS[name] for name in arguments.variants):
+        for batch_size in arguments.batch_sizes:
             config = importlib.import_module(f"configs.{arguments.config}").get_config()
             config.model.update(**variant)
             needs = step_memory(config, batch_size)
             rows.append({**variant, "batch_size": batch_size, **needs})
-            numbers = f"{needs['state']:.2f} | {needs['temporary']:.2f}"
+            figures = f"{needs['state']:.2f} | {needs['temporary']:.2f}"
             name = f"{variant['dtype']} | {variant['remat']}"
-            print(f"| {name} | {batch_size} | {numbers} |", flush=True)
+            print(f"| {name} | {batch_size} | {figures} |", flush=True)
     if arguments.output:
         arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
 

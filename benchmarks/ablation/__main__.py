@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.ablation import folder as places
 from benchmarks.ablation import prepare, report, schedule
+from benchmarks.arguments import numbers, seeds
 from ggnet_jax.errors import UserError
 
 
@@ -55,16 +56,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    def numbers(text: str) -> list[int]:
-        return [int(part) for part in text.split(",")]
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--workdir", default="/tmp/ggnet_ablation", help="where everything lies")
     parser.add_argument("--tables", type=numbers, default=[1, 2, 3], help="of the paper (1,2,3)")
     parser.add_argument("--rows", type=lambda text: text.split(","), help="instead of tables")
-    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2], help="(0,1,2)")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2], help="(0,1,2)")
     parser.add_argument("--jobs", type=int, help="runs at once; 0: one by one in this process")
     parser.add_argument("--minutes", type=float, help="stop after so long")
     parser.add_argument("--prepare", action="store_true", help="write rows and batches, no more")

@@ -22,6 +22,7 @@ from benchmarks import timing
 from benchmarks.ablation import folder as places
 from benchmarks.ablation.batches import Batches
 from benchmarks.ablation.run import predict
+from benchmarks.arguments import seeds
 from ggnet_jax import inference
 from ggnet_jax.evaluation import hico, overlap
 from ggnet_jax.vocabularies import Vocabulary
@@ -105,15 +106,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--workdir", type=Path, default=Path("/tmp/ggnet_ablation"))
     parser.add_argument("--rows", default="table1_baseline,table1_full")
-    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--seeds", type=seeds, default=[0, 1, 2])
     arguments = parser.parse_args(argv)
     batches = Batches(arguments.workdir)
     table = []
     for row in arguments.rows.split(","):
         runs = [
-            costs_of_run(arguments.workdir, row, int(seed), batches)
-            for seed in arguments.seeds.split(",")
-            if places.read_result(arguments.workdir, row, int(seed)) is not None
+            costs_of_run(arguments.workdir, row, seed, batches)
+            for seed in arguments.seeds
+            if places.read_result(arguments.workdir, row, seed) is not None
         ]
         if runs:
             columns = {name: [run[name] for run in runs] for name in runs[0]}

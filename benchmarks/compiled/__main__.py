@@ -27,11 +27,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from benchmarks.arguments import names, numbers
+from benchmarks.arguments import names, new_file, number, numbers
 from benchmarks.compiled import devices, text
 from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS, CASES
-from benchmarks.training_step.case import Case, made_batch
+from benchmarks.training_step.case import DTYPES, Case, made_batch
 from benchmarks.training_step.ours import make_step
 from ggnet_jax.cuda_atomics import use_native_atomics
 from ggnet_jax.inference import make_detect
@@ -170,18 +170,20 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         prog="benchmarks.compiled", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--devices", type=names(devices.NAMES), default=["H200", "v5e"])
-    parser.add_argument("--count", type=int, default=1, help="devices that share the work")
+    parser.add_argument("--count", type=number, default=1, help="devices that share the work")
     parser.add_argument("--program", choices=PROGRAMS, default="deform_conv")
     parser.add_argument("--batch_size", type=numbers, default=[1])
-    parser.add_argument("--dtype", type=names(("float32", "bfloat16")), default=["bfloat16"])
+    parser.add_argument("--dtype", type=names(DTYPES), default=["bfloat16"])
     parser.add_argument(
         "--forms", type=names([*FORMS, *CANDIDATES]), help="by default the device's own"
     )
     parser.add_argument("--unguarded", action="store_true", help="leave XLA's options alone")
-    parser.add_argument("--output", help="JSON file")
+    parser.add_argument("--output", type=new_file, help="JSON file")
     arguments = parser.parse_args(argv)
-    if arguments.program == "deform_conv" and arguments.count != 1:
-        parser.error("--program=deform_conv is compiled for one device; leave --count out")
+    if arguments.program != "training_step" and arguments.count != 1:
+        parser.error(f"--program={arguments.program} is compiled for one device; leave --count out")
+    if arguments.program != "deform_conv" and not set(arguments.forms or ()) <= set(FORMS):
+        parser.error(f"the forms of a network are {', '.join(FORMS)}")
     return arguments
 
 

@@ -21,35 +21,38 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
+from benchmarks.arguments import names, new_file, number
 from benchmarks.deform_conv.cases import CASES, Case, made_arrays
-from benchmarks.deform_conv.peers import Peer, installed_peers
+from benchmarks.deform_conv.peers import PEERS, Peer, installed_peers
+from benchmarks.training_step.case import DTYPES
 from ggnet_jax.cuda_atomics import use_native_atomics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if a peer's results differ from ours."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cases", default="ggnet,dla_64,dla_128,dla_256,dla_512,demo")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--peers", default="", help="by default all that are installed")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", help="JSON file")
+    usual = ["ggnet", "dla_64", "dla_128", "dla_256", "dla_512", "demo"]
+    parser.add_argument("--cases", type=names(CASES), default=usual)
+    parser.add_argument("--dtype", type=names(DTYPES), default=["float32"])
+    parser.add_argument("--peers", type=names(PEERS), help="by default all that are installed")
+    parser.add_argument("--repeats", type=number, default=5)
+    parser.add_argument("--output", type=new_file, help="JSON file")
     arguments = parser.parse_args(argv)
     # Read when JAX first looks for devices. PyTorch wants memory too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     use_native_atomics(os.environ)
     peers = installed_peers()
-    chosen = arguments.peers.split(",") if arguments.peers else [p for p in peers if p != "ours"]
+    chosen = arguments.peers or list(peers)
     if missing := [name for name in chosen if name not in peers]:
-        print(f"not installed, left out: {', '.join(missing)}")
-    peers = {name: peers[name] for name in ("ours", *chosen) if name in peers}
+        print(f"left out, not installed or not for this device: {', '.join(missing)}")
+    peers = {name: peers[name] for name in dict.fromkeys(("ours", *chosen)) if name in peers}
     machine = timing.environment(jax.devices()[0].device_kind)
     print(timing.describe(machine))
     rows, wrong = [], 0
-    for dtype in arguments.dtype.split(","):
+    for dtype in arguments.dtype:
         rates = device_rates(dtype)
         print(f"\n{dtype}: {rates['flops'] / 1e9:.0f} GFLOP/s, {rates['bytes'] / 1e9:.1f} GB/s\n")
-        for name in arguments.cases.split(","):
+        for name in arguments.cases:
             for backward in (False, True):
                 measured = measure(name, CASES[name], peers, dtype, backward, arguments.repeats)
                 for row in measured:

@@ -34,6 +34,8 @@ class Prepared(NamedTuple):
     temporary: int | None
 
 
+# All there may be; "ours" is the default form.
+PEERS = ("ours", *FORMS, *CANDIDATES, "four_gathers", "torchvision", "deformops")
 Peer = Callable[[Mapping[str, np.ndarray], str, bool], Prepared]
 
 

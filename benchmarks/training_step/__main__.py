@@ -19,7 +19,7 @@ from itertools import product
 from typing import Any
 
 from benchmarks import timing
-from benchmarks.arguments import names, numbers
+from benchmarks.arguments import names, new_file, number, numbers
 from benchmarks.training_step.case import DTYPES, NETWORKS, Case
 from benchmarks.training_step.workers import FRAMEWORKS, Worker, WorkerError
 
@@ -165,16 +165,16 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks.training_step", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("--size", type=int, default=512, help="side of the square input")
+    parser.add_argument("--size", type=number, default=512, help="side of the square input")
     parser.add_argument("--batch_size", type=numbers, default=[1])
     parser.add_argument("--dtype", type=names(DTYPES), default=["float32"])
     parser.add_argument("--networks", type=names(NETWORKS), default=list(NETWORKS))
     parser.add_argument("--frameworks", type=names(FRAMEWORKS), default=list(FRAMEWORKS))
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each framework")
-    parser.add_argument("--steps", type=int, default=1, help="steps a turn; 10 on a GPU")
+    parser.add_argument("--repeats", type=number, default=5, help="turns of each framework")
+    parser.add_argument("--steps", type=number, default=1, help="steps a turn; 10 on a GPU")
     parser.add_argument("--alone", action="store_true", help="one framework after the other")
     parser.add_argument("--tiny", action="store_true", help="a tiny network, to see that it works")
-    parser.add_argument("--output", help="JSON file")
+    parser.add_argument("--output", type=new_file, help="JSON file")
     return parser.parse_args(argv)
 
 
