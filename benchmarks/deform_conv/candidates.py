@@ -168,7 +168,7 @@ def _pull_columns(
 
 CANDIDATES = {
     "sorted": FORMS["sums"]._replace(scatter_add=add_sorted),
-    # Blocks of 14 rows and less on the networks' maps, whose points then lie in a band.
+    # Blocks of at most 14 rows, or of whole small maps, whose points then lie in a band.
     "one_hot": FORMS["sums"]._replace(pull_back=pull_back_by_one_hot, block_elements=2**20),
     "pallas": FORMS["sums"]._replace(pull_back=pull_back_by_kernel),
 }

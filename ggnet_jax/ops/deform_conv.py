@@ -201,8 +201,7 @@ def _blocks_of_points(
 
 
 def _to_blocks(static: _Static, a: jax.Array, missing: str = "constant") -> jax.Array:
-    """[B, h', ...] -> [blocks, B, rows, ...]; rows missing in the last block are zeros, or as
-    `missing`, one of `jnp.pad`'s modes, says."""
+    """[B, h', ...] -> [blocks, B, rows, ...]; `missing`: how `jnp.pad` fills the last block."""
     batch, height = a.shape[:2]
     blocks = -(-height // static.rows)
     widths = ((0, 0), (0, blocks * static.rows - height), *((0, 0),) * (a.ndim - 2))
