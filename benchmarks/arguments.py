@@ -2,7 +2,10 @@
 
 import argparse
 from collections.abc import Callable, Collection
+from functools import partial
 from pathlib import Path
+
+DTYPES = ("float32", "bfloat16")  # what networks and operators are measured in
 
 
 def names(allowed: Collection[str]) -> Callable[[str], list[str]]:
@@ -29,14 +32,12 @@ def number(text: str, *, least: int = 1) -> int:
     return value
 
 
-def numbers(text: str) -> list[int]:
-    """Whole numbers from 1 on, separated by commas."""
-    return [number(one) for one in text.split(",")]
+def numbers(text: str, *, least: int = 1) -> list[int]:
+    """Whole numbers from `least` on, separated by commas."""
+    return [number(one, least=least) for one in text.split(",")]
 
 
-def seeds(text: str) -> list[int]:
-    """Whole numbers from 0 on, separated by commas."""
-    return [number(one, least=0) for one in text.split(",")]
+seeds = partial(numbers, least=0)
 
 
 def new_file(text: str) -> Path:

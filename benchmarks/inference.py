@@ -27,8 +27,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import networks, start, timing
-from benchmarks.arguments import new_file, number, numbers
-from benchmarks.training_step.case import DTYPES
+from benchmarks.arguments import DTYPES, new_file, number, numbers
 from ggnet_jax import inference, models, preprocessing, vocabularies
 from ggnet_jax.detector import Detector, letterbox_picture, load_picture
 from ggnet_jax.interactions import to_interactions

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import jax
 
 from benchmarks import timing
-from benchmarks.arguments import number
-from benchmarks.training_step.case import DTYPES, NETWORKS, Case
+from benchmarks.arguments import DTYPES, number
+from benchmarks.training_step.case import NETWORKS, Case
 from benchmarks.training_step.ours import prepare
 from ggnet_jax.cuda_atomics import use_native_atomics
 

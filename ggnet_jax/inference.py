@@ -81,10 +81,9 @@ def load(
     config = workdir.load_config(folder)
     vocabulary = Vocabulary.from_dict(workdir.read_vocabulary(folder))
     model = models.create_model(config.model)
-    step = checkpoints.existing(folder, step)
     if device is None:
-        variables, _ = checkpoints.load_variables(folder, step)
-        return Trained(config, vocabulary, model, variables, step)
+        return Trained(config, vocabulary, model, *checkpoints.load_variables(folder, step))
+    step = checkpoints.existing(folder, step)  # the same for both, should a newer one appear
     shapes = checkpoints.variable_shapes(folder, step, device=device)
     with ThreadPoolExecutor(1) as reader:
         reading = reader.submit(checkpoints.load_variables, folder, step, onto=shapes)

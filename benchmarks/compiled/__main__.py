@@ -27,11 +27,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import timing
-from benchmarks.arguments import names, new_file, number, numbers
+from benchmarks.arguments import DTYPES, names, new_file, number, numbers
 from benchmarks.compiled import devices, text
 from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS, CASES
-from benchmarks.training_step.case import DTYPES, Case, made_batch
+from benchmarks.training_step.case import Case, made_batch
 from benchmarks.training_step.ours import make_step
 from ggnet_jax.cuda_atomics import use_native_atomics
 from ggnet_jax.inference import make_detect

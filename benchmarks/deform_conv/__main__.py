@@ -21,10 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import timing
-from benchmarks.arguments import names, new_file, number
+from benchmarks.arguments import DTYPES, names, new_file, number
 from benchmarks.deform_conv.cases import CASES, Case, made_arrays
 from benchmarks.deform_conv.peers import PEERS, Peer, installed_peers
-from benchmarks.training_step.case import DTYPES
 from ggnet_jax.cuda_atomics import use_native_atomics
 
 

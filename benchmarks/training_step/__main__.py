@@ -19,8 +19,8 @@ from itertools import product
 from typing import Any
 
 from benchmarks import timing
-from benchmarks.arguments import names, new_file, number, numbers
-from benchmarks.training_step.case import DTYPES, NETWORKS, Case
+from benchmarks.arguments import DTYPES, names, new_file, number, numbers
+from benchmarks.training_step.case import NETWORKS, Case
 from benchmarks.training_step.workers import FRAMEWORKS, Worker, WorkerError
 
 

@@ -16,7 +16,6 @@ NETWORKS = {
     "baseline": {"gaze_steps": 0, "per_verb_offsets": False},
 }
 TINY = {"stem_width": 8, "widths": (8, 8), "blocks": (1, 1), "head_width": 8, "act_points": 9}
-DTYPES = ("float32", "bfloat16")
 LEARNING_RATE = 1e-5
 SLOTS = {"boxes": 128, "relations": 64}  # as `configs/base.py`; what targets cost depends on it
 HUMANS, THINGS, RELATIONS = 3, 5, 6  # of every picture
