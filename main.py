@@ -37,7 +37,7 @@ def run(argv: list[str]) -> int:
     if not _WORKDIR.value:
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
-    from ggnet_jax import modes  # imports JAX, which a mistyped flag need not wait for
+    from ggnet_jax.cli import modes
 
     modes.start(_JOIN.value)
     if _MODE.value == "train":

@@ -28,9 +28,12 @@ from PIL import Image
 
 from benchmarks import networks, start, timing
 from benchmarks.arguments import DTYPES, new_file, number, numbers
-from ggnet_jax import inference, models, preprocessing, vocabularies
-from ggnet_jax.detector import Detector, letterbox_picture, load_picture
-from ggnet_jax.interactions import to_interactions
+from ggnet_jax import models, vocabularies
+from ggnet_jax.inference import detection
+from ggnet_jax.inference.detector import Detector
+from ggnet_jax.inference.images import letterbox_picture, load_picture
+from ggnet_jax.inference.interactions import to_interactions
+from ggnet_jax.ops import normalize as preprocessing
 
 PARTS = ("read and warp", "network and decode", "read out", "whole")
 
@@ -44,7 +47,7 @@ def make_jpeg(width: int = 640, height: int = 480, seed: int = 0) -> bytes:
     return stream.getvalue()
 
 
-def make_trained(network: str, size: int, dtype: str) -> inference.Trained:
+def make_trained(network: str, size: int, dtype: str) -> detection.Trained:
     """A network of `networks.NETWORKS` with random weights on the device."""
     vocabulary = vocabularies.load(networks.USUAL[network][0])
     model = models.create_model(networks.settings(network, vocabulary, dtype=dtype))
@@ -52,12 +55,12 @@ def make_trained(network: str, size: int, dtype: str) -> inference.Trained:
     config = SimpleNamespace(
         data=SimpleNamespace(image_size=(size, size)), eval=SimpleNamespace(top_k=100)
     )
-    return inference.Trained(config, vocabulary, model, variables, 0)
+    return detection.Trained(config, vocabulary, model, variables, 0)
 
 
-def compile_both(trained: inference.Trained) -> tuple[Any, Any]:
+def compile_both(trained: detection.Trained) -> tuple[Any, Any]:
     """The compiled detector, and the forward pass of training, both of one picture."""
-    detect = inference.make_detect(
+    detect = detection.make_detect(
         trained.model,
         top_k=trained.config.eval.top_k,
         valid_pairs=trained.vocabulary.valid_pairs,
@@ -73,7 +76,7 @@ def compile_both(trained: inference.Trained) -> tuple[Any, Any]:
 
 
 def latency(
-    trained: inference.Trained, compiled: Any, jpeg: bytes, repeats: int
+    trained: detection.Trained, compiled: Any, jpeg: bytes, repeats: int
 ) -> dict[str, timing.Seconds]:
     """Seconds of each of `PARTS` for one picture at a time, nothing overlapped."""
     size = trained.config.data.image_size
@@ -101,7 +104,7 @@ def latency(
 
 
 def throughput(
-    trained: inference.Trained, jpeg: bytes, batch_sizes: Sequence[int], pictures: int, repeats: int
+    trained: detection.Trained, jpeg: bytes, batch_sizes: Sequence[int], pictures: int, repeats: int
 ) -> dict[int, timing.Seconds]:
     """Seconds that the Detector takes for a list of so many pictures, by batch size."""
 

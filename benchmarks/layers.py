@@ -24,7 +24,7 @@ from benchmarks import timing
 from benchmarks.arguments import DTYPES, number
 from benchmarks.training_step.case import NETWORKS, Case
 from benchmarks.training_step.ours import prepare
-from ggnet_jax.cuda_atomics import use_native_atomics
+from ggnet_jax.cli.cuda_atomics import use_native_atomics
 
 _LOOPS = ("while", "call", "conditional")  # contain what is counted anyway
 _LAYERS = (  # first match names the layer

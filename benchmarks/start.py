@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks import networks, timing
 from ggnet_jax import models, vocabularies
-from ggnet_jax import workdir as run_folder
-from ggnet_jax.checkpoints import Checkpoints
+from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.run_dir.checkpoints import Checkpoints
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PICTURES = 3

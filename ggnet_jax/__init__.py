@@ -13,7 +13,7 @@ __all__ = ["Detector"]
 def __getattr__(name: str) -> Any:
     """Import `Detector` on first use."""
     if name == "Detector":
-        from ggnet_jax.detector import Detector
+        from ggnet_jax.inference.detector import Detector
 
         return Detector
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

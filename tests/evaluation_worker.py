@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import jax
 from fake_split import FakeSplit
 
-from ggnet_jax import evaluate
+from ggnet_jax.cli import evaluate_split as evaluate
 
 
 def main(workdir: str, port: str, process: str) -> None:

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 
-from ggnet_jax import models, workdir
-from ggnet_jax.checkpoints import Checkpoints
+from ggnet_jax import models
+from ggnet_jax.run_dir import folder as workdir
+from ggnet_jax.run_dir.checkpoints import Checkpoints
 from ggnet_jax.vocabularies import Vocabulary
 
 VOCABULARY = Vocabulary(

@@ -1,11 +1,11 @@
 """Batches on disk: made by the input pipeline once, read without TensorFlow.
 
-    data.json         what the batches were made from
-    vocabulary.json   as in a run's folder
-    truth.json        annotation of the evaluation pictures
-    train.npz         every different example that some batch holds, pictures as uint8
-    test.npz          the evaluation pictures, in order
-    order_<seed>.npy  [steps, B] the examples of each batch of a training
+data.json         what the batches were made from
+vocabulary.json   as in a run's folder
+truth.json        annotation of the evaluation pictures
+train.npz         every different example that some batch holds, pictures as uint8
+test.npz          the evaluation pictures, in order
+order_<seed>.npy  [steps, B] the examples of each batch of a training
 """
 
 import json
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ggnet_jax import workdir
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir import folder as workdir
 
 DATA, TRUTH, TRAIN, TEST = "data.json", "truth.json", "train.npz", "test.npz"
 _ARRAYS = ("boxes", "classes", "box_valid", "relations", "relation_valid", "image_id", "size")

@@ -1,9 +1,9 @@
 """Where things lie in the folder of an ablation, and what is done already. No JAX here.
 
-    data.json ...     batches, see batches.py
-    rows/ROW.json     a row's names, the paper's figures, its resolved configuration
-    runs/ROW/seedN/   one training: a run's folder with log.jsonl and result.json
-    ablation.md ...   the tables, see report.py
+data.json ...     batches, see batches.py
+rows/ROW.json     a row's names, the paper's figures, its resolved configuration
+runs/ROW/seedN/   one training: a run's folder with log.jsonl and result.json
+ablation.md ...   the tables, see report.py
 """
 
 import json

@@ -23,8 +23,8 @@ from benchmarks.ablation import folder as places
 from benchmarks.ablation.batches import Batches
 from benchmarks.ablation.run import predict
 from benchmarks.arguments import seeds
-from ggnet_jax import inference
 from ggnet_jax.evaluation import hico, overlap
+from ggnet_jax.inference import detection
 from ggnet_jax.vocabularies import Vocabulary
 
 KINDS = ("verb", "pairing", "box")
@@ -96,7 +96,7 @@ def costs(
 
 def costs_of_run(root: Path, row: str, seed: int, batches: Batches) -> dict[str, float]:
     """`costs` of one finished training."""
-    trained = inference.load(places.run_folder(root, row, seed))
+    trained = detection.load(places.run_folder(root, row, seed))
     entries = predict(trained.config, trained.model, trained.variables, batches)
     return costs(entries, batches.truth, trained.vocabulary)
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.ablation import batches
 from benchmarks.ablation import folder as places
-from ggnet_jax import workdir
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir import folder as workdir
 
 Say = Callable[[str], None]
 

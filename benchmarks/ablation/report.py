@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.ablation import folder as places
 from benchmarks.ablation.prepare import row_names
-from ggnet_jax import workdir
+from ggnet_jax.run_dir import folder as workdir
 
 MARKDOWN, JSON, PLOT = "ablation.md", "ablation.json", "ablation.png"
 GROUPS = ("full", "rare", "non_rare")

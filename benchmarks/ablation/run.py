@@ -22,13 +22,14 @@ import numpy as np
 
 from benchmarks.ablation import folder as places
 from benchmarks.ablation.batches import Batches
-from ggnet_jax import inference, workdir
-from ggnet_jax.checkpoints import Checkpoints
-from ggnet_jax.cuda_atomics import use_native_atomics
+from ggnet_jax.cli.cuda_atomics import use_native_atomics
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico
-from ggnet_jax.interactions import to_prediction_entry
+from ggnet_jax.inference import detection
+from ggnet_jax.inference.interactions import to_prediction_entry
 from ggnet_jax.models import GGNet, create_model
+from ggnet_jax.run_dir import folder as workdir
+from ggnet_jax.run_dir.checkpoints import Checkpoints
 from ggnet_jax.training import state as states
 from ggnet_jax.training.log import truncate_log
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
@@ -142,7 +143,7 @@ def _finite(metrics: dict[str, np.ndarray], folder: Path, step: int) -> dict[str
 def predict(config: Any, model: GGNet, variables: Any, batches: Batches) -> list[dict[str, Any]]:
     """Entries in PPDM's format for the evaluation pictures."""
     vocabulary = Vocabulary.from_dict(batches.vocabulary)
-    detect = inference.make_detect(
+    detect = detection.make_detect(
         model, top_k=config.eval.top_k, valid_pairs=vocabulary.valid_pairs
     )
     entries = []

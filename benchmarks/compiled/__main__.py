@@ -33,8 +33,8 @@ from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS, CASES
 from benchmarks.training_step.case import Case, made_batch
 from benchmarks.training_step.ours import make_step
-from ggnet_jax.cuda_atomics import use_native_atomics
-from ggnet_jax.inference import make_detect
+from ggnet_jax.cli.cuda_atomics import use_native_atomics
+from ggnet_jax.inference.detection import make_detect
 from ggnet_jax.models import create_model
 from ggnet_jax.ops import deform_conv2d
 from ggnet_jax.ops.deform_forms import FORMS, fastest_form

@@ -24,7 +24,7 @@ from benchmarks import timing
 from benchmarks.arguments import DTYPES, names, new_file, number
 from benchmarks.deform_conv.cases import CASES, Case, made_arrays
 from benchmarks.deform_conv.peers import PEERS, Peer, installed_peers
-from ggnet_jax.cuda_atomics import use_native_atomics
+from ggnet_jax.cli.cuda_atomics import use_native_atomics
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.networks import settings
 from ggnet_jax import vocabularies
-from ggnet_jax.geometry import OUTPUT_STRIDE
+from ggnet_jax.inference.geometry import OUTPUT_STRIDE
 from ggnet_jax.vocabularies import Vocabulary
 
 # The baseline has no deformable convolution, where one operator could decide everything.

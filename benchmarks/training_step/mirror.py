@@ -19,7 +19,7 @@ from benchmarks.torch_weights import by_torch_name
 from benchmarks.training_step.case import LEARNING_RATE, Case, made_batch
 from benchmarks.training_step.ours import draw_targets, initial_variables
 from benchmarks.training_step.work import Work
-from ggnet_jax.preprocessing import normalize_images
+from ggnet_jax.ops.normalize import normalize_images
 
 
 def build(case: Case, compiled: bool = False) -> Work:

@@ -14,8 +14,8 @@ from benchmarks.networks import random_variables
 from benchmarks.training_step import flops
 from benchmarks.training_step.case import LEARNING_RATE, Case, made_batch
 from benchmarks.training_step.work import Work
-from ggnet_jax import targets
 from ggnet_jax.models import GGNet, create_model
+from ggnet_jax.training import targets
 from ggnet_jax.training.optimizer import create_optimizer
 from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.step import TrainStep, make_train_step

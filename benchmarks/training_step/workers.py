@@ -16,7 +16,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both framewor
 
 from benchmarks.training_step.case import Case
 from benchmarks.training_step.work import Work
-from ggnet_jax.cuda_atomics import use_native_atomics
+from ggnet_jax.cli.cuda_atomics import use_native_atomics
 
 FRAMEWORKS = {
     "ours": ("ours", {}),

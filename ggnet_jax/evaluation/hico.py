@@ -118,9 +118,7 @@ def evaluate(
             listed = _listed_objects(truth, vocabulary)
             objects = np.array([obj for _, obj in vocabulary.classes])
             kept = listed[found.picture[ranked], objects[group]]
-        columns = score_classes(
-            group[kept], hits[kept], total, average_precision.eleven_point
-        )
+        columns = score_classes(group[kept], hits[kept], total, average_precision.eleven_point)
         if name == "ppdm":
             columns["ap"] = np.where(total > 0, columns["ap"], np.nan)
         settings[name] = _scores(columns, vocabulary)

@@ -99,9 +99,7 @@ def read_predictions(
     boxes = fields["boxes"]
     if missing_object:
         boxes[np.isnan(boxes).all(axis=1)] = 0.0
-    columns.forbid_box(
-        ~np.isfinite(boxes).all(axis=1), "has a coordinate that is no finite number"
-    )
+    columns.forbid_box(~np.isfinite(boxes).all(axis=1), "has a coordinate that is no finite number")
     columns.forbid_box((boxes[:, 2:] < boxes[:, :2]).any(axis=1), "has a negative size")
     box_object = _index(fields["category"], object_ids)
     columns.forbid_box(box_object < 0, "has an unknown category_id", fields["category"])

@@ -176,8 +176,9 @@ class _Records:
         rows = self.rows[members]
 
         def ties():
-            human, target = (self.found.boxes[end[rows]] for end in
-                             (self.found.human, self.found.object))
+            human, target = (
+                self.found.boxes[end[rows]] for end in (self.found.human, self.found.object)
+            )
             return self.found.picture[rows], *human.T, *target.T
 
         order = matching.by_falling_score(group[members], self.found.score[rows], ties)

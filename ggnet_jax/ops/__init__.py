@@ -2,6 +2,15 @@
 
 from ggnet_jax.ops.bias import add_bias
 from ggnet_jax.ops.deform_conv import deform_conv2d
+from ggnet_jax.ops.gather import gather_cells, gather_offsets
+from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.ops.peaks import find_peaks
 
-__all__ = ["add_bias", "deform_conv2d", "find_peaks"]
+__all__ = [
+    "add_bias",
+    "deform_conv2d",
+    "find_peaks",
+    "gather_cells",
+    "gather_offsets",
+    "normalize_images",
+]

@@ -11,15 +11,15 @@ import numpy as np
 from flax import traverse_util
 
 from ggnet_jax import vocabularies
-from ggnet_jax import workdir as run_folder
-from ggnet_jax.checkpoints import Checkpoints
+from ggnet_jax.config import resolve_config
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
+from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.run_dir.checkpoints import Checkpoints
 from ggnet_jax.torch_import.architecture import describe
 from ggnet_jax.torch_import.convert import convert, fill, pretrained
 from ggnet_jax.torch_import.files import read_state_dict
 from ggnet_jax.torch_import.report import Report
-from ggnet_jax.training.setup import resolve_config
 
 _UNFINISHED = ".unfinished"
 

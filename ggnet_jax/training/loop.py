@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ggnet_jax import workdir as run_folder
-from ggnet_jax.checkpoints import Checkpoints
-from ggnet_jax.checkpoints import steps as saved_steps
-from ggnet_jax.cuda_atomics import warning
+from ggnet_jax.cli.cuda_atomics import warning
+from ggnet_jax.config import check_config, resolve_config
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
+from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.run_dir.checkpoints import Checkpoints
+from ggnet_jax.run_dir.checkpoints import steps as saved_steps
 from ggnet_jax.training import state as train_state
 from ggnet_jax.training.initial import put_initial_weights, read_initial_weights
 from ggnet_jax.training.log import RunLog, Stopwatch
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from ggnet_jax.training.parallel import Parallel, create_parallel
-from ggnet_jax.training.setup import check_config, resolve_config
 from ggnet_jax.training.state import TrainState, create_state
 from ggnet_jax.training.step import Metrics, TrainStep, make_train_step
 from ggnet_jax.training.stop import StopRequest

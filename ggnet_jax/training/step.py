@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ggnet_jax import losses, targets
-from ggnet_jax.geometry import OUTPUT_STRIDE
-from ggnet_jax.preprocessing import normalize_images
+from ggnet_jax.inference.geometry import OUTPUT_STRIDE
+from ggnet_jax.ops.normalize import normalize_images
+from ggnet_jax.training import losses, targets
 from ggnet_jax.training.state import TrainState
 
 # What the device needs of a batch; the rest stays on the host.

@@ -91,8 +91,12 @@ class Canvas:
         limit = np.array(self.image.size) - 1.0
         inset = width * OVERSAMPLING / 2
         (x1, y1), (x2, y2) = np.clip(corners, inset, np.maximum(limit - inset, inset))
-        sides = [((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x2, y2), (x1, y2)),
-                 ((x1, y2), (x1, y1))]
+        sides = [
+            ((x1, y1), (x2, y1)),
+            ((x2, y1), (x2, y2)),
+            ((x2, y2), (x1, y2)),
+            ((x1, y2), (x1, y1)),
+        ]
         for ink, extra in ((INK, 2.0), (colour, 0.0)):
             for start, end in sides:
                 self._stroke(start, end, ink, width + extra, dashed=dashed and not extra)
@@ -117,8 +121,11 @@ class Canvas:
         for ink, extra in ((INK, 2.0), (colour, 0.0)):
             self._stroke(first, neck, ink, width + extra)
             rim = extra * OVERSAMPLING / 2
-            tip = [last + along * rim, last - along * (head + rim) + across * (1 + rim / head),
-                   last - along * (head + rim) - across * (1 + rim / head)]
+            tip = [
+                last + along * rim,
+                last - along * (head + rim) + across * (1 + rim / head),
+                last - along * (head + rim) - across * (1 + rim / head),
+            ]
             self.draw.polygon([tuple(p) for p in tip], fill=ink)
 
     def dot(self, point, colour: str, radius: float, *, rim: str = INK) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ggnet_jax.interactions import Interaction
+from ggnet_jax.inference.interactions import Interaction
 from ggnet_jax.visualize.canvas import PALETTE, Canvas, fit, tag_size
 from ggnet_jax.visualize.labels import place_labels
 
@@ -110,8 +110,11 @@ def _draw_labels(canvas: Canvas, pairs: Sequence[Pair]) -> None:
         third = (human[3] - human[1]) / 3
         faces.append((human[0], human[1], human[2], human[1] + third))
         things.append(canvas.place(np.reshape(pair.best.object_box, (2, 2))).ravel())
-    points = [canvas.place(canvas.inside(p)) for pair in pairs
-              for p in (pair.best.human_point, pair.best.object_point)]
+    points = [
+        canvas.place(canvas.inside(p))
+        for pair in pairs
+        for p in (pair.best.human_point, pair.best.object_point)
+    ]
     ends = [(*(p - 8), *(p + 8)) for p in points]
     sizes = [tag_size(lines, TEXT) for lines in texts]
     corners = place_labels(
@@ -125,8 +128,9 @@ def _draw_labels(canvas: Canvas, pairs: Sequence[Pair]) -> None:
         pairs, texts, anchors, corners, sizes, strict=True
     ):
         near = np.clip(anchor, corner, np.add(corner, size))
-        ends = canvas.place([canvas.inside(pair.best.human_point),
-                             canvas.inside(pair.best.object_point)])
+        ends = canvas.place(
+            [canvas.inside(pair.best.human_point), canvas.inside(pair.best.object_point)]
+        )
         on_line = ends[0] + np.linspace(0, 1, 33)[:, None] * (ends[1] - ends[0])
         gap = np.hypot(*(np.clip(on_line, corner, np.add(corner, size)) - on_line).T).min()
         if gap > 6:

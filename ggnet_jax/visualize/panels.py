@@ -7,8 +7,8 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ggnet_jax import geometry
-from ggnet_jax.interactions import Heatmaps, Interaction
+from ggnet_jax.inference import geometry
+from ggnet_jax.inference.interactions import Heatmaps, Interaction
 from ggnet_jax.visualize.canvas import INK, OVERSAMPLING, PAPER, Canvas, fit, font
 from ggnet_jax.visualize.drawing import Pair, draw_interactions, group_pairs
 

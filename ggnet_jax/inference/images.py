@@ -1,0 +1,110 @@
+"""Pictures in any form -> RGB arrays -> the network's input. NumPy and Pillow only."""
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ggnet_jax.errors import UserError
+from ggnet_jax.inference import geometry
+
+Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
+
+
+def is_picture(value: Any) -> bool:
+    """Whether a value is one picture, rather than a list of them."""
+    if isinstance(value, np.ndarray):
+        return value.ndim != 4
+    return isinstance(value, str | os.PathLike | bytes | bytearray | Image.Image)
+
+
+def load_picture(source: Picture) -> np.ndarray:
+    """Read a picture in any form as RGB uint8 [H, W, 3], upright.
+
+    Grey, palette, CMYK and 16-bit pictures are converted; transparency is dropped.
+
+    Raises:
+        UserError: the file is missing, or no picture, or broken; the message names it.
+        TypeError: not a form that a picture comes in.
+        ValueError: an array that is no picture.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pillow(source)
+    if isinstance(source, bytes | bytearray):
+        name, stream = f"picture of {len(source)} bytes", io.BytesIO(source)
+    elif isinstance(source, str | os.PathLike):
+        name, stream = os.fspath(source), source
+    else:
+        raise TypeError(
+            f"a picture is a path, bytes, a Pillow picture or a uint8 array, not "
+            f"{type(source).__name__}"
+        )
+    try:
+        with Image.open(stream) as picture:
+            return _from_pillow(picture)
+    except FileNotFoundError as error:
+        raise UserError(f"{name}: no such file") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{name}: a folder, not a picture") from error
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name}: not a picture that Pillow can read") from error
+    # Decoders of the many formats fail in many ways on broken files.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{name}: broken picture ({error})") from error
+
+
+def _from_pillow(picture: Image.Image) -> np.ndarray:
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        values = np.asarray(picture, np.float64)  # convert() would clip these at 255
+        if picture.mode != "F" or values.max(initial=0) > 255:
+            values = values / 257.0
+        grey = np.clip(np.round(values), 0, 255).astype(np.uint8)
+        picture = Image.fromarray(grey)
+    return np.asarray(picture.convert("RGB"))
+
+
+def _from_array(array: np.ndarray) -> np.ndarray:
+    if array.dtype != np.uint8:
+        raise ValueError(
+            f"a picture array must be uint8 in [0, 255], not {array.dtype}; for floats in [0, 1] "
+            "use np.round(255 * array).astype(np.uint8)"
+        )
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
+        raise ValueError(f"a picture array must be [H, W, 3] in RGB order, not {array.shape}")
+    return np.broadcast_to(array, (*array.shape[:2], 3))
+
+
+def letterbox_picture(picture: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
+    """Warp RGB uint8 [h, w, 3] to the network's input [H, W, 3], black around it.
+
+    Bilinear; input pixel (x, y) samples the picture exactly at the inverse of
+    `geometry.letterbox`, and the picture fades to black within a pixel of its border, both as
+    `cv2.warpAffine` does, which the released code uses.
+    """
+    height, width = picture.shape[:2]
+    inverse = geometry.invert(geometry.letterbox(width, height, input_size))
+    # The map has no rotation, so that rows and columns can be sampled one after the other.
+    # Pillow's own warp truncates where OpenCV rounds, which makes pictures darker.
+    rows = _sample(picture, inverse[1, 1] * np.arange(input_size[0]) + inverse[1, 2], axis=0)
+    warped = _sample(rows, inverse[0, 0] * np.arange(input_size[1]) + inverse[0, 2], axis=1)
+    return np.rint(warped).astype(np.uint8)
+
+
+def _sample(values: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
+    """Read an axis of length n at fractional positions, linearly, zero outside; float32."""
+    length = values.shape[axis]
+    lower = np.floor(position)
+    sampled = np.float32(0)
+    for index, weight in ((lower, lower + 1 - position), (lower + 1, position - lower)):
+        weight = np.where((index >= 0) & (index < length), weight, 0).astype(np.float32)
+        weight = weight.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
+        nearest = np.clip(index, 0, length - 1).astype(np.intp)
+        sampled = sampled + weight * np.take(values, nearest, axis)
+    return sampled

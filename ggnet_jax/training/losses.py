@@ -1,0 +1,196 @@
+"""Training losses (paper section 3.3 and eq. 4-7).
+
+Heatmap losses take logits: `log_sigmoid` needs no clamp and stays finite when a logit saturates.
+All losses are sums over the batch divided by a count over the batch. With `axis_name` (pmap) both
+are summed over the devices first, so every device returns the loss of the global batch.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ggnet_jax.models.outputs import Outputs
+from ggnet_jax.ops import gather_cells, gather_offsets
+from ggnet_jax.training.targets import Targets
+
+
+class LossWeights(NamedTuple):
+    """What eq. (5)-(7) leave open.
+
+    Attributes:
+      lambda_1: weight of all interaction predictions but the last, and of the matching losses.
+      lambda_2: weight of the box size.
+      interaction: 'hna' (eq. 4), or 'focal' for the baseline: no hard negatives.
+    """
+
+    lambda_1: float = 0.1
+    lambda_2: float = 0.1
+    interaction: str = "hna"
+
+
+def hna_loss(
+    logits: jax.Array,
+    mask_map: jax.Array,
+    *,
+    alpha: float = 2.0,
+    beta: float = 7.0,
+    gamma: float = 4.0,
+    example_weight: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Hard Negative Attentive loss, eq. (4).
+
+    With P = sigmoid(logits), M = mask_map and N the number of interaction points (M = 1):
+
+        L = -1/N sum  (1-P)^alpha log P                where M = 1
+                      (1-M)^beta  P^alpha log(1-P)     where M = -1
+                      (1-M)^gamma P^alpha log(1-P)     elsewhere
+
+    Args:
+      logits: [B, h, w, V].
+      mask_map: M, float [B, h, w, V] in [-1, 1].
+      alpha, beta, gamma: exponents of eq. (4).
+      example_weight: [B], how much every picture counts, in the sum and in N; None for ones.
+      axis_name: name of pmap's axis.
+
+    Returns:
+      A scalar. N is over the whole (global) batch, and 1 where there is no interaction point.
+    """
+    log_p, log_not_p = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    p, not_p = jnp.exp(log_p), jnp.exp(log_not_p)
+    positive = mask_map == 1
+    exponent_base = 1 - mask_map
+    penalty = jnp.where(mask_map == -1, _power(exponent_base, beta), _power(exponent_base, gamma))
+    loss = -jnp.where(
+        positive, _power(not_p, alpha) * log_p, penalty * _power(p, alpha) * log_not_p
+    )
+    total = _batch_sum(loss, example_weight, axis_name)
+    points = _batch_sum(positive.astype(loss.dtype), example_weight, axis_name)
+    return total / jnp.where(points > 0, points, 1.0)
+
+
+def focal_loss(
+    logits: jax.Array,
+    heatmap: jax.Array,
+    *,
+    alpha: float = 2.0,
+    gamma: float = 4.0,
+    example_weight: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """CornerNet's focal loss: eq. (4) without its case M = -1, on a heatmap in [0, 1]."""
+    return hna_loss(
+        logits, heatmap, alpha=alpha, beta=gamma, gamma=gamma,
+        example_weight=example_weight, axis_name=axis_name,
+    )  # fmt: skip
+
+
+def masked_l1(
+    prediction: jax.Array,
+    target: jax.Array,
+    valid: jax.Array,
+    *,
+    example_weight: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Mean absolute difference over the coordinates of the valid slots.
+
+    Args:
+      prediction, target: [B, M, D], see `ops.gather_cells`.
+      valid: [B, M], or [B, M, D] to choose coordinates.
+      example_weight: [B] or None.
+      axis_name: name of pmap's axis.
+
+    Returns:
+      A scalar: the sum over the number of valid coordinates (not slots) plus 1e-4, as released.
+    """
+    if valid.ndim < prediction.ndim:
+        valid = valid[..., None]
+    chosen = jnp.broadcast_to(valid, prediction.shape)
+    # Padding may hold anything, NaN too: it must not reach the gradient.
+    difference = jnp.where(chosen, prediction - jnp.where(chosen, target, 0), 0)
+    total = _batch_sum(jnp.abs(difference), example_weight, axis_name)
+    count = _batch_sum(chosen.astype(prediction.dtype), example_weight, axis_name)
+    return total / (count + 1e-4)
+
+
+def ggnet_loss(
+    outputs: tuple[Outputs, ...],
+    targets: Targets,
+    weights: LossWeights,
+    *,
+    example_weight: jax.Array | None = None,
+    axis_name: str | None = None,
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Total loss, eq. (5)-(7), and every term by name.
+
+        L = L_last + lambda_1 (L_earlier + L_human + L_object)
+            + L_heatmap + lambda_2 L_size + L_offset
+
+    L_last is the last interaction prediction (the glance where there is no gaze step), L_earlier
+    the sum of those before. Each term is the mean over the stacks; the two matching losses are
+    their sum, as released (the paper does not say).
+
+    Returns:
+      (total, terms): terms 'object_heatmap', 'box_size', 'center_offset', 'glance', 'gaze1', ...,
+      'human_offset', 'object_offset', unweighted.
+    """
+    batch = {"example_weight": example_weight, "axis_name": axis_name}
+    terms: dict[str, jax.Array] = {}
+    for output in outputs:
+        for name, value in _stack_terms(output, targets, weights, batch).items():
+            summed = name in ("human_offset", "object_offset")
+            terms[name] = terms.get(name, 0.0) + (value if summed else value / len(outputs))
+    *earlier, last = [name for name in terms if name == "glance" or name.startswith("gaze")]
+    total = (
+        terms[last]
+        + weights.lambda_1
+        * (sum(terms[n] for n in earlier) + terms["human_offset"] + terms["object_offset"])
+        + terms["object_heatmap"]
+        + weights.lambda_2 * terms["box_size"]
+        + terms["center_offset"]
+    )
+    return total, terms
+
+
+def _stack_terms(output: Outputs, targets: Targets, weights: LossWeights, batch: dict) -> dict:
+    """The terms of one stack."""
+
+    def interaction(logits: jax.Array, mask_map: jax.Array) -> jax.Array:
+        if weights.interaction == "focal":
+            return focal_loss(logits, jnp.maximum(mask_map, 0), **batch)
+        return hna_loss(logits, mask_map, **batch)
+
+    def boxes(maps: jax.Array, target: jax.Array) -> jax.Array:
+        return masked_l1(gather_cells(maps, targets.box_cell), target, targets.box_valid, **batch)
+
+    def matching(offset: jax.Array, target: jax.Array) -> jax.Array:
+        prediction = gather_offsets(offset, targets.relation_cell, targets.relation_verb)
+        return masked_l1(prediction, target, targets.relation_valid, **batch)
+
+    terms = {
+        "object_heatmap": focal_loss(output.object_logits, targets.object_heatmap, **batch),
+        "box_size": boxes(output.box_size, targets.box_size),
+        "center_offset": boxes(output.center_offset, targets.center_offset),
+        "glance": interaction(output.interaction_logits[0], targets.glance_mask),
+    }
+    for step, logits in enumerate(output.interaction_logits[1:], start=1):
+        terms[f"gaze{step}"] = interaction(logits, targets.gaze_mask)
+    terms["human_offset"] = matching(output.human_offset, targets.human_offset)
+    terms["object_offset"] = matching(output.object_offset, targets.object_offset)
+    return terms
+
+
+def _batch_sum(values, example_weight, axis_name) -> jax.Array:
+    """Sum over the (global) batch, every picture by its weight."""
+    if example_weight is not None:
+        values = values * example_weight.reshape(-1, *(1,) * (values.ndim - 1))
+    total = values.sum()
+    return total if axis_name is None else lax.psum(total, axis_name)
+
+
+def _power(base: jax.Array, exponent: float) -> jax.Array:
+    """base ** exponent; whole exponents by multiplication, which is exact at 0 and cheap."""
+    return base ** (int(exponent) if float(exponent).is_integer() else exponent)

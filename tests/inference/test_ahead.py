@@ -1,0 +1,68 @@
+"""Work ahead: in order, no further than told, errors where they belong."""
+
+import threading
+
+import pytest
+
+from ggnet_jax.inference.prefetch import ahead
+
+
+def test_results_come_in_order_whatever_their_time():
+    first_may_end = threading.Event()
+
+    def slow_start(number):
+        if number == 0:
+            first_may_end.wait(10)
+        if number == 2:
+            first_may_end.set()
+        return number * number
+
+    futures = ahead(slow_start, range(6), depth=3, threads=3)
+    assert [future.result() for future in futures] == [0, 1, 4, 9, 16, 25]
+
+
+def test_takes_no_more_items_than_its_depth():
+    taken = []
+
+    def items():
+        for number in range(10):
+            taken.append(number)
+            yield number
+
+    futures = ahead(lambda number: number, items(), depth=2)
+    assert next(futures).result() == 0
+    assert taken == [0, 1, 2]
+    assert next(futures).result() == 1
+    assert taken == [0, 1, 2, 3]
+
+
+def test_an_error_is_raised_at_its_item_and_the_next_go_on():
+    results = []
+    for future in ahead(lambda number: 12 // number, [3, 0, 4], depth=1):
+        try:
+            results.append(future.result())
+        except ZeroDivisionError:
+            results.append("error")
+    assert results == [4, "error", 3]
+
+
+def test_what_nobody_asks_for_is_not_begun():
+    done, first_began, may_end = [], threading.Event(), threading.Event()
+
+    def work(number):
+        first_began.set()
+        assert may_end.wait(10)
+        done.append(number)
+
+    futures = ahead(work, range(3), depth=2)
+    _, second, last = (next(futures) for _ in range(3))
+    assert first_began.wait(10)
+    last.add_done_callback(lambda _: may_end.set())  # the first ends when the last is called off
+    futures.close()
+    assert done == [0]
+    assert second.cancelled() and last.cancelled()
+
+
+@pytest.mark.parametrize("items", [[], range(1)])
+def test_few_items(items):
+    assert [future.result() for future in ahead(str, items, depth=4)] == [str(i) for i in items]

@@ -1,0 +1,97 @@
+"""More devices and more processes give what one device gives."""
+
+import json
+import socket
+import time
+
+import numpy as np
+import pytest
+from subprocesses import run_python, start_python
+
+from ggnet_jax.run_dir import checkpoints
+
+
+def test_mesh_and_pmap_make_the_single_device_update():
+    """Float64 and plain SGD, as Adam would hide a wrong normaliser.
+
+    The shards have 0 to 5 interactions. With N of eq. (4) or the batch norm's statistics taken
+    over each shard the parameters would be off by more than the whole update.
+    """
+    done = run_python("tests/parallel_check.py", devices=8)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["devices"] == 8
+    assert min(report["relations"]) == 0 and len(set(report["relations"])) > 3
+    assert np.isfinite(report["loss"])
+    for way in ("mesh", "mesh, sums", "mesh, cells", "pmap"):
+        assert max(report[way].values()) < 1e-9, (way, report[way])
+        # Gradients and sums over the batch travel; feature maps, targets and pictures stay.
+        assert set(report[f"{way} exchanges"]) == {"all-reduce"}, report[f"{way} exchanges"]
+        assert report[f"{way} exchanges"]["all-reduce"] < 2 * report["parameters"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_checkpoint(tmp_path):
+    """Two processes of two devices each end where one process of one device does."""
+    alone = run_python(*_command(tmp_path), f"--workdir={tmp_path / 'alone'}")
+    assert alone.returncode == 0, alone.stderr
+    pair = _start_pair(tmp_path / "pair", tmp_path)
+    output = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], "\n".join(output)
+    assert "mAP" in output[0] and "mAP" not in output[1]
+
+    expected, step = checkpoints.load_variables(tmp_path / "alone")
+    found, same_step = checkpoints.load_variables(tmp_path / "pair")
+    assert step == same_step == 4
+    for name in ("params", "batch_stats"):
+        _assert_close(found[name], expected[name])
+    # One log, written by the first process.
+    log = (tmp_path / "pair" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in log] == [1, 2, 3, 4]
+
+
+def _assert_close(found, expected):
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        for name in expected:
+            _assert_close(found[name], expected[name])
+    else:
+        # Adam turns rounding in a gradient near zero into a step of the learning rate, 1e-3.
+        np.testing.assert_allclose(found, expected, atol=5e-3)
+        assert np.abs(found - expected).mean() < 2e-4
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_process_stops_both_after_the_same_step(tmp_path):
+    """As when a part of a pod is taken away."""
+    pair = _start_pair(tmp_path / "run", tmp_path, "--config.num_epochs=10000")
+    log = tmp_path / "run" / "log.jsonl"
+    while not (log.exists() and log.read_text().count("\n") > 3):
+        assert all(process.poll() is None for process in pair)
+        time.sleep(0.05)
+    pair[1].terminate()
+    output = [process.communicate(timeout=120)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], "\n".join(output)
+    step = checkpoints.steps(tmp_path / "run")[-1]
+    assert f"after step {step} of 20000" in output[0]
+
+
+def _start_pair(workdir, data, *arguments):
+    """Two processes of two devices each on the tiny configuration."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [
+        start_python(
+            *_command(data), *arguments, f"--workdir={workdir}",
+            f"--distributed=127.0.0.1:{port},2,{number}", devices=2,
+        )
+        for number in (0, 1)
+    ]  # fmt: skip
+
+
+def _command(data):
+    return (
+        "main.py", "--config=tests/tiny_config.py", "--config.batch_size=4",
+        f"--config.data.data_dir={data}", "--config.eval.pictures=0",
+    )  # fmt: skip

@@ -1,0 +1,80 @@
+"""The whole model learns two pictures by heart: targets, losses, gradients and decoding agree."""
+
+import jax
+import numpy as np
+import optax
+
+from benchmarks.found_again import overlap
+from data_pipelines.figures_hoi import scenes
+from ggnet_jax.inference.decoding import decode
+from ggnet_jax.models import create_model
+from ggnet_jax.ops.normalize import normalize_images
+from ggnet_jax.training.state import create_state
+from ggnet_jax.training.step import make_train_step
+from tests.training_fakes import tiny_config
+
+SIZE = 64
+STEPS = 150
+
+
+def rendered_batch(indices):
+    """Pictures of the embedded set with their annotation in map cells, by hand."""
+    vocabulary = scenes.vocabulary()
+    batch = {
+        "image": np.zeros((len(indices), SIZE, SIZE, 3), np.uint8),
+        "boxes": np.zeros((len(indices), 8, 4), np.float32),
+        "classes": np.zeros((len(indices), 8), np.int32),
+        "box_valid": np.zeros((len(indices), 8), bool),
+        "relations": np.zeros((len(indices), 6, 3), np.int32),
+        "relation_valid": np.zeros((len(indices), 6), bool),
+        "example_weight": np.ones(len(indices), np.float32),
+    }
+    for row, index in enumerate(indices):
+        scene = scenes.compose(0, "train", index)
+        entry = scenes.entry(scene, "train", index, SIZE)
+        batch["image"][row] = np.asarray(scenes.render(scene, SIZE))
+        for i, one in enumerate(entry["annotations"]):
+            batch["boxes"][row, i] = np.array(one["bbox"]) / 4
+            batch["classes"][row, i] = vocabulary.object_index(one["category_id"])
+            batch["box_valid"][row, i] = True
+        for i, one in enumerate(entry["hoi_annotation"]):
+            verb = vocabulary.verb_index(one["category_id"])
+            batch["relations"][row, i] = one["subject_id"], one["object_id"], verb
+            batch["relation_valid"][row, i] = True
+    return batch, vocabulary
+
+
+def test_two_pictures_are_learnt_by_heart():
+    batch, vocabulary = rendered_batch([2, 3])
+    config = tiny_config(
+        model__stem_width=16, model__widths=(24, 24), model__head_width=24,
+        model__num_verbs=vocabulary.num_verbs, model__num_objects=vocabulary.num_objects,
+    )  # fmt: skip
+    model = create_model(config.model)
+    schedule = optax.constant_schedule(3e-3)
+    optimizer = optax.adam(schedule)
+    state = jax.jit(lambda: create_state(model, optimizer, (SIZE, SIZE), 0))()
+    pairs = vocabulary.valid_pairs
+    step = jax.jit(make_train_step(model, optimizer, schedule, config.loss, pairs.T))
+    for _ in range(STEPS):
+        state, metrics = step(state, batch)
+    assert metrics["finite"]
+
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    found = jax.jit(
+        lambda v, x: decode(model.apply(v, normalize_images(x))[-1], valid_pairs=pairs)
+    )(variables, batch["image"])
+    annotated = 0
+    for row in range(2):
+        count = int(batch["relation_valid"][row].sum())
+        annotated += count
+        for human, thing, verb in batch["relations"][row, :count]:
+            matches = [
+                overlap(np.asarray(found.human_box[row, i]), batch["boxes"][row, human]) > 0.5
+                and overlap(np.asarray(found.object_box[row, i]), batch["boxes"][row, thing]) > 0.5
+                and int(found.verb[row, i]) == verb
+                for i in range(count + 2)
+                if found.valid[row, i]
+            ]
+            assert any(matches), (row, human, thing, verb)
+    assert annotated >= 4

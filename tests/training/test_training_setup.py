@@ -1,0 +1,180 @@
+"""Configuration, folders and the batch's share of the devices."""
+
+import json
+
+import pytest
+from training_fakes import tiny_config
+
+from configs import base, demo, hico, vcoco, vcoco_mini
+from ggnet_jax import vocabularies
+from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir import folder as workdir
+from ggnet_jax.training.parallel import batch_size_for_devices, create_parallel, shareable
+from ggnet_jax.vocabularies import Vocabulary
+
+VOCABULARY = Vocabulary(
+    name="toy",
+    objects=("person", "cup"),
+    object_ids=(1, 47),
+    verbs=("hold", "fill", "drop"),
+    verb_ids=(1, 2, 3),
+    classes=((0, 1), (1, 1)),
+)
+
+
+@pytest.mark.parametrize(
+    ("batch", "devices", "rounded"),
+    [
+        (23, 8, 24),
+        (7, 8, 8),
+        (7, 1, 7),
+        (23, 4, 24),
+        (9, 8, 8),
+        (12, 8, 16),
+        (1, 4, 4),
+        (17, 4, 16),
+    ],
+)
+def test_rounded_batches(batch, devices, rounded):
+    assert batch_size_for_devices(batch, devices, round_batch=True) == rounded
+
+
+@pytest.mark.parametrize(
+    ("batch", "devices", "message"),
+    [(23, 8, "use 16 or 24"), (7, 8, "use 8"), (5, 2, "use 4 or 6"), (0, 1, "at least 1")],
+)
+def test_refused_batches(batch, devices, message):
+    with pytest.raises(UserError, match=message):
+        batch_size_for_devices(batch, devices)
+
+
+def test_padded_batches_are_rounded_up():
+    assert [shareable(n, 4) for n in (1, 4, 5)] == [4, 4, 8]
+
+
+def test_the_vocabulary_gives_the_numbers_of_classes():
+    config = base.get_config()
+    resolved = resolve_config(config, VOCABULARY)
+    assert (resolved.model.num_verbs, resolved.model.num_objects) == (3, 2)
+    assert config.model.num_verbs == 0
+    assert resolve_config(resolved, VOCABULARY) == resolved
+    config.model.num_verbs = 4
+    with pytest.raises(UserError, match=r"num_verbs is 4, but the vocabulary 'toy' has 3"):
+        resolve_config(config, VOCABULARY)
+
+
+def test_the_rate_is_scaled_by_the_rounding_only_if_asked():
+    config = hico.get_config().lock()
+    vocabulary = vocabularies.load("hico_det")
+    plain = resolve_config(config, vocabulary, num_devices=8)
+    assert (plain.batch_size, plain.learning_rate) == (24, 1.5e-4)
+    config.scale_learning_rate = True
+    scaled = resolve_config(config, vocabulary, num_devices=8)
+    assert scaled.learning_rate == pytest.approx(1.5e-4 * 24 / 23)
+    assert resolve_config(scaled, vocabulary, num_devices=8) == scaled
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_epochs", 0), ("log_every_steps", 0), ("checkpoint_every_steps", -1),
+        ("keep_checkpoints", 0), ("learning_rate", -1.0), ("loss__interaction", "hinge"),
+        ("seed", -1), ("eval__batch_size", 0), ("eval__protocol", "coco"), ("data__max_boxes", 0),
+    ],
+)  # fmt: skip
+def test_impossible_values_are_named(field, value):
+    with pytest.raises(UserError, match=field.replace("__", ".")):
+        check_config(tiny_config(**{field: value}))
+
+
+def test_unknown_way_over_devices():
+    with pytest.raises(UserError, match="'jit' or 'pmap'"):
+        create_parallel("pjit")
+
+
+def test_paper_settings():
+    """Section 4, and Hourglass-104."""
+    for module, batch, rate in ((hico, 23, 1.5e-4), (vcoco, 7, 1.5e-5)):
+        config = module.get_config()
+        assert (config.batch_size, config.learning_rate) == (batch, rate)
+        assert (config.num_epochs, config.lr_drop_epochs, config.lr_drop) == (120, (90,), 0.1)
+        assert config.data.image_size == (512, 512)
+        assert config.model.widths == (256, 256, 384, 384, 384, 512)
+        assert config.model.blocks == (2, 2, 2, 2, 2, 4)
+        assert (config.model.stem_width, config.model.stacks) == (128, 2)
+        assert (config.loss.lambda_1, config.loss.lambda_2) == (0.1, 0.1)
+        assert config.glance_lr_multiplier == 1.0
+
+
+@pytest.mark.parametrize("module", [base, demo, hico, vcoco, vcoco_mini])
+def test_configs_open_with_their_lab_note(module):
+    for heading in ("Command:", "Hardware:", "Result:"):
+        assert heading in module.__doc__
+    fields = base.get_config()
+    for name, value in module.get_config().items():
+        assert type(value) is type(fields[name]), name
+
+
+class TestWorkdir:
+    """ggnet_jax/workdir.py."""
+
+    CONFIG = {"seed": 1, "model": {"widths": (8, 8), "stacks": 1}, "data": {"name": "toy"}}  # noqa: RUF012
+
+    def test_new_folder(self, tmp_path):
+        place = tmp_path / "a" / "b"
+        assert workdir.prepare(place, self.CONFIG, {"verbs": ["hold"]}) == []
+        config = workdir.load_config(place)
+        assert config.model.widths == config["model"]["widths"] == (8, 8)
+        assert workdir.read_vocabulary(place) == {"verbs": ["hold"]}
+        with pytest.raises(AttributeError, match="depth"):
+            _ = config.model.depth
+        assert sorted(p.name for p in place.iterdir()) == ["config.json", "vocabulary.json"]
+
+    def test_same_run_again(self, tmp_path):
+        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ("hold",)})
+        assert workdir.prepare(tmp_path, self.CONFIG, {"verbs": ("hold",)}) == []
+        changed = {**self.CONFIG, "seed": 2, "data": {"name": "toy", "shuffle": True}}
+        assert workdir.prepare(tmp_path, changed, {"verbs": ("hold",)}) == [
+            "data.shuffle: None -> True",
+            "seed: 1 -> 2",
+        ]
+        assert workdir.load_config(tmp_path).seed == 2
+
+    def test_a_field_that_is_younger_than_the_run(self, tmp_path):
+        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
+        newer = {**self.CONFIG, "model": {**self.CONFIG["model"], "deform_conv": "auto"}}
+        assert workdir.prepare(tmp_path, newer, {"verbs": ["hold"]}) == [
+            "model.deform_conv: None -> auto"
+        ]
+
+    def test_other_network_or_classes(self, tmp_path):
+        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
+        other = {**self.CONFIG, "model": {"widths": (8, 16), "stacks": 1}}
+        with pytest.raises(UserError, match=r"config.model.widths=\(8, 8\), not \(8, 16\)"):
+            workdir.prepare(tmp_path, other, {"verbs": ["hold"]})
+        with pytest.raises(UserError, match="trained with other classes"):
+            workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["drop"]})
+        assert workdir.load_config(tmp_path).model.widths == (8, 8)
+
+    def test_killed_while_starting(self, tmp_path):
+        """Between the folder and its first file, and between the two files."""
+        (tmp_path / "config.json.unfinished").write_text('{"se')
+        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
+        (tmp_path / "vocabulary.json").unlink()
+        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
+        assert workdir.read_vocabulary(tmp_path) == {"verbs": ["hold"]}
+
+    def test_not_a_run(self, tmp_path):
+        with pytest.raises(UserError, match="holds no run"):
+            workdir.load_config(tmp_path)
+        with pytest.raises(UserError, match="does not exist"):
+            workdir.load_config(tmp_path / "nowhere")
+        (tmp_path / "notes.txt").write_text("mine")
+        with pytest.raises(UserError, match=r"notes\.txt"):
+            workdir.prepare(tmp_path, self.CONFIG, {})
+        with pytest.raises(UserError, match="is a file"):
+            workdir.prepare(tmp_path / "notes.txt", self.CONFIG, {})
+        (tmp_path / "config.json").write_text(json.dumps(self.CONFIG)[:20])
+        with pytest.raises(UserError, match="cannot be read"):
+            workdir.load_config(tmp_path)
