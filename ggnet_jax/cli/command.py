@@ -29,9 +29,11 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed", None, "HOST:PORT,COUNT,ID; 'auto' on TPU pods, Slurm."
 )
-_CONFIG = config_flags and config_flags.DEFINE_config_file(
-    "config", None, "Configuration; --config.FIELD=VALUE changes a field.", lock_config=True
-)
+_CONFIG = None
+if config_flags is not None:
+    _CONFIG = config_flags.DEFINE_config_file(
+        "config", None, "Configuration; --config.FIELD=VALUE changes a field.", lock_config=True
+    )
 
 
 def main(argv: list[str], *, data: DataPipelines | None = None) -> int:
@@ -87,7 +89,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
 
 
 def _config() -> Any | None:
-    return _CONFIG and _CONFIG.value
+    return None if _CONFIG is None else _CONFIG.value
 
 
 def _fail(message: object) -> int:
