@@ -28,7 +28,7 @@ def evaluate(
 
     Writes `<workdir>/evaluation/predictions.json` (PPDM's format), `metrics.json`, `table.txt`
     and a plot of AP by class, and prints the table. If it is interrupted and called again, the
-    pictures that are done are not predicted again.
+    images that are done are not predicted again.
 
     Args:
         config: resolved; its `data` and `eval` fields are used, the network is the run's own.
@@ -47,14 +47,15 @@ def evaluate(
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
     truth = dataset.ground_truth(config.data.eval_split)
     folder = Path(workdir) / FOLDER
-    if jax.process_index() == 0:
-        score = scorer(truth, dataset, config)  # before the long part: a file may be missing
+    first = jax.process_index() == 0
+    # Before the long part: a file may be missing.
+    score = scorer(truth, dataset, config) if first else None
     entries = predict_split(trained, data, dataset, config, truth, folder)
     figures: dict[str, float] = {}
-    if jax.process_index() == 0:
+    if score is not None:
         path = write_predictions(entries, folder / PREDICTIONS)
         result = score(entries)
-        print(f"\ncheckpoint of step {trained.step}, {len(entries)} pictures\n\n{result.table()}")
+        print(f"\ncheckpoint of step {trained.step}, {len(entries)} images\n\n{result.table()}")
         for written in (path, *command.write(result, folder)):
             print(f"wrote {written}")
         remove_partial(folder)
@@ -88,7 +89,7 @@ def scorer(
 
     HICO-DET has two protocols, "hico" (Default and Known Object) and "hico_ppdm". V-COCO's
     scenarios need its own annotation, so they are given where the split was built from that, for
-    the pictures of the split; where there are only pair lists, PPDM's figure is given.
+    the images of the split; where there are only pair lists, PPDM's figure is given.
 
     Raises:
         UserError: there is no such protocol, or a file that it needs can't be read.

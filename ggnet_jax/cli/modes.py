@@ -87,8 +87,9 @@ def predict(
 
     if not images:
         raise UserError("give images, --images=FILE,FOLDER,GLOB")
-    chosen = {} if threshold is None else {"threshold": threshold}
-    failed = predictions.predict(workdir, images, output, step, **chosen)
+    if threshold is None:
+        threshold = predictions.DEFAULT_THRESHOLD
+    failed = predictions.predict(workdir, images, output, step, threshold)
     return 1 if failed else 0
 
 
@@ -115,9 +116,8 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
-    config = ConfigDict(asked)
-    config.eval.batch_size = shareable(config.eval.batch_size, jax.device_count())
-    return config
+    asked["eval"]["batch_size"] = shareable(asked["eval"]["batch_size"], jax.device_count())
+    return ConfigDict(asked)
 
 
 def _scores(config: Any, workdir: Path, step: int, *, data: DataPipelines) -> Mapping[str, float]:

@@ -35,14 +35,14 @@ def predict_split(
     truth: Sequence[Mapping[str, Any]],
     folder: str | Path,
 ) -> list[dict[str, Any]]:
-    """Prediction entries of every picture of the evaluation split, in its order.
+    """Prediction entries of every image of the evaluation split, in its order.
 
     Args:
         trained: network and weights.
         data: gives the batches.
         dataset: whose evaluation split is predicted.
         config: resolved.
-        truth: the split's entries, for file names; entry k is picture k's.
+        truth: the split's entries, for file names; entry k is image k's.
         folder: where the lines are kept until they are complete.
 
     Returns:
@@ -74,7 +74,7 @@ def predict_split(
     bar = tqdm(
         total=-(-dataset.num_eval // processes),
         desc="evaluate",
-        unit="picture",
+        unit="image",
         dynamic_ncols=True,
         disable=process != 0,
     )
@@ -106,7 +106,7 @@ def predict_split(
     missing = sorted(set(range(dataset.num_eval)) - set(done))
     if missing:
         raise UserError(
-            f"{len(missing)} pictures of {split!r} have no prediction in {partial} (the first is "
+            f"{len(missing)} images of {split!r} have no prediction in {partial} (the first is "
             f"number {missing[0]}); all processes must see the same workdir"
         )
     return [done[image_id] for image_id in range(dataset.num_eval)]
@@ -130,12 +130,12 @@ def fingerprint(trained: detection.Trained, config: Any, truth: Sequence[Mapping
     if config.eval.detections and Path(config.eval.detections).is_file():
         total = zlib.crc32(Path(config.eval.detections).read_bytes(), total)
     for leaf in jax.tree.leaves(trained.variables):
-        total = zlib.crc32(np.ascontiguousarray(leaf), total)
+        total = zlib.crc32(np.ascontiguousarray(leaf).data, total)
     return f"{trained.step}_{total:08x}"
 
 
 def read_lines(folder: str | Path) -> dict[int, dict[str, Any]]:
-    """Entries by picture from the lines of all processes; a line that is cut off is left out."""
+    """Entries by image from the lines of all processes; a line that is cut off is left out."""
     done = {}
     for path in sorted(Path(folder).glob("process_*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -167,12 +167,12 @@ def write_predictions(entries: Iterable[Mapping[str, Any]], path: str | Path) ->
 
 
 def _real(batch: Batch) -> np.ndarray:
-    """Rows of a batch that are pictures and not padding."""
+    """Rows of a batch that are images and not padding."""
     return np.flatnonzero(batch["example_weight"] > 0)
 
 
 def _unfinished(batches: Iterable[Batch], done: Mapping[int, Any], bar: tqdm) -> Iterator[Batch]:
-    """The batches that hold a picture which has no line yet."""
+    """The batches that hold an image which has no line yet."""
     for batch in batches:
         ids = [int(batch["image_id"][row]) for row in _real(batch)]
         bar.update(sum(image_id in done for image_id in ids))

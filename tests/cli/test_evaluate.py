@@ -44,7 +44,7 @@ def test_writes_predictions_metrics_and_tables(run, capsys):
             assert pair["category_id"] in VOCABULARY.verb_ids
     assert set(figures) >= {"mAP/default/full", "mAP/known_object/full"}
     said = capsys.readouterr().out
-    assert "checkpoint of step 7, 5 pictures" in said and "mAP, percent" in said
+    assert "checkpoint of step 7, 5 images" in said and "mAP, percent" in said
     folder = run / "evaluation"
     means = json.loads((folder / "metrics.json").read_text())["settings"]["default"]["means"]
     assert figures["mAP/default/full"] == pytest.approx(100 * means["full"])
