@@ -64,13 +64,13 @@ def evaluate(config: Any | None, workdir: str | Path, step: int | None, data: Da
     """
     from ggnet_jax.cli import evaluate_split
 
-    config = _evaluation_config(config, workdir)
-    evaluate_split.evaluate(config, workdir, step, data=data)
-    if jax.process_index() == 0 and config.eval.pictures:
+    resolved = _evaluation_config(config, workdir)
+    evaluate_split.evaluate(resolved, workdir, step, data=data)
+    if jax.process_index() == 0 and resolved.eval.pictures:
         from ggnet_jax.cli import drawings
 
         print("drawings:")
-        for path in drawings.draw_run(config, workdir, step, data=data):
+        for path in drawings.draw_run(resolved, workdir, step, data=data):
             print(f"  {path}")
     return 0
 
