@@ -7,7 +7,7 @@ import pytest
 from reference_networks import dla_config
 from tiny_run import make_variables
 
-from configs import baseline_dla34, baseline_hourglass, hico_dla34
+from configs import paper
 from ggnet_jax.models import create_model
 from ggnet_jax.models.dla import DLA34, DeformConvNorm, Enlarge, bilinear_kernel
 
@@ -166,11 +166,15 @@ def test_offsets_keep_their_precision_in_bfloat16():
 
 
 @pytest.mark.parametrize(
-    ("module", "backbone", "steps"),
-    [(baseline_hourglass, "hourglass", 0), (baseline_dla34, "dla34", 0), (hico_dla34, "dla34", 2)],
+    ("row", "backbone", "steps"),
+    [
+        ("table5_baseline", "hourglass", 0),
+        ("table1_baseline_hico", "dla34", 0),
+        ("table1_full_hico", "dla34", 2),
+    ],
 )
-def test_configs_are_networks(module, backbone, steps):
-    config = module.get_config()
+def test_configs_are_networks(row, backbone, steps):
+    config = paper.get_config(row)
     assert (config.model.backbone, config.model.gaze_steps) == (backbone, steps)
     assert config.loss.interaction == ("hna" if steps else "focal")
     assert config.model.per_verb_offsets == (steps > 0)

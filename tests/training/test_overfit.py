@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import optax
 
-from benchmarks.found_again import overlap
 from data_pipelines.figures_hoi import scenes
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.models import create_model
@@ -15,6 +14,13 @@ from tests.training_fakes import tiny_config
 
 SIZE = 64
 STEPS = 150
+
+
+def overlap(a, b):
+    """IoU of two boxes (x1, y1, x2, y2)."""
+    width, height = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    areas = (box[2:] - box[:2] for box in (a, b))
+    return width * height / (sum(w * h for w, h in areas) - width * height)
 
 
 def rendered_batch(indices):
