@@ -4,7 +4,11 @@ The package is lazy: reading or cleaning annotation loads no TensorFlow.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from data_pipelines.datasets import Dataset, load_dataset
+    from data_pipelines.input_pipeline import eval_batches, steps_per_epoch, train_batches
 
 _HOME = {
     "Dataset": "datasets",

@@ -10,7 +10,7 @@ import functools
 import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from absl import logging
 
 from data_pipelines import annotations, records
 from data_pipelines.hoi_builder import HoiBuilder, Statistics
+from data_pipelines.v_coco import vsrl
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.reading import load_json
 from ggnet_jax.vocabularies import Vocabulary
 
 BUILDERS = {  # config.data.name -> module and class, imported when asked for
@@ -108,6 +110,35 @@ class Dataset:
             if split == name or name in split.split("+"):
                 entries += lost.get(name, [])
         return [annotations.evaluation_entry(entry) for entry in entries]
+
+    def vcoco_annotations(
+        self, split: str, truth: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
+        """V-COCO's own annotations and COCO's instances for the images of `ground_truth`.
+
+        None where the split was not built from them.
+
+        Raises:
+          UserError: a file is not there any more, or can't be read.
+        """
+        official = [source for source in self.sources(split) if source["instances"]]
+        files = [load_json(source["annotations"]) for source in official]
+        if not files or not all(map(vsrl.is_vsrl, files)):
+            return None
+        actions = vsrl.select(files, {entry["img_id"] for entry in truth})
+        paths = dict.fromkeys(path for source in official for path in source["instances"])
+        return actions, vsrl.read_instances(list(paths))
+
+    def example_images(self, split: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
+        """File names and RGB uint8 images [h, w, 3] of examples evenly spaced over a split."""
+        index = records.index_split(self.builder, split)
+        count = min(count, len(index))
+        for position in np.linspace(0, len(index) - 1, count).round().astype(int):
+            serialized = index.read(tf.constant(int(position), tf.int64))
+            example = records.parse(self.builder, serialized)
+            # As the input pipeline decodes it: the builder has settled what EXIF says.
+            image = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+            yield example["file_name"].numpy().decode(), image.numpy()
 
 
 def _split_names(split: str) -> list[str]:

@@ -8,15 +8,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import jax
 from fake_split import FakeSplit
 
-from ggnet_jax.cli import evaluate_split as evaluate
+from ggnet_jax.cli import evaluate_split
 
 
 def main(workdir: str, port: str, process: str) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{port}", 2, int(process))
     split = FakeSplit(pictures=7)
-    evaluate.data_pipelines = split
-    figures = evaluate.evaluate(split.config(batch_size=4), workdir)
+    figures = evaluate_split.evaluate(split.config(batch_size=4), workdir, data=split)
     print("figures", len(figures))
 
 

@@ -7,6 +7,7 @@ import sys
 
 from tiny_config import get_config
 
+import data_pipelines
 from ggnet_jax.training import loop
 
 config = get_config()
@@ -15,4 +16,4 @@ config.data.augment.color = True
 config.checkpoint_every_steps = 1
 config.keep_checkpoints = 2
 config.data.data_dir = sys.argv[2]
-print(loop.train(config, sys.argv[1]))
+print(loop.train(config, sys.argv[1], data_pipelines))

@@ -1,16 +1,21 @@
-"""What `main.py --mode=...` does; each function returns an exit status."""
+"""What `--mode=...` does; each function returns an exit status.
+
+Imports wait until a mode needs them: predicting loads neither TensorFlow nor Optax.
+"""
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from ggnet_jax.cli.compilation_cache import keep_compiled
 from ggnet_jax.cli.cuda_atomics import use_native_atomics
+from ggnet_jax.cli.processes import join
+from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import folder as run_folder
 
@@ -19,8 +24,9 @@ def start(processes: str | None) -> None:
     """Settle how JAX works in this process, before anything uses it.
 
     Args:
-      processes: None for one process, which keeps what it compiles; else see `join`. (Of several
-        processes some would find a program kept, and others wait for these to help compile it.)
+        processes: None for one process, which keeps what it compiles; else see `processes.join`.
+            (Of several processes some would find a program kept, and others wait for these to help
+            compile it.)
     """
     use_native_atomics(os.environ)
     if processes:
@@ -29,34 +35,8 @@ def start(processes: str | None) -> None:
         keep_compiled()
 
 
-def join(processes: str) -> None:
-    """Become one of several processes that train together; before anything else uses JAX.
-
-    Args:
-      processes: "host:port,count,id" with the address of the first process, the number of
-        processes and which of them this one is (0 is the first); or "auto" where JAX finds
-        all three by itself (TPU pods, Slurm).
-
-    Raises:
-      UserError: another text, or the others can't be reached.
-    """
-    arguments: tuple[Any, ...] = ()
-    if processes != "auto":
-        try:
-            address, count, number = processes.split(",")
-            arguments = (address, int(count), int(number))
-        except ValueError:
-            raise UserError(
-                f"--distributed={processes}; give HOST:PORT,COUNT,ID or 'auto'"
-            ) from None
-    try:
-        jax.distributed.initialize(*arguments)
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"cannot join the other processes: {error}") from error
-
-
-def train(config: Any | None, workdir: str | Path) -> int:
-    """Train, or go on training; then evaluate the result and draw a few pictures.
+def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
+    """Train, or go on training; then evaluate the result and draw a few images.
 
     A run that was asked to stop ends after its checkpoint: no evaluation, exit status 0.
     """
@@ -67,29 +47,30 @@ def train(config: Any | None, workdir: str | Path) -> int:
     boxes = config.eval.detections
     if boxes and not Path(boxes).is_file():  # better now than after the training
         raise UserError(f"eval.detections: there is no file {boxes}")
-    result = loop.train(config, workdir, evaluate=_scores)
+    result = loop.train(config, workdir, data, evaluate=partial(_scores, data=data))
     if not result.finished:
         return 0
-    return evaluate(config, workdir, None)
+    return evaluate(config, workdir, None, data)
 
 
-def evaluate(config: Any | None, workdir: str | Path, step: int | None) -> int:
-    """Print the table of mAP for a checkpoint and the paths of a few drawn pictures.
+def evaluate(config: Any | None, workdir: str | Path, step: int | None, data: DataPipelines) -> int:
+    """Print the table of mAP for a checkpoint and the paths of a few drawings.
 
     Args:
-      config: None for that of the run.
-      workdir: of the run.
-      step: of the checkpoint; None for the newest.
+        config: None for that of the run.
+        workdir: of the run.
+        step: of the checkpoint; None for the newest.
+        data: where the evaluation split comes from.
     """
-    config = _evaluation_config(config, workdir)
-    from ggnet_jax.cli import evaluate_split as evaluation_entry
+    from ggnet_jax.cli import evaluate_split
 
-    evaluation_entry.evaluate(config, workdir, step)
-    if jax.process_index() == 0 and config.eval.pictures:
-        from ggnet_jax.cli import drawings as figures
+    resolved = _evaluation_config(config, workdir)
+    evaluate_split.evaluate(resolved, workdir, step, data=data)
+    if jax.process_index() == 0 and resolved.eval.pictures:
+        from ggnet_jax.cli import drawings
 
-        print("pictures:")
-        for path in figures.draw_run(config, workdir, step):
+        print("drawings:")
+        for path in drawings.draw_run(resolved, workdir, step, data=data):
             print(f"  {path}")
     return 0
 
@@ -101,18 +82,33 @@ def predict(
     step: int | None,
     threshold: float | None,
 ) -> int:
-    """Find and draw the interactions of pictures; exit status 1 if a picture failed."""
-    from ggnet_jax.cli import predict as prediction_entry
+    """Find and draw the interactions of images; exit status 1 if an image failed."""
+    from ggnet_jax.cli import predict as predictions
 
     if not images:
-        raise UserError("give pictures, --images=FILE,FOLDER,GLOB")
-    chosen = {} if threshold is None else {"threshold": threshold}
-    failed = prediction_entry.predict(workdir, images, output, step, **chosen)
+        raise UserError("give images, --images=FILE,FOLDER,GLOB")
+    if threshold is None:
+        threshold = predictions.DEFAULT_THRESHOLD
+    failed = predictions.predict(workdir, images, output, step, threshold)
     return 1 if failed else 0
 
 
-def _evaluation_config(config: Any | None, workdir: str | Path) -> ConfigDict:
+def import_checkpoint(checkpoint: str | None, config: Any | None, workdir: str | Path) -> int:
+    """Make a workdir of a PyTorch checkpoint."""
+    from ggnet_jax.torch_import import command
+
+    if not checkpoint:
+        raise UserError("give the file to import, --checkpoint=model.pth")
+    if config is None:
+        raise UserError("give the configuration of its network, such as --config=configs/hico.py")
+    command.import_checkpoint(checkpoint, config, workdir)
+    return 0
+
+
+def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     """A configuration with the network of the run; a UserError if another one was asked for."""
+    from ml_collections import ConfigDict
+
     from ggnet_jax.training.parallel import shareable  # and with it Optax, not needed to predict
 
     trained = run_folder.read_config(workdir)
@@ -120,16 +116,15 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> ConfigDict:
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
-    config = ConfigDict(asked)
-    config.eval.batch_size = shareable(config.eval.batch_size, jax.device_count())
-    return config
+    asked["eval"]["batch_size"] = shareable(asked["eval"]["batch_size"], jax.device_count())
+    return ConfigDict(asked)
 
 
-def _scores(config: Any, workdir: Path, step: int) -> Mapping[str, float]:
+def _scores(config: Any, workdir: Path, step: int, *, data: DataPipelines) -> Mapping[str, float]:
     """The means of an evaluation during training, by name."""
-    from ggnet_jax.cli import evaluate_split as evaluation_entry
+    from ggnet_jax.cli import evaluate_split
 
-    return dict(_numbers(evaluation_entry.evaluate(config, workdir, step)))
+    return dict(_numbers(evaluate_split.evaluate(config, workdir, step, data=data)))
 
 
 def _numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ggnet_jax.cli.cuda_atomics import warning
 from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.run_dir import folder as run_folder
@@ -47,7 +48,9 @@ class TrainResult(NamedTuple):
     finished: bool
 
 
-def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None) -> TrainResult:
+def train(
+    config: Any, workdir: str | Path, data: DataPipelines, *, evaluate: Evaluate | None = None
+) -> TrainResult:
     """Train, or go on training, in a workdir.
 
     A run that was stopped anywhere and started again ends in the same state as one that was not.
@@ -55,6 +58,7 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
     Args:
       config: a ConfigDict with the fields of `configs/base.py`.
       workdir: a new or empty folder, or that of the run to go on with.
+      data: where the batches come from.
       evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`; its metrics
         are logged.
 
@@ -70,14 +74,12 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
     if first and slow:
         print(slow)
     check_config(config, num_devices=jax.device_count())
-    import data_pipelines  # and with it TensorFlow, which takes its time and talks
-
-    dataset = data_pipelines.load_dataset(config.data)
+    dataset = data.load_dataset(config.data)
     asked = config.batch_size
     config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())
     if first and config.batch_size != asked:
         print(f"batch size {asked} rounded to {config.batch_size}: {jax.device_count()} devices")
-    steps_per_epoch = data_pipelines.steps_per_epoch(dataset, config)
+    steps_per_epoch = data.steps_per_epoch(dataset, config)
     # Before anything is written: a folder must not remember a network that can't be built.
     step_function, make_state = build(config, dataset.verbs_of_object, steps_per_epoch, parallel)
     vocabulary = dataset.vocabulary.to_dict()
@@ -102,7 +104,7 @@ def train(config: Any, workdir: str | Path, *, evaluate: Evaluate | None = None)
                 state = parallel.put_state(put_initial_weights(parallel.single(state), weights))
         if start >= total:
             return TrainResult(start, True)
-        batches = data_pipelines.train_batches(
+        batches = data.train_batches(
             dataset,
             config,
             start_step=start,

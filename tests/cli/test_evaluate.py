@@ -12,7 +12,7 @@ import pytest
 from fake_split import FakeSplit
 from tiny_run import VOCABULARY, make_run
 
-from ggnet_jax.cli import evaluate_split as evaluate
+from ggnet_jax.cli import evaluate_split, predict_split
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.external_detections import OutsideBoxes
@@ -25,17 +25,16 @@ def run(tmp_path):
     return make_run(tmp_path / "run", steps=(3, 7))
 
 
-def go(monkeypatch, run, split, step=None, **config):
-    monkeypatch.setattr(evaluate, "data_pipelines", split)
-    return evaluate.evaluate(split.config(**config), run, step)
+def go(run, split, step=None, **config):
+    return evaluate_split.evaluate(split.config(**config), run, step, data=split)
 
 
 def predictions(run) -> list[dict]:
     return json.loads((run / "evaluation" / "predictions.json").read_text())
 
 
-def test_writes_predictions_metrics_and_tables(monkeypatch, run, capsys):
-    figures = go(monkeypatch, run, FakeSplit(pictures=5))
+def test_writes_predictions_metrics_and_tables(run, capsys):
+    figures = go(run, FakeSplit(pictures=5))
     entries = predictions(run)
     assert [entry["file_name"] for entry in entries] == [f"{k}.jpg" for k in range(5)]
     assert any(entry["hoi_prediction"] for entry in entries)
@@ -45,7 +44,7 @@ def test_writes_predictions_metrics_and_tables(monkeypatch, run, capsys):
             assert pair["category_id"] in VOCABULARY.verb_ids
     assert set(figures) >= {"mAP/default/full", "mAP/known_object/full"}
     said = capsys.readouterr().out
-    assert "checkpoint of step 7, 5 pictures" in said and "mAP, percent" in said
+    assert "checkpoint of step 7, 5 images" in said and "mAP, percent" in said
     folder = run / "evaluation"
     means = json.loads((folder / "metrics.json").read_text())["settings"]["default"]["means"]
     assert figures["mAP/default/full"] == pytest.approx(100 * means["full"])
@@ -53,10 +52,10 @@ def test_writes_predictions_metrics_and_tables(monkeypatch, run, capsys):
 
 
 def test_goes_on_where_it_was_interrupted(monkeypatch, run):
-    go(monkeypatch, run, FakeSplit(pictures=7))
+    go(run, FakeSplit(pictures=7))
     whole = predictions(run)
     with pytest.raises(KeyboardInterrupt):
-        go(monkeypatch, run, FakeSplit(pictures=7, stop_after=3))
+        go(run, FakeSplit(pictures=7, stop_after=3))
     (lines,) = (run / "evaluation").glob("partial_*/process_0.jsonl")
     kept = lines.read_text()
     assert kept.count("\n") == 4  # the batch in flight is lost, the two before it are not
@@ -71,17 +70,17 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, run):
             yield batch, found
 
     monkeypatch.setattr(detection, "detect_batches", watched)
-    go(monkeypatch, run, FakeSplit(pictures=7))
+    go(run, FakeSplit(pictures=7))
     assert ran == [[4, 5], [6, -1]]
     assert predictions(run) == whole
 
 
-def test_lines_of_another_checkpoint_are_not_mixed_in(monkeypatch, run):
-    go(monkeypatch, run, FakeSplit(pictures=6), step=3)
+def test_lines_of_another_checkpoint_are_not_mixed_in(run):
+    go(run, FakeSplit(pictures=6), step=3)
     whole = predictions(run)
     with pytest.raises(KeyboardInterrupt):
-        go(monkeypatch, run, FakeSplit(pictures=6, stop_after=2), step=7)
-    go(monkeypatch, run, FakeSplit(pictures=6), step=3)
+        go(run, FakeSplit(pictures=6, stop_after=2), step=7)
+    go(run, FakeSplit(pictures=6), step=3)
     assert predictions(run) == whole
 
 
@@ -93,11 +92,11 @@ def test_lines_of_other_outside_boxes_are_not_mixed_in(run, tmp_path):
     trained, names = detection.load(run), []
     for text in ("[]", "[ ]", "[]"):
         boxes.write_text(text)
-        names.append(evaluate.fingerprint(trained, config, []))
+        names.append(predict_split.fingerprint(trained, config, []))
     assert names[0] == names[2] != names[1]
 
 
-def test_two_processes_share_the_pictures(monkeypatch, run):
+def test_two_processes_share_the_pictures(run):
     """Each predicts its part, and together they write what one process writes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -117,7 +116,7 @@ def test_two_processes_share_the_pictures(monkeypatch, run):
     assert [worker.returncode for worker in workers] == [0, 0], said[0][1] + said[1][1]
     assert "mAP, percent" in said[0][0] and "mAP" not in said[1][0]
     together = predictions(run)
-    go(monkeypatch, run, FakeSplit(pictures=7), batch_size=4)
+    go(run, FakeSplit(pictures=7), batch_size=4)
     alone = predictions(run)
     assert [entry["file_name"] for entry in together] == [f"{k}.jpg" for k in range(7)]
     for ours, theirs in zip(together, alone, strict=True):
@@ -128,18 +127,18 @@ def test_two_processes_share_the_pictures(monkeypatch, run):
         )
 
 
-def test_other_classes_than_the_runs_are_refused(monkeypatch, run):
+def test_other_classes_than_the_runs_are_refused(run):
     other = dataclasses.replace(VOCABULARY, verbs=("ride", "push", "throw", "hug"))
     with pytest.raises(UserError, match="'fly', not 'throw'"):
-        go(monkeypatch, run, FakeSplit(pictures=2, vocabulary=other))
+        go(run, FakeSplit(pictures=2, vocabulary=other))
 
 
-def test_an_unknown_protocol_is_named(monkeypatch, run):
+def test_an_unknown_protocol_is_named(run):
     with pytest.raises(UserError, match="'coco'"):
-        go(monkeypatch, run, FakeSplit(pictures=2), protocol="coco")
+        go(run, FakeSplit(pictures=2), protocol="coco")
 
 
-def test_boxes_of_an_outside_detector_are_used(monkeypatch, run, tmp_path):
+def test_boxes_of_an_outside_detector_are_used(run, tmp_path):
     boxes = [[10, 5, 50, 50], [40, 30, 70, 28]]
     entries = [
         {"file_name": f"{k}.jpg", "category_id": kind, "bbox": box, "score": score}
@@ -148,7 +147,7 @@ def test_boxes_of_an_outside_detector_are_used(monkeypatch, run, tmp_path):
     ]
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(entries))
-    go(monkeypatch, run, FakeSplit(pictures=3), detections=str(path))
+    go(run, FakeSplit(pictures=3), detections=str(path))
     found = predictions(run)
     assert all(entry["hoi_prediction"] for entry in found)
     for entry in found:

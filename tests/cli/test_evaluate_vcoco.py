@@ -12,7 +12,7 @@ from tiny_run import make_run
 import data_pipelines
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import vocabularies
-from ggnet_jax.cli import evaluate_split as evaluate
+from ggnet_jax.cli import evaluate_split
 from ggnet_jax.errors import UserError
 
 NAMES = ["COCO_train2014_000000000007.jpg", "COCO_train2014_000000000009.jpg"]
@@ -59,7 +59,7 @@ def score(dataset, split, predictions, protocol="vcoco"):
     config = SimpleNamespace(
         data=SimpleNamespace(eval_split=split), eval=SimpleNamespace(protocol=protocol)
     )
-    return evaluate.scorer(dataset.ground_truth(split), dataset, config)(predictions)
+    return evaluate_split.scorer(dataset.ground_truth(split), dataset, config)(predictions)
 
 
 def ap(result, setting, name):
@@ -95,9 +95,11 @@ def test_only_v_cocos_own_files_have_scenarios(dataset, files, tmp_path):
     pairs = tmp_path / "test_vcoco.json"
     pairs.write_text(json.dumps(dataset.ground_truth("test")))
     for sources in ([], [{**files, "annotations": str(pairs)}]):
-        listed = SimpleNamespace(sources=lambda split, found=sources: found,
-                                 ground_truth=dataset.ground_truth)  # fmt: skip
-        result = score(listed, "test", [entry(name, 70, 72) for name in NAMES])
+        split = CocoSplit(sources)
+        truth = dataset.ground_truth("test")
+        assert split.vcoco_annotations("test", truth) is None
+        split.ground_truth = dataset.ground_truth
+        result = score(split, "test", [entry(name, 70, 72) for name in NAMES])
         assert list(result.settings) == ["ppdm"]
         assert ap(result, "ppdm", "cut_instr") == 1
 
@@ -127,6 +129,8 @@ class CocoSplit(FakeSplit):
     def sources(self, split):
         return self._sources
 
+    vcoco_annotations = data_pipelines.Dataset.vcoco_annotations
+
     def ground_truth(self, split):
         named = zip(NAMES, super().ground_truth(split), strict=True)
         return [{**entry, "file_name": name, "img_id": int(name[-16:-4])} for name, entry in named]
@@ -137,8 +141,7 @@ def test_evaluate_writes_v_cocos_tables(monkeypatch, tmp_path, files, capsys):
     run = make_run(tmp_path / "run")
     for sources, settings in (([files], ["scenario_1", "scenario_2", "agent"]), ([], ["ppdm"])):
         split = CocoSplit(sources)
-        monkeypatch.setattr(evaluate, "data_pipelines", split)
-        figures = evaluate.evaluate(split.config(protocol="vcoco"), run)
+        figures = evaluate_split.evaluate(split.config(protocol="vcoco"), run, data=split)
         folder = run / "evaluation"
         metrics = json.loads((folder / "metrics.json").read_text())
         assert list(metrics["settings"]) == settings
@@ -148,7 +151,7 @@ def test_evaluate_writes_v_cocos_tables(monkeypatch, tmp_path, files, capsys):
             assert any(name.startswith(f"mAP/{setting}/") for name in figures)
     assert "24 roles  25 roles" in capsys.readouterr().out
     files["instances"] = [str(tmp_path / "gone.json")]
-    monkeypatch.setattr(evaluate, "data_pipelines", CocoSplit([files]))
-    monkeypatch.setattr(evaluate, "predict_split", None)  # isn't reached
+    split = CocoSplit([files])
+    monkeypatch.setattr(evaluate_split, "predict_split", None)  # isn't reached
     with pytest.raises(UserError, match=r"gone\.json"):
-        evaluate.evaluate(split.config(protocol="vcoco"), run)
+        evaluate_split.evaluate(split.config(protocol="vcoco"), run, data=split)

@@ -33,7 +33,7 @@ def test_train_evaluate_predict(folder):
     assert done.returncode == 0, done.stderr
     run = folder / "run"
     assert "mAP, percent" in done.stdout
-    pictures = [line.strip() for line in done.stdout.partition("pictures:\n")[2].splitlines()]
+    pictures = [line.strip() for line in done.stdout.partition("drawings:\n")[2].splitlines()]
     assert len(pictures) >= 2 and all(Path(picture).is_file() for picture in pictures)
     assert "step 8/8" in done.stderr and "images/s" in done.stderr and "left" in done.stderr
 

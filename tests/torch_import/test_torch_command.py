@@ -11,6 +11,7 @@ import pytest
 from tiny_config import get_config as tiny_config
 from torch_checkpoints import DETECTOR_LACKS, tiny_checkpoint
 
+import data_pipelines
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
@@ -153,11 +154,11 @@ def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_p
     config.learning_rate = 0.0
     config.init_from = str(tmp_path / "wrong.pth")
     with pytest.raises(UserError, match="no file"):
-        loop.train(config, tmp_path / "started")
+        loop.train(config, tmp_path / "started", data_pipelines)
     assert not (tmp_path / "started").exists()
 
     config.init_from = str(tmp_path / "detector.pth")
-    result = loop.train(config, tmp_path / "started")
+    result = loop.train(config, tmp_path / "started", data_pipelines)
     assert result.finished
     assert "hm_rel.0.0.conv.weight" in capsys.readouterr().out
     variables, _ = checkpoints.load_variables(tmp_path / "started")
@@ -166,13 +167,13 @@ def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_p
     expected = weights["pre.0.conv.weight"][:, ::-1].transpose(2, 3, 1, 0)
     np.testing.assert_array_equal(backbone, expected)
     config.init_from = str(tmp_path / "gone.pth")  # a run that goes on does not need it
-    assert loop.train(config, tmp_path / "started").step == result.step
+    assert loop.train(config, tmp_path / "started", data_pipelines).step == result.step
 
     config, weights = tiny_checkpoint(torch, tmp_path / "model.pth")
     config.data.data_dir = str(tmp_path / "data")
     config.learning_rate = 0.0
     import_checkpoint(tmp_path / "model.pth", config, tmp_path / "imported")
-    assert loop.train(config, tmp_path / "imported").step == result.step
+    assert loop.train(config, tmp_path / "imported", data_pipelines).step == result.step
     variables, _ = checkpoints.load_variables(tmp_path / "imported")
     model = workdir.load_config(tmp_path / "imported").model
     loaded = from_torch(weights, model)["params"]

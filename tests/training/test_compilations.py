@@ -6,6 +6,7 @@ import pytest
 from tiny_config import get_config
 from tiny_run import VOCABULARY, make_run, model_config
 
+import data_pipelines
 from ggnet_jax import models
 from ggnet_jax.cli import modes
 from ggnet_jax.inference import detection
@@ -39,12 +40,12 @@ def test_nothing_is_compiled_after_the_first_epoch(events, tmp_path, capsys):
     epochs = []
 
     def evaluate(config, workdir, step):
-        scores = modes._scores(config, workdir, step)
+        scores = modes._scores(config, workdir, step, data=data_pipelines)
         epochs.append((step, list(events)))
         events.clear()
         return scores
 
-    result = loop.train(config, tmp_path / "run", evaluate=evaluate)
+    result = loop.train(config, tmp_path / "run", data_pipelines, evaluate=evaluate)
     assert result == loop.TrainResult(16, True)
     assert [step for step, _ in epochs] == [4, 8, 12]
     compiled = [function for event, function in epochs[0][1] if event == COMPILED]

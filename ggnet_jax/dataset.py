@@ -1,0 +1,85 @@
+"""What training and evaluation ask of a data set; `data_pipelines` is one that answers.
+
+The package itself imports no data set: whoever starts a run hands one in.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ggnet_jax.vocabularies import Vocabulary
+
+Batch = Mapping[str, np.ndarray]
+
+
+class Dataset(Protocol):
+    """A prepared data set with a training and an evaluation split."""
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What the class indices of the batches refer to."""
+        ...
+
+    @property
+    def num_eval(self) -> int:
+        """Images of the evaluation split."""
+        ...
+
+    @property
+    def verbs_of_object(self) -> np.ndarray:
+        """[O, V] bool: the pairs that occur in training, for hard negatives (section 3.3)."""
+        ...
+
+    def ground_truth(self, split: str) -> list[dict[str, Any]]:
+        """The split's entries in PPDM's format; entry k is that of the batches' `image_id` k."""
+        ...
+
+    def vcoco_annotations(
+        self, split: str, truth: Sequence[Mapping[str, Any]]
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]] | None:
+        """V-COCO's own annotations and COCO's instances for the images of `ground_truth`.
+
+        None where the split was not built from them.
+        """
+        ...
+
+    def example_images(self, split: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
+        """File names and RGB uint8 images [h, w, 3] of examples evenly spaced over a split."""
+        ...
+
+
+class DataPipelines(Protocol):
+    """From a run's configuration to batches; the functions of the package `data_pipelines`."""
+
+    def load_dataset(self, config: Any, *, training: bool = True) -> Dataset:
+        """The data set that `config.data` describes, built first if it isn't there yet."""
+        ...
+
+    def steps_per_epoch(self, dataset: Any, config: Any) -> int:
+        """Number of whole batches in the training split."""
+        ...
+
+    def train_batches(
+        self,
+        dataset: Any,
+        config: Any,
+        *,
+        start_step: int = 0,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[Batch]:
+        """Augmented batches of the training split without end, from `start_step` on."""
+        ...
+
+    def eval_batches(
+        self,
+        dataset: Any,
+        config: Any,
+        split: str,
+        *,
+        process_index: int = 0,
+        process_count: int = 1,
+    ) -> Iterator[Batch]:
+        """The split once, in order; the last batch is padded with `example_weight` 0."""
+        ...
