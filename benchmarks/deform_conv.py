@@ -4,18 +4,16 @@
         [--dtype=float32,bfloat16] [--repeats=5] [--output=FILE]
 
 Outputs and gradients of every peer are compared with ours first; then all are timed in turn,
-forward and forward with backward, on the device that JAX finds. "At best" is the arithmetic at the
-rate of a large matrix product, or every array moved once at the rate of a large copy, whichever
-takes longer; both rates are measured in the same run. JAX is all that is needed; the peers are
-optional installs.
+forward and forward with backward, on the device that JAX finds. "Best" is the rate of a large
+matrix product in the same run. JAX is all that is needed; torchvision is an optional install.
 """
 
-import gc
 import importlib.util
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +26,7 @@ from ggnet_jax.ops.deform_forms import FORMS
 
 ARRAYS = ("x", "offset", "mask", "weight", "bias")
 # "ours" is what the device gets by default; four gathers are the plain way in JAX.
-PEERS = ("ours", *FORMS, "four_gathers", "torchvision", "deformops")
+PEERS = ("ours", *FORMS, "four_gathers", "torchvision")
 USUAL = ["ggnet", "dla_64", "dla_128", "dla_256", "dla_512", "demo"]
 
 
@@ -44,22 +42,11 @@ class Case(NamedTuple):
     def __str__(self) -> str:
         return f"{self.batch} x {self.side} x {self.side} x {self.channels}, K = {self.taps}"
 
-    @property
-    def points(self) -> int:
-        """Sampling points of a call."""
-        return self.batch * self.side**2 * self.taps
-
     def flops(self, backward: bool) -> float:
         """Multiplications and additions: one matrix product forward, three with backward."""
-        product = 2.0 * self.points * self.channels * self.features
-        interpolation = 8.0 * self.points * self.channels  # of four corners a sampling point
-        return (3 if backward else 1) * (product + interpolation)
-
-    def bytes(self, backward: bool, itemsize: int) -> float:
-        """What has to move at least: every array once, with backward its gradient too."""
-        values = self.batch * self.side**2 * (self.channels + self.features)
-        values += self.taps * self.channels * self.features
-        return (3 if backward else 1) * (values * itemsize + 4.0 * 3 * self.points)
+        values = self.batch * self.side**2 * self.taps * self.channels
+        corners = 8.0  # four products and sums to interpolate a value
+        return (3 if backward else 1) * values * (2 * self.features + corners)
 
 
 CASES = {
@@ -72,21 +59,6 @@ CASES = {
     "demo": Case(16, 32, 32, 9, 32),
     "tiny": Case(1, 8, 4, 9, 4),
 }
-
-
-class Prepared(NamedTuple):
-    """A call with its arrays on the device.
-
-    Attributes:
-      call: waits for its result: y and, with backward, the gradients of `ARRAYS`.
-      temporary: bytes of working memory; None where it is not known.
-    """
-
-    call: Callable[[], list[Any]]
-    temporary: int | None
-
-
-Peer = Callable[[Mapping[str, np.ndarray], str, bool], Prepared]
 
 
 def make_arrays(case: Case, seed: int = 0) -> dict[str, np.ndarray]:
@@ -135,214 +107,139 @@ def in_jax(
     arrays: Mapping[str, np.ndarray],
     dtype: str,
     backward: bool,
-) -> Prepared:
+) -> timing.Peer:
     """A function of jax.Arrays, compiled."""
     inputs = [
         jnp.asarray(arrays[name], jnp.float32 if name in ("offset", "mask") else dtype)
         for name in ARRAYS
     ]
 
-    def run(*inputs):
+    def run(*inputs: jax.Array) -> list[jax.Array]:
         if not backward:
             return [function(*inputs)]
         y, pull_back = jax.vjp(function, *inputs)
         return [y, *pull_back(y)]  # XLA would compute with a constant cotangent beforehand
 
     compiled = jax.jit(run).lower(*inputs).compile()
-    return Prepared(
-        lambda: jax.block_until_ready(compiled(*inputs)),
-        compiled.memory_analysis().temp_size_in_bytes,
-    )
+
+    def call() -> list[jax.Array]:
+        return jax.block_until_ready(compiled(*inputs))
+
+    return timing.Peer(call, call, timing.temporary_bytes(compiled))
 
 
 def in_torch(
-    operator: Callable[..., Any],
-    device: Any,
-    arrays: Mapping[str, np.ndarray],
-    dtype: str,
-    backward: bool,
-) -> Prepared:
-    """An operator with torchvision's arguments."""
+    operator: Callable[..., Any], arrays: Mapping[str, np.ndarray], dtype: str, backward: bool
+) -> timing.Peer:
+    """An operator with torchvision's arguments, on PyTorch's device."""
     import torch
 
-    def put(array: np.ndarray) -> Any:
-        tensor = torch.as_tensor(np.ascontiguousarray(array)).to(device, getattr(torch, dtype))
-        return tensor.requires_grad_(backward)
-
-    planes = {name: np.moveaxis(arrays[name], (1, 2), (-2, -1)) for name in ("x", "mask")}
+    device = timing.torch_device()
     offset = arrays["offset"].reshape(*arrays["offset"].shape[:3], -1)
     inputs = {
-        "input": put(planes["x"]),
-        "offset": put(np.moveaxis(offset, -1, 1)),
-        "mask": put(planes["mask"]),
-        "weight": put(arrays["weight"].transpose(3, 2, 0, 1)),
-        "bias": put(arrays["bias"]),
+        "input": arrays["x"].transpose(0, 3, 1, 2),
+        "offset": offset.transpose(0, 3, 1, 2),
+        "mask": arrays["mask"].transpose(0, 3, 1, 2),
+        "weight": arrays["weight"].transpose(3, 2, 0, 1),
+        "bias": arrays["bias"],
+    }
+    tensors = {
+        name: torch.tensor(
+            np.ascontiguousarray(array),
+            dtype=getattr(torch, dtype),
+            device=device,
+            requires_grad=backward,
+        )
+        for name, array in inputs.items()
     }
     padding = arrays["weight"].shape[0] // 2
 
-    def call() -> list[Any]:
+    def call() -> list[torch.Tensor]:
         with torch.set_grad_enabled(backward):
-            y = operator(**inputs, padding=padding)
-        found = [y.detach()]
-        if backward:
-            found += torch.autograd.grad(y, list(inputs.values()), y.detach())
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return [_channels_last(name, one) for name, one in zip(("y", *inputs), found, strict=False)]
+            y = operator(**tensors, padding=padding)
+        gradients = torch.autograd.grad(y, list(tensors.values()), y.detach()) if backward else ()
+        return [y.detach(), *gradients]
 
-    if device.type != "cuda":  # PyTorch does not count what it allocates on a CPU
-        return Prepared(call, None)
+    def values() -> list[np.ndarray]:
+        y, *gradients = (tensor.float().cpu().numpy() for tensor in call())
+        found = [y.transpose(0, 2, 3, 1)]
+        if gradients:
+            x, offset, mask, weight, bias = gradients
+            offset = offset.transpose(0, 2, 3, 1).reshape(arrays["offset"].shape)
+            found += [x.transpose(0, 2, 3, 1), offset, mask.transpose(0, 2, 3, 1)]
+            found += [weight.transpose(2, 3, 1, 0), bias]
+        return found
+
     call()
-    gc.collect()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    call()
-    return Prepared(call, torch.cuda.max_memory_allocated() - before)
+    return timing.torch_peer(call, values, device)
 
 
-def _channels_last(name: str, tensor: Any) -> Any:
-    """PyTorch's layout seen as ours; nothing is copied while the clock runs."""
-    if name == "bias":
-        return tensor
-    if name == "weight":
-        return tensor.permute(2, 3, 1, 0)
-    last = tensor.permute(0, 2, 3, 1)
-    return last.unflatten(-1, (-1, 2)) if name == "offset" else last
-
-
-def installed_peers() -> dict[str, Peer]:
-    """Ours, its implementations, and what is installed to compare with, by name."""
-    peers: dict[str, Peer] = {"ours": partial(in_jax, deform_conv2d)}
+def installed_peers() -> dict[str, Callable[..., timing.Peer]]:
+    """(arrays, dtype, backward) -> peer, of ours and of what is installed, by name."""
+    peers: dict[str, Callable[..., timing.Peer]] = {"ours": partial(in_jax, deform_conv2d)}
     for name in FORMS:
         peers[name] = partial(in_jax, partial(deform_conv2d, form=name))
     peers["four_gathers"] = partial(in_jax, four_gathers)
-    device = timing.torch_device()
-    if device and importlib.util.find_spec("torchvision"):
+    if timing.torch_device() and importlib.util.find_spec("torchvision"):
         from torchvision.ops import deform_conv2d as operator
 
         # The operator has no bfloat16, and under autocast it computes in float32 too.
         peers["torchvision"] = lambda arrays, dtype, backward: in_torch(
-            operator, device, arrays, "float32", backward
+            operator, arrays, "float32", backward
         )
-    if device and importlib.util.find_spec("deformops"):
-        from deformops.registry import conv
-
-        peers["deformops"] = partial(in_torch, conv, device)
     return peers
 
 
-def device_rates(dtype: str) -> dict[str, float]:
-    """FLOP/s of a large matrix product and bytes/s of a large copy, on JAX's default device."""
-    on_cpu = jax.default_backend() == "cpu"
-    side = 2048 if on_cpu else 8192
+@cache
+def matmul_rate(dtype: str) -> float:
+    """FLOP/s of a large matrix product on JAX's default device."""
+    side = 2048 if jax.default_backend() == "cpu" else 8192
     a = jax.random.normal(jax.random.key(0), (side, side), dtype)
-    big = jnp.ones((2**26 if on_cpu else 2**29,), dtype)
-    product, copy = jax.jit(jnp.matmul), jax.jit(jnp.negative)
-    took = timing.time_in_turn(
-        {
-            "product": lambda: jax.block_until_ready(product(a, a)),
-            "copy": lambda: jax.block_until_ready(copy(big)),
-        },
-        repeats=5,
-    )
-    return {
-        "flops": 2 * side**3 / took["product"].lowest,
-        "bytes": 2 * big.nbytes / took["copy"].lowest,
-    }
-
-
-def measure(
-    case: Case, peers: Mapping[str, Peer], dtype: str, backward: bool, repeats: int
-) -> list[dict[str, Any]]:
-    """A row for each peer, the first is ours."""
-    arrays = make_arrays(case)
-    prepared = {name: prepare(arrays, dtype, backward) for name, prepare in peers.items()}
-    found = {name: one.call() for name, one in prepared.items()}
-    differences = {name: _difference(found["ours"], values) for name, values in found.items()}
-    del found
-    took = timing.time_in_turn({n: one.call for n, one in prepared.items()}, repeats, warm_ups=0)
-    return [
-        {
-            "peer": name,
-            "dtype": dtype,
-            "backward": backward,
-            "seconds": took[name],
-            "temporary": one.temporary,
-            "difference": differences[name],
-            "agrees": differences[name] < _tolerance(dtype),
-        }
-        for name, one in prepared.items()
-    ]
-
-
-def _tolerance(dtype: str) -> float:
-    """The largest difference that rounding may make; GPUs round what they multiply to TF32."""
-    if dtype != "float32":
-        return 5e-2
-    return 1e-4 if jax.default_backend() == "cpu" else 5e-3
-
-
-def _difference(ours: Sequence[Any], others: Sequence[Any]) -> float:
-    """The largest difference of output and gradients, each relative to our largest entry."""
-
-    def differ(one: Any, other: Any) -> float:
-        one = np.asarray(one, np.float32)
-        other = np.asarray(other.float().cpu() if hasattr(other, "cpu") else other, np.float32)
-        return float(np.abs(one - other).max() / np.abs(one).max())
-
-    return max(differ(one, other) for one, other in zip(ours, others, strict=True))
-
-
-def report(rows: Sequence[Mapping[str, Any]], least: float) -> str:
-    """The table of one case in one direction, which takes `least` seconds at best."""
-    ours = rows[0]["seconds"].median
-    return timing.table(
-        {
-            "peer": row["peer"],
-            "s (min to max)": row["seconds"],
-            "time / ours": f"{row['seconds'].median / ours:.2f}",
-            "temporary, MB": None if row["temporary"] is None else f"{row['temporary'] / 1e6:.0f}",
-            "difference": f"{row['difference']:.0e}" + ("" if row["agrees"] else ", TOO LARGE"),
-            "of the best": f"{least / row['seconds'].median:.0%}",
-        }
-        for row in rows
-    )
+    multiply = jax.jit(jnp.matmul)
+    took = timing.time_in_turn({"": lambda: jax.block_until_ready(multiply(a, a))}, repeats=5)
+    return 2 * side**3 / took[""].lowest
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if a peer's results differ from ours."""
-    parser = timing.parser(__doc__, dtype=["float32"], repeats=5)
-    parser.add_argument(
-        "--cases", type=timing.names(CASES), default=USUAL, help=f"of {', '.join(CASES)}"
-    )
-    parser.add_argument(
-        "--peers", type=timing.names(PEERS), default=list(PEERS), help=f"of {', '.join(PEERS)}"
+    parser = timing.parser(
+        __doc__, cases=(CASES, USUAL), peers=(PEERS, PEERS), dtype=["float32"], repeats=5
     )
     arguments = parser.parse_args(argv)
     machine = timing.machine(timing.start_jax())
     peers = installed_peers()
     if missing := [name for name in arguments.peers if name not in peers]:
         print(f"Not installed, or not for this device: {', '.join(missing)}.\n")
-    chosen = dict.fromkeys(("ours", *arguments.peers))
-    peers = {name: peers[name] for name in chosen if name in peers}
+    chosen = [name for name in dict.fromkeys(("ours", *arguments.peers)) if name in peers]
     rows: list[dict[str, Any]] = []
-    for dtype in arguments.dtype:
-        rates = device_rates(dtype)
-        print(f"{dtype}: {rates['flops'] / 1e9:.0f} GFLOP/s, {rates['bytes'] / 1e9:.1f} GB/s\n")
-        for name in arguments.cases:
-            case = CASES[name]
-            for backward in (False, True):
-                arithmetic = case.flops(backward) / rates["flops"]
-                traffic = case.bytes(backward, jnp.dtype(dtype).itemsize) / rates["bytes"]
-                measured = measure(case, peers, dtype, backward, arguments.repeats)
-                least = max(arithmetic, traffic)
-                direction = "forward and backward" if backward else "forward"
-                print(f"{name}: {case}, {dtype}, {direction}; at best {least:.2g} s\n")
-                print(report(measured, least) + "\n", flush=True)
-                limits = {"arithmetic": arithmetic, "traffic": traffic}
-                rows += [{"case": name, "shape": str(case)} | row | limits for row in measured]
-                timing.write(arguments.output, machine, rows)
-    return int(not all(row["agrees"] for row in rows))
+    for dtype, name, backward in product(arguments.dtype, arguments.cases, (False, True)):
+        case = CASES[name]
+        arrays = make_arrays(case)
+        measured = timing.measure_peers(
+            {peer: partial(peers[peer], arrays, dtype, backward) for peer in chosen},
+            arguments.repeats,
+            tolerance(dtype),
+            case=name,
+            dtype=dtype,
+            backward=backward,
+        )
+        best = matmul_rate(dtype)
+        for row in measured:
+            if "seconds" in row:
+                row["percent"] = 100 * case.flops(backward) / row["seconds"].median / best
+        direction = "forward and backward" if backward else "forward"
+        print(f"{name}: {case}, {dtype}, {direction}; {best / 1e9:.0f} GFLOP/s at best\n")
+        print(timing.report_peers(measured, percent="% of best") + "\n", flush=True)
+        rows += measured
+        timing.write(arguments.output, machine, rows)
+    return timing.status(rows)
+
+
+def tolerance(dtype: str) -> float:
+    """What rounding may change; GPUs round what they multiply to TF32."""
+    if dtype != "float32":
+        return 5e-2
+    return 1e-4 if jax.default_backend() == "cpu" else 5e-3
 
 
 if __name__ == "__main__":

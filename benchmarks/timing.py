@@ -1,4 +1,4 @@
-"""What the benchmarks share: arguments, calls timed in turn, PyTorch set up alike, tables, JSON."""
+"""What the benchmarks share: arguments, peers compared and timed in turn, tables and JSON."""
 
 import argparse
 import importlib.metadata
@@ -14,8 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
+
+from ggnet_jax.errors import UserError
+
 DTYPES = ("float32", "bfloat16")
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "tensorflow", "torch", "torchvision", "deformops")
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "tensorflow-cpu", "torch", "torchvision")
 # Seconds of rest before a call: by then threads of the one before have gone to sleep.
 _PAUSE = 0.05
 
@@ -29,15 +33,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def parser(doc: str | None, **defaults: Any) -> Parser:
-    """A program's parser with the options that the benchmarks share; `--output` is always one.
+    """A program's parser, with `--output` and those of the shared options that it takes.
 
     Args:
-      doc: the program's docstring.
-      **defaults: the shared options that this program takes, by name; see `_SHARED`.
+        doc: the program's docstring.
+        **defaults: of the options in `_SHARED`; others choose among names, all of them and those
+            that are usual.
     """
     result = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in defaults.items():
-        kind, text = _SHARED[name]
+        if name in _SHARED:
+            kind, text = _SHARED[name]
+        else:
+            allowed, default = default
+            kind, text = names(allowed), f"of {', '.join(allowed)}"
         result.add_argument(f"--{name}", type=kind, default=default, help=text)
     result.add_argument("--output", type=new_file, help="a JSON file to write")
     return result
@@ -98,17 +107,20 @@ class Seconds(NamedTuple):
     lowest: float
     highest: float
 
-    def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.lowest:.3g} to {self.highest:.3g})"
-
-    def per(self, count: float) -> "Seconds":
-        """The same for each of `count` parts of a call."""
-        return Seconds(*(value / count for value in self))
+    def ms(self, parts: int = 1) -> str:
+        """Milliseconds for each of the equal parts of a call, for people."""
+        median, lowest, highest = (figure(1000 * value / parts) for value in self)
+        return f"{median} ({lowest} to {highest})"
 
 
 def seconds(samples: Sequence[float]) -> Seconds:
     """Median, minimum and maximum."""
     return Seconds(statistics.median(samples), min(samples), max(samples))
+
+
+def figure(value: float) -> str:
+    """A number to three digits, without an exponent where it is large."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def time_in_turn(
@@ -117,12 +129,12 @@ def time_in_turn(
     """Time several functions in turn, so that a change of the machine's load meets all of them.
 
     Args:
-      calls: by name; each must not return before its work is done.
-      repeats: timed calls of each.
-      warm_ups: calls of each beforehand (compilation, first touch of memory).
+        calls: by name; each must not return before its work is done.
+        repeats: timed calls of each.
+        warm_ups: calls of each beforehand (compilation, first touch of memory).
 
     Returns:
-      Seconds by name.
+        Seconds by name.
     """
     for call in calls.values():
         for _ in range(warm_ups):
@@ -137,20 +149,104 @@ def time_in_turn(
     return {name: seconds(values) for name, values in samples.items()}
 
 
+class Peer(NamedTuple):
+    """One way to compute something, compiled and with its arrays on the device.
+
+    Attributes:
+        call: computes once more and waits for the result.
+        values: computes once, or tells of the first call, what is compared with the other ways.
+        temporary: bytes of working memory; None where it is not known.
+    """
+
+    call: Callable[[], Any]
+    values: Callable[[], Sequence[Any]]
+    temporary: int | None
+
+
+def measure_peers(
+    prepare: Mapping[str, Callable[[], Peer]], repeats: int, tolerance: float, **shape: Any
+) -> list[dict[str, Any]]:
+    """Compare peers with the first of them, then time all in turn.
+
+    Args:
+        prepare: functions that make the peers, by name.
+        repeats: timed calls of each.
+        tolerance: the largest difference that rounding may make, relative to the largest entry.
+        **shape: what was computed, for the rows; a `batch_size` counts the images of a call.
+
+    Returns:
+        A row for each peer; of one that failed, out of memory above all, with an "error".
+    """
+    peers: dict[str, Peer] = {}
+    rows = {name: {**shape, "peer": name} for name in prepare}
+    expected: list[np.ndarray] = []
+    for name, make in prepare.items():
+        try:
+            peers[name] = make()
+            values = [np.asarray(value, np.float32) for value in peers[name].values()]
+        except UserError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            rows[name]["error"] = f"{type(error).__name__}: {lines[0][:100]}"
+            peers.pop(name, None)
+            if not expected:
+                break
+            continue
+        expected = expected or values
+        pairs = zip(expected, values, strict=True)
+        difference = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
+        rows[name] |= {"difference": difference, "agrees": difference < tolerance}
+        rows[name]["temporary"] = peers[name].temporary
+    calls = {name: peer.call for name, peer in peers.items()}
+    for name, took in time_in_turn(calls, repeats, warm_ups=0).items():
+        rows[name]["seconds"] = took
+    return [row for row in rows.values() if "seconds" in row or "error" in row]
+
+
+def report_peers(rows: Sequence[Mapping[str, Any]], **columns: str) -> str:
+    """The table of `measure_peers`; further columns by the key of a row and their title."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        line: dict[str, Any] = {"peer": row["peer"]}
+        if "error" in row:
+            lines.append(line | {"ms (min to max)": row["error"]})
+            continue
+        median, memory = row["seconds"].median, row["temporary"]
+        line["ms (min to max)"] = row["seconds"].ms()
+        line["time / ours"] = f"{median / rows[0]['seconds'].median:.2f}"
+        if "batch_size" in row:
+            line["images/s"] = figure(row["batch_size"] / median)
+        line["temporary, MB"] = None if memory is None else figure(memory / 1e6)
+        line |= {title: figure(row[key]) for key, title in columns.items() if key in row}
+        line["difference"] = f"{row['difference']:.0e}" + ("" if row["agrees"] else ", TOO LARGE")
+        lines.append(line)
+    return table(lines)
+
+
+def status(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Exit status 1 if a peer's results differ from ours, or if ours failed."""
+    failed = any("error" in row and row["peer"] == "ours" for row in rows)
+    return int(failed or not all(row.get("agrees", True) for row in rows))
+
+
 def threads() -> int:
-    """Threads that this process may run at once, which JAX takes all of."""
+    """Threads that this process may run at once; JAX takes all of them."""
     return len(os.sched_getaffinity(0))
 
 
 def start_jax() -> str:
     """Start JAX so that PyTorch finds memory beside it; the name of the device."""
-    from ggnet_jax.cli.cuda_atomics import use_native_atomics
-
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    use_native_atomics(os.environ)  # read, like the line above, when JAX first looks for devices
     import jax
 
     return jax.devices()[0].device_kind
+
+
+def temporary_bytes(compiled: Any) -> int | None:
+    """Working memory of what JAX has compiled, where XLA tells it."""
+    analysis = compiled.memory_analysis()
+    return None if analysis is None else analysis.temp_size_in_bytes
 
 
 def torch_device() -> Any:
@@ -175,11 +271,27 @@ def torch_device() -> Any:
     return torch.device("cuda" if backend == "gpu" else "cpu")
 
 
+def torch_peer(call: Callable[[], Any], values: Callable[[], Sequence[Any]], device: Any) -> Peer:
+    """A PyTorch function that has run before; on a CPU PyTorch does not count its memory."""
+    if device.type != "cuda":
+        return Peer(call, values, None)
+    import torch
+
+    def waiting() -> None:
+        call()
+        torch.cuda.synchronize()
+
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    waiting()
+    return Peer(waiting, values, torch.cuda.max_memory_allocated() - before)
+
+
 def machine(device: str) -> dict[str, Any]:
-    """What was measured on; printed as the first line of every benchmark.
+    """What is measured on, which is printed too.
 
     Args:
-      device: what computed, from `start_jax` or "NumPy" and the like.
+        device: what computes, such as `start_jax` tells.
     """
     versions = {}
     for package in PACKAGES:
@@ -195,12 +307,21 @@ def machine(device: str) -> dict[str, Any]:
         "versions": versions,
     }
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    print(
-        f"{device}; {found['processor']}, {found['threads']} threads; "
-        f"Python {found['python']}, {listed}\n",
-        flush=True,
+    line = (
+        f"{device}; {found['processor']}, {threads()} threads; Python {found['python']}, {listed}"
     )
+    print(line + "\n", flush=True)
     return found
+
+
+def _processor() -> str:
+    """The processor's name where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return found[0] if found else platform.machine()
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -213,21 +334,13 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 def write(path: Path | None, machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the machine, the command and all rows as JSON; nothing where the path is None."""
-    if path is not None:
-        command = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
-        rows = [
-            {k: v._asdict() if isinstance(v, Seconds) else v for k, v in r.items()} for r in rows
-        ]
-        content = {"command": " ".join(command), "machine": dict(machine), "rows": rows}
-        path.write_text(json.dumps(content, indent=1, default=str) + "\n")
-
-
-def _processor() -> str:
-    """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return found[0] if found else platform.machine()
+    """Write the command, the machine and all rows as JSON; nothing where the path is None."""
+    if path is None:
+        return
+    command = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+    plain = [
+        {key: v._asdict() if isinstance(v, Seconds) else v for key, v in row.items()}
+        for row in rows
+    ]
+    content = {"command": " ".join(command), "machine": dict(machine), "rows": plain}
+    path.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,31 +1,31 @@
-"""Seconds and memory of a training step: ours, PyTorch eager and torch.compile, in turn.
+"""Milliseconds and memory of a training step: ours, PyTorch eager and torch.compile, in turn.
 
     python -m benchmarks.training_step [--network=ggnet,baseline] [--size=512] [--batch_size=1,2]
         [--dtype=bfloat16] [--peers=ours,eager,compile] [--repeats=5] [--output=FILE]
 
 Whole steps as main.py takes them, from images and boxes to updated weights, on random weights and
-made batches that are the same for all. Loss and gradient of the first step are compared with ours
-before anything is timed. PyTorch runs the network of tests/oracles with fused Adam, channels_last
-and torchvision's deformable convolution where it is installed; its targets are rendered beforehand,
-ours in every step. On a GPU all of them hold memory at once: --peers=ours measures alone. PyTorch's
-batch norm refuses a single image of 128 x 128, which Hourglass-104 brings down to one cell.
+made batches that are the same for all. Loss and gradient norm of the first step are compared with
+ours before anything is timed. PyTorch runs the network of tests/oracles with fused Adam,
+channels_last and torchvision's deformable convolution where it is installed; its targets are
+rendered beforehand, ours in every step. On a GPU all of them hold memory at once: --peers=ours
+measures ours alone. PyTorch's batch norm refuses a single image of 128 x 128, which Hourglass-104
+brings down to one cell.
 """
 
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
-from ml_collections import ConfigDict
 
 from benchmarks import timing
 from configs import demo, paper
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
+from ggnet_jax.models import create_model
 from ggnet_jax.training import loop
 from ggnet_jax.training.parallel import MeshParallel
 
@@ -33,7 +33,7 @@ PEERS = ("ours", "eager", "compile")
 HUMANS, OBJECTS, RELATIONS = 3, 5, 6  # of every made image
 
 
-def tiny_config() -> ConfigDict:
+def tiny_config() -> Any:
     """The demo with a network of two levels, to see that a benchmark works."""
     config = demo.get_config()
     config.data.image_size = (64, 64)
@@ -41,7 +41,7 @@ def tiny_config() -> ConfigDict:
     return config
 
 
-NETWORKS: dict[str, Callable[[], ConfigDict]] = {
+NETWORKS: dict[str, Callable[[], Any]] = {
     "ggnet": partial(paper.get_config, "table5_ggnet"),
     # The baseline has no deformable convolution, where one operator could decide everything.
     "baseline": partial(paper.get_config, "table5_baseline"),
@@ -51,7 +51,7 @@ NETWORKS: dict[str, Callable[[], ConfigDict]] = {
 }
 
 
-def network_config(name: str, size: int | None, dtype: str) -> ConfigDict:
+def network_config(name: str, size: int | None, dtype: str) -> Any:
     """The configuration of a network of `NETWORKS`; size None leaves the input as it is."""
     config = NETWORKS[name]()
     config.learning_rate, config.warmup_steps = 1e-5, 0
@@ -61,13 +61,17 @@ def network_config(name: str, size: int | None, dtype: str) -> ConfigDict:
     return config
 
 
-def random_variables(shapes: Mapping[str, Any], seed: int = 0) -> dict[str, Any]:
+def random_variables(config: Any, seed: int = 0) -> dict[str, Any]:
     """He-initialized parameters and fresh statistics, without compiling the network's own.
 
-    Args:
-      shapes: of the variables, from `jax.eval_shape`.
-      seed: of the random numbers.
+    Raises:
+        UserError: the network cannot have an input of this size.
     """
+    images = jax.ShapeDtypeStruct((1, *config.data.image_size, 3), np.float32)
+    try:
+        shapes = jax.eval_shape(create_model(config.model).init, jax.random.key(0), images)
+    except ValueError as error:
+        raise UserError(str(error)) from error
     rng = np.random.default_rng(seed)
 
     def fill(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -79,12 +83,12 @@ def random_variables(shapes: Mapping[str, Any], seed: int = 0) -> dict[str, Any]
     return jax.tree_util.tree_map_with_path(fill, dict(shapes))
 
 
-def verbs_of_object(config: ConfigDict) -> np.ndarray:
+def verbs_of_object(config: Any) -> np.ndarray:
     """[O, V] bool, the pairs of the data set's vocabulary."""
     return vocabularies.load(config.data.name).valid_pairs.T
 
 
-def make_batch(config: ConfigDict, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+def make_batch(config: Any, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A training batch of noise with people, objects and relations between them."""
     rng = np.random.default_rng(seed)
     size, side = config.data.image_size[0], config.data.image_size[0] / 4
@@ -109,191 +113,80 @@ def make_batch(config: ConfigDict, batch_size: int, seed: int = 0) -> dict[str, 
     }
 
 
-class Prepared(NamedTuple):
-    """A training step that has run once, so that it is compiled and known to fit.
-
-    Attributes:
-      step: takes another one and waits for it.
-      first: seconds of the first step, compilation included.
-      loss, gradient_norm: of the first step.
-      temporary: bytes of working memory; None where it is not known.
-    """
-
-    step: Callable[[], None]
-    first: float
-    loss: float
-    gradient_norm: float
-    temporary: int | None
-
-
-def prepare_ours(config: ConfigDict, batch_size: int) -> tuple[Prepared, dict[str, Any]]:
-    """Our step, and the variables that it starts from, on the host."""
-    parallel = MeshParallel(jax.devices()[:1])
+def prepare_ours(config: Any, batch_size: int) -> timing.Peer:
+    """The step that main.py would take, after the first."""
+    parallel: Any = MeshParallel(jax.devices()[:1])
     step, make_state = loop.build(config, verbs_of_object(config), 1000, parallel)
     shapes = jax.eval_shape(make_state)
-    initial = random_variables({"params": shapes.params, "batch_stats": shapes.batch_stats})
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-    state = parallel.put_state(zeros.replace(**initial))
+    state = parallel.put_state(zeros.replace(**random_variables(config)))
     batch = parallel.put_batch(make_batch(config, batch_size))
-    start = time.perf_counter()
-    compiled = step.lower(state, batch).compile()
-    metrics: dict[str, jax.Array] = {}
+    jitted: Any = step
+    compiled = jitted.lower(state, batch).compile()
+    state, first = jax.block_until_ready(compiled(state, batch))
 
     def call() -> None:
-        nonlocal state, metrics
-        state, metrics = jax.block_until_ready(compiled(state, batch))
+        nonlocal state  # a step consumes the state that it is given
+        state, _ = jax.block_until_ready(compiled(state, batch))
 
-    call()
-    prepared = Prepared(
-        call,
-        time.perf_counter() - start,
-        float(metrics["loss"]),
-        float(metrics["gradient_norm"]),
-        compiled.memory_analysis().temp_size_in_bytes,
-    )
-    return prepared, initial
+    values = [first["loss"], first["gradient_norm"]]
+    return timing.Peer(call, lambda: values, timing.temporary_bytes(compiled))
 
 
-def prepare_torch(
-    config: ConfigDict, batch_size: int, initial: Mapping[str, Any], compiled: bool
-) -> Prepared:
-    """PyTorch's step from the same variables on the same batch."""
-    import torch
-
+def prepare_torch(config: Any, batch_size: int, compiled: bool) -> timing.Peer:
+    """PyTorch's step from the same weights on the same batch, after the first."""
     from tests.oracles.torch_training import TorchStep
 
     device = timing.torch_device()
-    batch = make_batch(config, batch_size)
-    known = verbs_of_object(config)
-    step = TorchStep(config, initial, batch, known, device=device, compiled=compiled)
-
-    def call() -> float:
-        loss = step()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return float(loss)
-
-    start = time.perf_counter()
-    loss = call()
-    first, temporary = time.perf_counter() - start, None
-    norm = step.gradient_norm()
-    if device.type == "cuda":
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        call()
-        temporary = torch.cuda.max_memory_allocated() - before
-    return Prepared(call, first, loss, norm, temporary)
-
-
-def prepare_all(
-    config: ConfigDict, batch_size: int, peers: Sequence[str]
-) -> tuple[dict[str, Prepared], dict[str, str]]:
-    """Steps by peer, the first is ours, and why others failed; nothing is prepared if ours failed.
-
-    Raises:
-      UserError: the network cannot have an input of this size.
-    """
-    prepared: dict[str, Prepared] = {}
-    failed: dict[str, str] = {}
-    initial: dict[str, Any] = {}
-    for name in dict.fromkeys(("ours", *peers)):
-        try:
-            if name == "ours":
-                prepared[name], initial = prepare_ours(config, batch_size)
-            elif not timing.torch_device():
-                failed[name] = "not installed, or not for this device"
-            else:
-                prepared[name] = prepare_torch(config, batch_size, initial, name == "compile")
-        except UserError:
-            raise
-        except Exception as error:  # out of memory above all: a line of the table
-            failed[name] = f"{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}"
-            if name == "ours":
-                break
-    return prepared, failed
-
-
-def measure(
-    config: ConfigDict, batch_size: int, peers: Sequence[str], repeats: int
-) -> list[dict[str, Any]]:
-    """A row for each peer, the first is ours; one that failed says why in "error"."""
-    prepared, failed = prepare_all(config, batch_size, peers)
-    took = timing.time_in_turn({n: one.step for n, one in prepared.items()}, repeats, warm_ups=0)
-    tolerance = 1e-3 if config.model.dtype == "float32" else 5e-2
-    rows: list[dict[str, Any]] = []
-    for name, one in prepared.items():
-        ours = prepared["ours"]
-        loss, norm = one.loss / ours.loss, one.gradient_norm / ours.gradient_norm
-        rows.append(
-            {
-                "peer": name,
-                "seconds": took[name],
-                "images_per_second": batch_size / took[name].median,
-                "temporary": one.temporary,
-                "first_seconds": one.first,
-                "loss": one.loss,
-                "gradient_norm": one.gradient_norm,
-                "agrees": max(abs(loss - 1), abs(norm - 1)) < tolerance,
-            }
-        )
-    return rows + [{"peer": name, "error": reason} for name, reason in failed.items()]
-
-
-def report(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The table of one network and batch."""
-    lines: list[dict[str, Any]] = []
-    for row in rows:
-        if "error" in row:
-            lines.append({"peer": row["peer"], "s a step (min to max)": row["error"]})
-            continue
-        memory = row["temporary"]
-        lines.append(
-            {
-                "peer": row["peer"],
-                "s a step (min to max)": row["seconds"],
-                "images/s": f"{row['images_per_second']:.3g}",
-                "time / ours": f"{row['seconds'].median / rows[0]['seconds'].median:.2f}",
-                "temporary, GiB": None if memory is None else f"{memory / 2**30:.2f}",
-                "first step, s": f"{row['first_seconds']:.1f}",
-                "loss": f"{row['loss']:.6g}",
-                "gradient": f"{row['gradient_norm']:.6g}" + ("" if row["agrees"] else ", DIFFERS"),
-            }
-        )
-    return timing.table(lines)
+    step = TorchStep(
+        config,
+        random_variables(config),
+        make_batch(config, batch_size),
+        verbs_of_object(config),
+        device=device,
+        compiled=compiled,
+    )
+    values = [float(step()), step.gradient_norm()]
+    return timing.torch_peer(step, lambda: values, device)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print; 1 if ours failed, or if a peer's loss or gradient differs."""
-    parser = timing.parser(__doc__, size=None, batch_size=[1], dtype=["float32"], repeats=5)
-    usual = ["ggnet", "baseline"]
-    parser.add_argument(
-        "--network", type=timing.names(NETWORKS), default=usual, help=f"of {', '.join(NETWORKS)}"
-    )
-    parser.add_argument(
-        "--peers",
-        type=timing.names(PEERS),
-        default=["ours", "eager"],
-        help="of ours, eager, compile",
+    parser = timing.parser(
+        __doc__,
+        network=(NETWORKS, ["ggnet", "baseline"]),
+        peers=(PEERS, ["ours", "eager"]),
+        size=None,
+        batch_size=[1],
+        dtype=["float32"],
+        repeats=5,
     )
     arguments = parser.parse_args(argv)
     machine = timing.machine(timing.start_jax())
+    others = [name for name in arguments.peers if name != "ours"]
+    if others and not timing.torch_device():
+        others = []
+        print("PyTorch is not installed, or not for this device.\n")
     rows: list[dict[str, Any]] = []
     for name, dtype, batch_size in product(
         arguments.network, arguments.dtype, arguments.batch_size
     ):
         config = network_config(name, arguments.size, dtype)
-        try:
-            measured = measure(config, batch_size, arguments.peers, arguments.repeats)
-        except UserError as error:
-            parser.error(str(error))
+        prepare = {"ours": partial(prepare_ours, config, batch_size)}
+        for peer in others:
+            prepare[peer] = partial(prepare_torch, config, batch_size, peer == "compile")
         size = config.data.image_size[0]
         shape = {"network": name, "dtype": dtype, "size": size, "batch_size": batch_size}
+        tolerance = 1e-3 if dtype == "float32" else 5e-2
+        try:
+            measured = timing.measure_peers(prepare, arguments.repeats, tolerance, **shape)
+        except UserError as error:
+            parser.error(str(error))
         print(f"{name}, {dtype}, {size} x {size}, {batch_size} images a step\n")
-        print(report(measured) + "\n", flush=True)
-        rows += [shape | row for row in measured]
+        print(timing.report_peers(measured) + "\n", flush=True)
+        rows += measured
         timing.write(arguments.output, machine, rows)
-    failed = any(row["peer"] == "ours" and "error" in row for row in rows)
-    return int(failed or not all(row.get("agrees", True) for row in rows))
+    return timing.status(rows)
 
 
 if __name__ == "__main__":
