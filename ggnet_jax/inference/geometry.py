@@ -6,8 +6,6 @@ Frames: picture pixels and input pixels, both 0-based with pixel (0, 0) lying at
 
 import numpy as np
 
-OUTPUT_STRIDE = 4  # input pixels a cell of the output map
-
 
 def letterbox(width: float, height: float, input_size: tuple[int, int]) -> np.ndarray:
     """Picture pixels -> input pixels, keeping the aspect ratio and the centre.

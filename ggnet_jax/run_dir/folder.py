@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ggnet_jax.config import without_retired_fields
 from ggnet_jax.errors import UserError
 
 CONFIG = "config.json"
@@ -46,9 +47,15 @@ def require_run(workdir: str | Path) -> None:
 
 
 def read_config(workdir: str | Path) -> dict[str, Any]:
-    """The resolved configuration of a run as nested dictionaries; lists come back as tuples."""
+    """The resolved configuration of a run as nested dictionaries; lists come back as tuples.
+
+    Fields of the network that older runs had and that are retired since are left out.
+    """
     require_run(workdir)
-    return _tuples(_read_json(Path(workdir) / CONFIG))
+    config = _tuples(_read_json(Path(workdir) / CONFIG))
+    if _FIXED in config:
+        config[_FIXED] = without_retired_fields(config[_FIXED])
+    return config
 
 
 class Fields(dict):

@@ -7,10 +7,15 @@ from training_fakes import tiny_config
 
 from configs import base, demo, hico, vcoco, vcoco_mini
 from ggnet_jax import vocabularies
-from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.config import (
+    check_config,
+    divisible_batch_size,
+    padded_batch_size,
+    resolve_config,
+)
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import folder as workdir
-from ggnet_jax.training.parallel import batch_size_for_devices, create_parallel, shareable
+from ggnet_jax.training.parallel import create_parallel
 from ggnet_jax.vocabularies import Vocabulary
 
 VOCABULARY = Vocabulary(
@@ -37,7 +42,7 @@ VOCABULARY = Vocabulary(
     ],
 )
 def test_rounded_batches(batch, devices, rounded):
-    assert batch_size_for_devices(batch, devices, round_batch=True) == rounded
+    assert divisible_batch_size(batch, devices, round_batch=True) == rounded
 
 
 @pytest.mark.parametrize(
@@ -46,11 +51,11 @@ def test_rounded_batches(batch, devices, rounded):
 )
 def test_refused_batches(batch, devices, message):
     with pytest.raises(UserError, match=message):
-        batch_size_for_devices(batch, devices)
+        divisible_batch_size(batch, devices)
 
 
 def test_padded_batches_are_rounded_up():
-    assert [shareable(n, 4) for n in (1, 4, 5)] == [4, 4, 8]
+    assert [padded_batch_size(n, 4) for n in (1, 4, 5)] == [4, 4, 8]
 
 
 def test_the_vocabulary_gives_the_numbers_of_classes():
@@ -143,9 +148,9 @@ class TestWorkdir:
 
     def test_a_field_that_is_younger_than_the_run(self, tmp_path):
         workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
-        newer = {**self.CONFIG, "model": {**self.CONFIG["model"], "deform_conv": "auto"}}
+        newer = {**self.CONFIG, "model": {**self.CONFIG["model"], "aggregation": "none"}}
         assert workdir.prepare(tmp_path, newer, {"verbs": ["hold"]}) == [
-            "model.deform_conv: None -> auto"
+            "model.aggregation: None -> none"
         ]
 
     def test_other_network_or_classes(self, tmp_path):
