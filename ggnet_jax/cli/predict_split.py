@@ -21,7 +21,7 @@ from ggnet_jax.dataset import Batch, DataPipelines, Dataset
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.decoding import BoxDetections
-from ggnet_jax.inference.external_detections import OutsideBoxes
+from ggnet_jax.inference.external_detections import ExternalDetections
 from ggnet_jax.inference.interactions import to_prediction_entry
 
 _PARTIAL = "partial_"  # prefix of the folder that holds an evaluation under way
@@ -64,7 +64,7 @@ def predict_split(
     )
     boxes_of = None
     if config.eval.detections:
-        outside = OutsideBoxes.read(config.eval.detections, trained.vocabulary, truth)
+        outside = ExternalDetections.read(config.eval.detections, trained.vocabulary, truth)
         boxes_of = _boxes_of(outside, input_size)
     batches = data.eval_batches(
         dataset, config, split, process_index=process, process_count=processes
@@ -158,7 +158,7 @@ def _unfinished(batches: Iterable[Batch], done: Mapping[int, Any], bar: tqdm) ->
 
 
 def _boxes_of(
-    outside: OutsideBoxes, input_size: tuple[int, int]
+    outside: ExternalDetections, input_size: tuple[int, int]
 ) -> Callable[[Batch], BoxDetections]:
     return lambda batch: outside.batch(batch["image_id"], batch["size"], input_size)
 

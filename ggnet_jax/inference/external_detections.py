@@ -15,7 +15,7 @@ from ggnet_jax.vocabularies import Vocabulary
 MOST = 100  # boxes a picture, as many as there are candidates of the object branch
 
 
-class OutsideBoxes:
+class ExternalDetections:
     """Boxes by picture, from a JSON file in the format of COCO's detection results."""
 
     def __init__(self, boxes: Sequence[np.ndarray]):
@@ -26,7 +26,7 @@ class OutsideBoxes:
     @classmethod
     def read(
         cls, path: str | Path, vocabulary: Vocabulary, truth: Sequence[Mapping[str, Any]]
-    ) -> "OutsideBoxes":
+    ) -> "ExternalDetections":
         """Read a list of {"image_id" or "file_name", "category_id", "bbox": [x, y, w, h], "score"}.
 
         Args:
