@@ -1,4 +1,4 @@
-"""Run by test_compiled.py: main.py, and then what JAX asked its cache for.
+"""Run by test_compilation_cache.py: main.py, and then what JAX asked its cache for.
 
 Usage: count_compilations.py FLAGS_OF_MAIN
 """

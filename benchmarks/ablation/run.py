@@ -22,7 +22,6 @@ import numpy as np
 
 from benchmarks.ablation import folder as places
 from benchmarks.ablation.batches import Batches
-from ggnet_jax.cli.cuda_atomics import use_native_atomics
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico
 from ggnet_jax.inference import detection
@@ -171,7 +170,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("row")
     parser.add_argument("seed", type=int)
     arguments = parser.parse_args(argv)
-    use_native_atomics(os.environ)
     folder = places.run_folder(arguments.workdir, arguments.row, arguments.seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
     parent = os.getppid()

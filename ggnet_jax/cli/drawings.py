@@ -8,6 +8,7 @@ import numpy as np
 from ggnet_jax.cli.predict import nothing_above
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.inference.detector import Detector
+from ggnet_jax.io import read_log
 from ggnet_jax.visualize import draw_explanation, draw_summary, plot_learning_curves
 
 FOLDER = "pictures"
@@ -41,7 +42,7 @@ def draw_run(
             path = folder / f"{Path(file_name).stem}.png"
             written += _draw_example(detector, image, config.eval.threshold, path)
     log = workdir / "log.jsonl"
-    if log.exists() and len(log.read_text().splitlines()) > 1:
+    if log.exists() and len(list(read_log(log))) > 1:
         written.append(plot_learning_curves(log, folder / "learning_curves.png"))
     return written
 

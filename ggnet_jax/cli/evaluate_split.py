@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from ggnet_jax.cli.predict_split import predict_split, remove_partial, write_predictions
+from ggnet_jax import io
+from ggnet_jax.cli.predict_split import predict_split, remove_partial
 from ggnet_jax.cli.processes import wait_for_all
 from ggnet_jax.dataset import DataPipelines, Dataset
 from ggnet_jax.errors import UserError
@@ -53,7 +54,8 @@ def evaluate(
     entries = predict_split(trained, data, dataset, config, truth, folder)
     figures: dict[str, float] = {}
     if score is not None:
-        path = write_predictions(entries, folder / PREDICTIONS)
+        path = folder / PREDICTIONS
+        io.write_json(path, entries, depth=1)
         result = score(entries)
         print(f"\ncheckpoint of step {trained.step}, {len(entries)} images\n\n{result.table()}")
         for written in (path, *command.write(result, folder)):

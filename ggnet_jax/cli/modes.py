@@ -3,7 +3,6 @@
 Imports wait until a mode needs them: predicting loads neither TensorFlow nor Optax.
 """
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ggnet_jax.cli.compilation_cache import keep_compiled
-from ggnet_jax.cli.cuda_atomics import use_native_atomics
+from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
@@ -24,15 +22,14 @@ def start(processes: str | None) -> None:
     """Settle how JAX works in this process, before anything uses it.
 
     Args:
-        processes: None for one process, which keeps what it compiles; else see `processes.join`.
-            (Of several processes some would find a program kept, and others wait for these to help
-            compile it.)
+        processes: None for one process, which uses the compilation cache; else see
+            `processes.join`. (Of several processes some would find a program in the cache, and the
+            others wait for these to help compile it.)
     """
-    use_native_atomics(os.environ)
     if processes:
         join(processes)
     else:
-        keep_compiled()
+        compilation_cache.enable()
 
 
 def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
@@ -47,6 +44,9 @@ def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
     boxes = config.eval.detections
     if boxes and not Path(boxes).is_file():  # better now than after the training
         raise UserError(f"eval.detections: there is no file {boxes}")
+    slow = cuda_atomics.warning(jax.devices()[0].platform)
+    if slow and jax.process_index() == 0:
+        print(slow)
     result = loop.train(config, workdir, data, evaluate=partial(_scores, data=data))
     if not result.finished:
         return 0
@@ -64,13 +64,13 @@ def evaluate(config: Any | None, workdir: str | Path, step: int | None, data: Da
     """
     from ggnet_jax.cli import evaluate_split
 
-    config = _evaluation_config(config, workdir)
-    evaluate_split.evaluate(config, workdir, step, data=data)
-    if jax.process_index() == 0 and config.eval.pictures:
+    resolved = _evaluation_config(config, workdir)
+    evaluate_split.evaluate(resolved, workdir, step, data=data)
+    if jax.process_index() == 0 and resolved.eval.pictures:
         from ggnet_jax.cli import drawings
 
         print("drawings:")
-        for path in drawings.draw_run(config, workdir, step, data=data):
+        for path in drawings.draw_run(resolved, workdir, step, data=data):
             print(f"  {path}")
     return 0
 

@@ -5,7 +5,6 @@ that was interrupted goes on where it was. The first process puts the lines toge
 """
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from ggnet_jax import io
 from ggnet_jax.cli.processes import wait_for_all
 from ggnet_jax.dataset import Batch, DataPipelines, Dataset
 from ggnet_jax.errors import UserError
@@ -70,7 +70,7 @@ def predict_split(
         dataset, config, split, process_index=process, process_count=processes
     )
     path = partial / f"process_{process}.jsonl"
-    mend(path)
+    io.repair_log(path)
     bar = tqdm(
         total=-(-dataset.num_eval // processes),
         desc="evaluate",
@@ -135,35 +135,12 @@ def fingerprint(trained: detection.Trained, config: Any, truth: Sequence[Mapping
 
 
 def read_lines(folder: str | Path) -> dict[int, dict[str, Any]]:
-    """Entries by image from the lines of all processes; a line that is cut off is left out."""
-    done = {}
-    for path in sorted(Path(folder).glob("process_*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-                done[int(record["image_id"])] = record["entry"]
-            except (ValueError, TypeError, KeyError):
-                continue
-    return done
-
-
-def mend(path: str | Path) -> None:
-    """Cut off the last line of a file if the process that wrote it was killed inside of it."""
-    path = Path(path)
-    if path.exists():
-        text = path.read_bytes()
-        if text and not text.endswith(b"\n"):
-            os.truncate(path, text.rfind(b"\n") + 1)
-
-
-def write_predictions(entries: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
-    """Write entries as a JSON list, one a line; the file is whole or not there."""
-    path = Path(path)
-    draft = path.with_name(path.name + ".unfinished")
-    with open(draft, "w", encoding="utf-8") as file:
-        file.write("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
-    os.replace(draft, path)
-    return path
+    """Entries by image from the lines of all processes."""
+    return {
+        record["image_id"]: record["entry"]
+        for path in sorted(Path(folder).glob("process_*.jsonl"))
+        for record in io.read_log(path)
+    }
 
 
 def _real(batch: Batch) -> np.ndarray:

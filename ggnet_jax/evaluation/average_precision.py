@@ -11,8 +11,8 @@ def eleven_point(hits: np.ndarray, num_ground_truth: int) -> float:
     """PASCAL VOC 2007's: the mean over 11 recalls of the best precision at that recall or more.
 
     Args:
-      hits: [m] bool, whether each prediction is right, by falling score.
-      num_ground_truth: what there is to find, at least 1.
+        hits: [m] bool, whether each prediction is right, by falling score.
+        num_ground_truth: what there is to find, at least 1.
     """
     recall, precision = _curve(hits, num_ground_truth)
     best = np.maximum.accumulate(precision[::-1])[::-1]
@@ -24,8 +24,8 @@ def area_under_curve(hits: np.ndarray, num_ground_truth: int) -> float:
     """PASCAL VOC 2010's: the area under the falling envelope of precision over recall.
 
     Args:
-      hits: [m] bool, whether each prediction is right, by falling score.
-      num_ground_truth: what there is to find, at least 1.
+        hits: [m] bool, whether each prediction is right, by falling score.
+        num_ground_truth: what there is to find, at least 1.
     """
     recall, precision = _curve(hits, num_ground_truth)
     best = np.maximum.accumulate(precision[::-1])[::-1]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import plot
 from ggnet_jax.evaluation.reading import Progress
@@ -77,18 +78,17 @@ def write(result: Result, folder: str | Path) -> list[Path]:
     """Write a result's metrics.json, table.txt and one plot a setting; returns their paths.
 
     Raises:
-      UserError: the folder can't be written.
+        UserError: the folder can't be written.
     """
     folder = Path(folder)
     paths = [folder / "metrics.json", folder / "table.txt"]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        result.save(paths[0])
-        paths[1].write_text(result.table() + "\n", encoding="utf-8")
-        for name, scores in result.settings.items():
-            paths.append(folder / f"ap_{name}.svg")
-            title = f"{result.title}, {words(name)}"
-            paths[-1].write_text(plot.draw(scores, title), encoding="utf-8")
     except OSError as error:
-        raise UserError(f"cannot write the evaluation to {folder}: {error}") from None
+        raise UserError(f"cannot write the evaluation to {folder}: {error.strerror}") from None
+    result.save(paths[0])
+    io.write_file(paths[1], result.table() + "\n")
+    for name, scores in result.settings.items():
+        paths.append(folder / f"ap_{name}.svg")
+        io.write_file(paths[-1], plot.draw(scores, f"{result.title}, {words(name)}"))
     return paths

@@ -62,21 +62,21 @@ def evaluate(
     """Mean average precision over the classes of a vocabulary.
 
     Args:
-      predictions: path or entries in PPDM's format, boxes in picture pixels.
-      ground_truth: path or entries in PPDM's format, boxes as released.
-      vocabulary: the classes; None for HICO-DET's 600.
-      protocol: a key of `SETTINGS`. "ho_rcnn" gives Default and Known Object in one pass.
-      unknown_pictures: "error", or "ignore" to leave out predictions for pictures without
-        ground truth.
-      progress: called with what is being done and how far it is.
+        predictions: path or entries in PPDM's format, boxes in picture pixels.
+        ground_truth: path or entries in PPDM's format, boxes as released.
+        vocabulary: the classes; None for HICO-DET's 600.
+        protocol: a key of `SETTINGS`. "ho_rcnn" gives Default and Known Object in one pass.
+        unknown_pictures: "error", or "ignore" to leave out predictions for pictures without
+            ground truth.
+        progress: called with what is being done and how far it is.
 
     Returns:
-      A `Result` with the protocol's settings ("default" and "known_object", or "ppdm"). The means
-      are "full", and "rare" and "non_rare" where the vocabulary knows them. Without any
-      prediction every AP is 0.
+        A `Result` with the protocol's settings ("default" and "known_object", or "ppdm"). The means
+        are "full", and "rare" and "non_rare" where the vocabulary knows them. Without any
+        prediction every AP is 0.
 
     Raises:
-      UserError: bad input, naming picture and entry.
+        UserError: bad input, naming picture and entry.
     """
     if protocol not in SETTINGS:
         raise UserError(f"protocol {protocol!r} is none of {', '.join(SETTINGS)}")
@@ -159,7 +159,7 @@ def _match_ho_rcnn(
     """Every prediction takes the first free pair that matches.
 
     Returns:
-      The rows of the predictions that have a class, ranked, and whether each is right.
+        The rows of the predictions that have a class, ranked, and whether each is right.
     """
     ranked = _rank(found, found_class, truth.file_names)
     rows, pairs = [], []
@@ -184,7 +184,7 @@ def _match_ppdm(
     """Every prediction chooses the pair of largest smaller overlap, and is right if it is free.
 
     Returns:
-      The rows of the predictions that have a class, ranked, and whether each is right.
+        The rows of the predictions that have a class, ranked, and whether each is right.
     """
     ranked = _rank(found, found_class, truth.file_names)
     boxes = found.boxes + 1

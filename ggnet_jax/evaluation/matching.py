@@ -34,12 +34,12 @@ def candidates(
     """All (i, j) with left[i] == right[j], in blocks, by rising i, then j.
 
     Args:
-      left: [m] integer keys in any order.
-      right: [n] integer keys in rising order.
-      block: how many pairs a block holds at most (one i's pairs are never parted).
+        left: [m] integer keys in any order.
+        right: [n] integer keys in rising order.
+        block: how many pairs a block holds at most (one i's pairs are never parted).
 
     Yields:
-      i and j, two integer arrays of equal length.
+        i and j, two integer arrays of equal length.
     """
     low = np.searchsorted(right, left, side="left")
     count = np.searchsorted(right, left, side="right") - low
@@ -59,8 +59,8 @@ def first_free(i: np.ndarray, j: np.ndarray, num_left: int, num_right: int) -> n
     """[num_left] bool: each left row, in rising order, takes its first free match, if one is left.
 
     Args:
-      i, j: matching (left, right) rows, by rising i; an i's own j in order of preference.
-      num_left, num_right: how many rows there are.
+        i, j: matching (left, right) rows, by rising i; an i's own j in order of preference.
+        num_left, num_right: how many rows there are.
     """
     found = np.zeros(num_left, bool)
     # Who is free depends on everyone before, so this one step is sequential. Two rows that match
@@ -85,9 +85,9 @@ def first_of_each(rows: np.ndarray, what: np.ndarray, num_rows: int) -> np.ndarr
     """[num_rows] bool: the rows that are the first (in rising order) to name some `what`.
 
     Args:
-      rows: [k] row numbers in rising order.
-      what: [k] what that row names.
-      num_rows: how many rows there are.
+        rows: [k] row numbers in rising order.
+        what: [k] what that row names.
+        num_rows: how many rows there are.
     """
     found = np.zeros(num_rows, bool)
     found[rows[np.unique(what, return_index=True)[1]]] = True

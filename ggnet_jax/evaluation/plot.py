@@ -23,11 +23,11 @@ def draw(scores: Scores, title: str) -> str:
     figure; more are columns, whose names show under the mouse.
 
     Args:
-      scores: one setting of a result.
-      title: above the plot.
+        scores: one setting of a result.
+        title: above the plot.
 
     Returns:
-      The SVG's text.
+        The SVG's text.
     """
     order = np.argsort(-np.nan_to_num(scores.ap, nan=-1.0), kind="stable")
     shown = order[: len(order) - scores.invalid]

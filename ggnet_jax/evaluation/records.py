@@ -22,15 +22,15 @@ class Interactions:
     """Boxes and human-object pairs of I pictures.
 
     Attributes:
-      file_names: I names.
-      box_picture: [n] picture of each box.
-      boxes: [n, 4] float64, (x1, y1, x2, y2) in picture pixels as the file has them.
-      box_object: [n] object index in the vocabulary, -1 if it is none (ground truth only).
-      picture: [m] picture of each pair.
-      human, object: [m] rows of `boxes`.
-      verb: [m] index into the verb ids asked for.
-      score: [m] float64, zeros in ground truth.
-      dropped: what was left out, and how often.
+        file_names: I names.
+        box_picture: [n] picture of each box.
+        boxes: [n, 4] float64, (x1, y1, x2, y2) in picture pixels as the file has them.
+        box_object: [n] object index in the vocabulary, -1 if it is none (ground truth only).
+        picture: [m] picture of each pair.
+        human, object: [m] rows of `boxes`.
+        verb: [m] index into the verb ids asked for.
+        score: [m] float64, zeros in ground truth.
+        dropped: what was left out, and how often.
     """
 
     file_names: tuple[str, ...]
@@ -59,28 +59,28 @@ def read_predictions(
     """Predictions in PPDM's format, checked to the last entry.
 
     Args:
-      source: path or entries.
-      pictures: number of each ground-truth picture by its key; `picture` holds these numbers.
-        A negative one is known, but predictions for it don't count.
-      object_ids: `category_id` of each object.
-      verb_ids: `category_id` of each verb.
-      key: file name -> key of `pictures`.
-      unknown_pictures: "error", or "ignore" to leave out predictions for pictures without ground
-        truth (a split scored by a part of its annotation, say).
-      missing_object: V-COCO's way to say that there is no object: `object_id` -1 or a box of four
-        NaN; both become the box (0, 0, 0, 0), in a row of its own after all others.
-      progress: told how far the reading is.
+        source: path or entries.
+        pictures: number of each ground-truth picture by its key; `picture` holds these numbers.
+            A negative one is known, but predictions for it don't count.
+        object_ids: `category_id` of each object.
+        verb_ids: `category_id` of each verb.
+        key: file name -> key of `pictures`.
+        unknown_pictures: "error", or "ignore" to leave out predictions for pictures without ground
+            truth (a split scored by a part of its annotation, say).
+        missing_object: V-COCO's way to say that there is no object: `object_id` -1 or a box of four
+            NaN; both become the box (0, 0, 0, 0), in a row of its own after all others.
+        progress: told how far the reading is.
 
     Raises:
-      UserError: names the picture and the entry that is wrong: a field missing or of the wrong
-        type, an unknown category, a subject or object out of range, a coordinate or score that is
-        no finite number, a box of negative size, an unknown picture, the same picture twice.
+        UserError: names the picture and the entry that is wrong: a field missing or of the wrong
+            type, an unknown category, a subject or object out of range, a coordinate or score that is
+            no finite number, a box of negative size, an unknown picture, the same picture twice.
     """
     if unknown_pictures not in ("error", "ignore"):
         raise UserError(f"unknown_pictures must be 'error' or 'ignore', not {unknown_pictures!r}")
     columns = _Columns("predictions", "predictions", "hoi_prediction", truth=False)
     numbers, seen, unknown = [], set(), 0
-    for entry in iterate(source, "predictions", progress):
+    for entry in iterate(source, "predictions", progress, allow_nan=True):
         columns.add(entry)
         name = columns.names[-1]
         number = key(name)
@@ -152,7 +152,7 @@ def read_ground_truth(
     unknown, can't be found by anybody: it is left out and counted in `dropped`.
 
     Raises:
-      UserError: a picture has no name, occurs twice, or has a box that is not four numbers.
+        UserError: a picture has no name, occurs twice, or has a box that is not four numbers.
     """
     columns = _Columns("ground truth", "annotations", "hoi_annotation", truth=True)
     seen = set()

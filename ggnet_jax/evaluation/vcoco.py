@@ -36,7 +36,7 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, matching, overlap
 from ggnet_jax.evaluation.average_precision import area_under_curve
-from ggnet_jax.evaluation.reading import Progress, load_instances, load_json
+from ggnet_jax.evaluation.reading import Progress, load, load_instances
 from ggnet_jax.evaluation.records import Interactions, read_ground_truth, read_predictions
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
 from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join
@@ -60,22 +60,22 @@ def evaluate(
     """AP of every verb-role, by whichever protocol the ground truth allows.
 
     Args:
-      predictions: path or entries in PPDM's format, boxes in picture pixels.
-      ground_truth: path or content of V-COCO's VSRL file, or of pair lists in PPDM's format.
-      instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
-      unknown_pictures: "error", or "ignore" to leave out predictions for pictures without
-        ground truth.
-      progress: called with what is being done and how far it is.
+        predictions: path or entries in PPDM's format, boxes in picture pixels.
+        ground_truth: path or content of V-COCO's VSRL file, or of pair lists in PPDM's format.
+        instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
+        unknown_pictures: "error", or "ignore" to leave out predictions for pictures without
+            ground truth.
+        progress: called with what is being done and how far it is.
 
     Returns:
-      A `Result` with the settings "scenario_1", "scenario_2" (means "roles_24", "roles_25") and
-      "agent" (means "actions_22", "actions_26"); with pair lists "ppdm" (means as the scenarios).
+        A `Result` with the settings "scenario_1", "scenario_2" (means "roles_24", "roles_25") and
+        "agent" (means "actions_22", "actions_26"); with pair lists "ppdm" (means as the scenarios).
 
     Raises:
-      UserError: bad input, naming picture and entry.
+        UserError: bad input, naming picture and entry.
     """
     vocabulary = load_vocabulary("v_coco")
-    content = load_json(ground_truth)
+    content = load(ground_truth)
     if not is_vsrl(content):
         return _evaluate_ppdm(predictions, content, vocabulary, unknown_pictures, progress)
     if instances is None:
@@ -138,13 +138,13 @@ class _Records:
     """Predictions as the original converts them: each (person box, verb-role, object box) once.
 
     Attributes:
-      found: what was read.
-      rows: [r] its rows that count: of the same three, the one with the highest score.
-      person: [r] number of the person box; equal boxes in a picture are one person.
-      match: [r] the annotated person whom it overlaps most, the first of the picture if it
-        overlaps nobody; -1 in a picture without people.
-      overlap: [r] that overlap.
-      ignored: [r] bool, whether that person has no annotation: the prediction doesn't count.
+        found: what was read.
+        rows: [r] its rows that count: of the same three, the one with the highest score.
+        person: [r] number of the person box; equal boxes in a picture are one person.
+        match: [r] the annotated person whom it overlaps most, the first of the picture if it
+            overlaps nobody; -1 in a picture without people.
+        overlap: [r] that overlap.
+        ignored: [r] bool, whether that person has no annotation: the prediction doesn't count.
     """
 
     def __init__(self, found: Interactions, people: People):

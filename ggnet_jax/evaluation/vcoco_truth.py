@@ -18,17 +18,17 @@ class People:
     """Everybody in the pictures of a split, and what they do.
 
     Attributes:
-      actions: A names, in VSRL's order.
-      roles: R (action index, role name), in VSRL's order; V-COCO has 25.
-      picture_of_id: number of each picture by its COCO id, -1 for one that only COCO has: nobody
-        in it is annotated, so nothing predicted there counts.
-      picture: [n] picture of each person, rising; inside a picture in COCO's order.
-      boxes: [n, 4] float64, (x1, y1, x2, y2) in picture pixels, inclusive ends.
-      annotated: [n] bool, whether VSRL says anything about the person.
-      acts: [n, A] bool.
-      has_object: [n, R] bool, whether the role has an object with a box.
-      object_boxes: [n, R, 4] float64, zeros where there is none.
-      dropped: people and objects that VSRL names but that have no box, counted.
+        actions: A names, in VSRL's order.
+        roles: R (action index, role name), in VSRL's order; V-COCO has 25.
+        picture_of_id: number of each picture by its COCO id, -1 for one that only COCO has: nobody
+            in it is annotated, so nothing predicted there counts.
+        picture: [n] picture of each person, rising; inside a picture in COCO's order.
+        boxes: [n, 4] float64, (x1, y1, x2, y2) in picture pixels, inclusive ends.
+        annotated: [n] bool, whether VSRL says anything about the person.
+        acts: [n, A] bool.
+        has_object: [n, R] bool, whether the role has an object with a box.
+        object_boxes: [n, R, 4] float64, zeros where there is none.
+        dropped: people and objects that VSRL names but that have no box, counted.
     """
 
     actions: tuple[str, ...]
@@ -60,7 +60,7 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
     marked `ignore`, are dropped, as the original does.
 
     Raises:
-      UserError: a field is missing, or the instances lack a picture of VSRL.
+        UserError: a field is missing, or the instances lack a picture of VSRL.
     """
     try:
         picture_ids = sorted({int(i) for action in vsrl for i in action["image_id"]})

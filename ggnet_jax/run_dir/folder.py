@@ -99,17 +99,17 @@ def prepare(
     """Make a folder ready to train in, or see that the run in it may go on.
 
     Args:
-      workdir: a new or empty folder, or that of an earlier run.
-      config: the resolved configuration.
-      vocabulary: what vocabulary.json is to hold.
-      write: False in all processes but the first, which only check.
+        workdir: a new or empty folder, or that of an earlier run.
+        config: the resolved configuration.
+        vocabulary: what vocabulary.json is to hold.
+        write: False in all processes but the first, which only check.
 
     Returns:
-      One line for each field that differs from the run so far; empty for a new one.
+        One line for each field that differs from the run so far; empty for a new one.
 
     Raises:
-      UserError: the folder holds other people's files, or a run whose network or vocabulary is not
-        the one asked for.
+        UserError: the folder holds other people's files, or a run whose network or vocabulary is not
+            the one asked for.
     """
     workdir = Path(workdir)
     check_folder(workdir)

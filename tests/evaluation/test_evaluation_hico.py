@@ -10,7 +10,7 @@ from evaluation_scenes import SMALL, found, random_scenes, shuffled, truth
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico, matching
-from ggnet_jax.evaluation.reading import load_json
+from ggnet_jax.io import read_json
 from ggnet_jax.vocabularies import Vocabulary
 
 MAN, CUP, DOG = (0, 0, 40, 40, 1), (50, 0, 70, 20, 47), (50, 50, 90, 90, 18)
@@ -214,7 +214,7 @@ def test_candidates_are_all_equal_keys_in_order(block):
 
 def test_four_objects_of_hico_det_have_the_references_figures():
     """Real annotation of all their classes, cut out by fixtures/make_evaluation.py."""
-    fixture = load_json(Path(__file__).parents[1] / "fixtures" / "evaluation_hico.json.gz")
+    fixture = read_json(Path(__file__).parents[1] / "fixtures" / "evaluation_hico.json.gz")
     for order in (fixture["predictions"], shuffled(fixture["predictions"], 2)):
         results = [
             hico.evaluate(order, fixture["ground_truth"], protocol=protocol)
@@ -231,8 +231,8 @@ def test_four_objects_of_hico_det_have_the_references_figures():
 def _reference(shared_dir):
     folder = shared_dir / "reference" / "eval"
     return (
-        load_json(folder / "hico_predictions.json.gz"),
-        load_json(shared_dir / "data" / "hico_det_test" / "test_hico.json.gz"),
+        read_json(folder / "hico_predictions.json.gz"),
+        read_json(shared_dir / "data" / "hico_det_test" / "test_hico.json.gz"),
         json.loads((folder / "expected_hico.json").read_text()),
     )
 

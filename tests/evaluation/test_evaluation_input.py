@@ -9,7 +9,7 @@ from evaluation_scenes import SMALL, found, truth
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico
-from ggnet_jax.evaluation.reading import iterate, load_instances, load_json
+from ggnet_jax.evaluation.reading import iterate, load, load_instances
 
 MAN, CUP = (0, 0, 40, 40, 1), (50, 0, 70, 20, 47)
 TRUTH = [truth("a.jpg", [MAN, CUP], [(0, 1, 1)]), truth("b.jpg", [MAN, CUP], [(0, 1, 1)])]
@@ -148,7 +148,7 @@ def test_files_are_read_packed_or_not(tmp_path, packed, indent):
     assert list(iterate(path, "predictions", lambda *args: seen.append(args))) == GOOD
     assert seen[0][0] == "reading predictions"
     assert 0 < seen[0][1] <= 1
-    assert load_json(path) == GOOD
+    assert load(path) == GOOD
     assert list(iterate(GOOD, "predictions")) == GOOD
 
 
@@ -179,7 +179,7 @@ def test_broken_files_are_named(tmp_path, text, message):
 
 def test_missing_truncated_and_binary_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*none\.json"):
-        load_json(tmp_path / "none.json")
+        load(tmp_path / "none.json")
     (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"[1, 2, 3]")[:-6])
     (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff\xe0")
     (tmp_path / "odd.json").write_text("[1, ")
@@ -187,7 +187,7 @@ def test_missing_truncated_and_binary_files_are_named(tmp_path):
         with pytest.raises(UserError, match=f"cannot read .*{name}"):
             list(iterate(tmp_path / name, "predictions"))
     with pytest.raises(UserError, match=r"odd\.json is not JSON"):
-        load_json(tmp_path / "odd.json")
+        load(tmp_path / "odd.json")
 
 
 COCO = {
@@ -220,7 +220,7 @@ def test_of_cocos_instances_everything_is_read_but_the_outlines(tmp_path, packed
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[]", "holds no COCO instances: it is no JSON object"),
+        ("[]", "holds no COCO instances: it is not a JSON object"),
         ('{"images": []}', "it has no list 'annotations'"),
         ('{"images": null, "annotations": []}', "it has no list 'images'"),
         ('{"images": [], "annotations": [3]}', "holds no COCO instances"),

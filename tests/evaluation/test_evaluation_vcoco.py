@@ -11,7 +11,7 @@ from evaluation_scenes import found, random_scenes, shuffled, truth
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import vcoco
-from ggnet_jax.evaluation.reading import load_json
+from ggnet_jax.io import read_json
 
 V_COCO = vocabularies.load("v_coco")
 HOLD, CUT_WITH, CUT, POINT, STAND = 25, 2, 4, 23, 27
@@ -335,7 +335,7 @@ def test_ppdms_figure_agrees_with_the_plain_rules_in_any_order(seed):
 
 def test_two_roles_of_v_coco_have_the_references_figures():
     """Real annotation, cut out by fixtures/make_evaluation.py; `point` is one of the two."""
-    fixture = load_json(Path(__file__).parents[1] / "fixtures" / "evaluation_vcoco.json.gz")
+    fixture = read_json(Path(__file__).parents[1] / "fixtures" / "evaluation_vcoco.json.gz")
     for order in (fixture["predictions"], shuffled(fixture["predictions"], 2)):
         result = vcoco.evaluate(order, fixture["ground_truth"], fixture["instances"])
         for setting, expected in fixture["expected"].items():
@@ -347,9 +347,9 @@ def test_two_roles_of_v_coco_have_the_references_figures():
 def test_agrees_with_the_reference(shared_dir):
     folder, data = shared_dir / "reference" / "eval", shared_dir / "data" / "vcoco"
     expected = json.loads((folder / "expected_vcoco.json").read_text())
-    predictions = load_json(folder / "vcoco_predictions.json.gz")
-    vsrl = load_json(data / "vcoco_val.json.gz")
-    coco = load_json(data / "instances_vcoco_val.json.gz")
+    predictions = read_json(folder / "vcoco_predictions.json.gz")
+    vsrl = read_json(data / "vcoco_val.json.gz")
+    coco = read_json(data / "instances_vcoco_val.json.gz")
     for order in (predictions, shuffled(predictions, 0)):
         result = vcoco.evaluate(order, vsrl, coco)
         for setting in ("scenario_1", "scenario_2"):
@@ -378,7 +378,7 @@ def test_agrees_with_the_reference(shared_dir):
 
 def test_the_seven_photos_annotation_scores_itself_full_marks(shared_dir):
     folder = shared_dir / "data" / "vcoco_mini"
-    entries = load_json(folder / "mini_vcoco.json")
+    entries = read_json(folder / "mini_vcoco.json")
     predictions = []
     for entry in entries:
         boxes = [(*box["bbox"], box["category_id"]) for box in entry["annotations"]]
