@@ -12,9 +12,10 @@ from PIL import Image
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, EXPLAINED, Detector
-from ggnet_jax.inference.images import load_picture
+from ggnet_jax.inference.images import load_image
 from ggnet_jax.inference.interactions import Heatmaps, Interaction
 from ggnet_jax.inference.prefetch import ahead
+from ggnet_jax.run_dir.folder import PREDICTIONS
 from ggnet_jax.visualize import draw_explanation, draw_summary
 
 # A folder is searched for these; a file that is named is tried whatever its ending.
@@ -58,9 +59,9 @@ def predict(
     Raises:
         UserError: no picture at all, no run in the workdir, or a drawing would replace a picture.
     """
-    paths = find_pictures(images)
+    paths = find_images(images)
     names = _unique_names(paths)
-    folder = Path(workdir) / "predictions" if output is None else Path(output)
+    folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
     _check_output(folder, names, paths)
     detector = Detector.load(workdir, step, explained=EXPLAINED if panels else 0)
     try:
@@ -69,7 +70,7 @@ def predict(
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
 
     def look(path: Path) -> tuple[np.ndarray, list[Interaction], list[Heatmaps]]:
-        picture = load_picture(path)
+        picture = load_image(path)
         if panels:
             return picture, *detector.explain(picture, threshold=0.0)
         return picture, detector.detect(picture, threshold=0.0), []
@@ -112,7 +113,7 @@ def nothing_above(threshold: float, found: Sequence[Interaction]) -> str:
     return f"nothing above {threshold:.2f}{best}"
 
 
-def find_pictures(images: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
+def find_images(images: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
     """The files that a list of files, folders and globs names, without repetition.
 
     A file that does not exist stays in the list, so that it is reported with the broken ones.

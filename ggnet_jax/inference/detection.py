@@ -81,7 +81,7 @@ def load(
     Raises:
         UserError: the folder holds no run or no such checkpoint.
     """
-    config = workdir.load_config(folder)
+    config = workdir.read_config(folder)
     vocabulary = Vocabulary.from_dict(workdir.read_vocabulary(folder))
     model = models.create_model(config.model)
     if device is None:

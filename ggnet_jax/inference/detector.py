@@ -11,7 +11,7 @@ import numpy as np
 
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.detection import Found
-from ggnet_jax.inference.images import Picture, is_picture, letterbox_picture, load_picture
+from ggnet_jax.inference.images import ImageLike, is_image, letterbox_image, load_image
 from ggnet_jax.inference.interactions import Heatmaps, Interaction, to_interactions
 from ggnet_jax.inference.prefetch import ahead
 from ggnet_jax.run_dir import folder as run_folder
@@ -84,7 +84,7 @@ class Detector:
 
     def detect(
         self,
-        images: Picture | Iterable[Picture],
+        images: ImageLike | Iterable[ImageLike],
         *,
         threshold: float = DEFAULT_THRESHOLD,
         top_k: int | None = None,
@@ -105,7 +105,7 @@ class Detector:
             UserError: a picture can't be read; names it.
             TypeError, ValueError: something that is no picture.
         """
-        if is_picture(images):
+        if is_image(images):
             ready = self._prepare(images)
             found = jax.device_get(self._begin([ready], heatmaps=0))
             return self._interactions(found, 0, ready, threshold, top_k)
@@ -116,7 +116,7 @@ class Detector:
         return results
 
     def explain(
-        self, image: Picture, *, threshold: float = DEFAULT_THRESHOLD, top_k: int = EXPLAINED
+        self, image: ImageLike, *, threshold: float = DEFAULT_THRESHOLD, top_k: int = EXPLAINED
     ) -> tuple[list[Interaction], list[Heatmaps]]:
         """Find a picture's interactions with the heatmaps of their verbs, for figures.
 
@@ -136,7 +136,7 @@ class Detector:
         maps = [Heatmaps(m, self.input_size) for m in found.heatmaps[0, : len(interactions)]]
         return interactions, maps
 
-    def _stream(self, images: Iterable[Picture]) -> Iterator[tuple[list[_Ready], Found]]:
+    def _stream(self, images: Iterable[ImageLike]) -> Iterator[tuple[list[_Ready], Found]]:
         """Batches and what was found in them.
 
         Threads read and warp the pictures of the next batch, and the device is given it, before
@@ -153,10 +153,10 @@ class Detector:
         if begun is not None:
             yield begun[0], jax.device_get(begun[1])
 
-    def _prepare(self, image: Picture) -> _Ready:
-        picture = load_picture(image)
+    def _prepare(self, image: ImageLike) -> _Ready:
+        picture = load_image(image)
         height, width = picture.shape[:2]
-        return _Ready(width, height, letterbox_picture(picture, self.input_size))
+        return _Ready(width, height, letterbox_image(picture, self.input_size))
 
     def _begin(self, batch: Sequence[_Ready], heatmaps: int) -> Found:
         """Detections, under way: of batches of one, or of `batch_size` with empty rows."""

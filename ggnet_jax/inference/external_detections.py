@@ -1,6 +1,5 @@
 """An outside detector's boxes, to match interaction points to (the paper's double-dagger rows)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,13 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.decoding import BoxDetections
+from ggnet_jax.io import read_json
 from ggnet_jax.vocabularies import Vocabulary
 
 MOST = 100  # boxes a picture, as many as there are candidates of the object branch
 
 
-class OutsideBoxes:
+class ExternalDetections:
     """Boxes by picture, from a JSON file in the format of COCO's detection results."""
 
     def __init__(self, boxes: Sequence[np.ndarray]):
@@ -26,7 +26,7 @@ class OutsideBoxes:
     @classmethod
     def read(
         cls, path: str | Path, vocabulary: Vocabulary, truth: Sequence[Mapping[str, Any]]
-    ) -> "OutsideBoxes":
+    ) -> "ExternalDetections":
         """Read a list of {"image_id" or "file_name", "category_id", "bbox": [x, y, w, h], "score"}.
 
         Args:
@@ -39,11 +39,9 @@ class OutsideBoxes:
             UserError: the file or an entry can't be read; the message names the entry.
         """
         try:
-            entries = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"eval.detections: {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise UserError(f"eval.detections: {path} is not JSON ({error})") from error
+            entries = read_json(path, allow_nan=True)  # refused with the entry's number
+        except UserError as error:
+            raise UserError(f"eval.detections: {error}") from error
         if not isinstance(entries, list):
             raise UserError(f"eval.detections: {path} must hold a list, one entry a box")
         by_name = {str(entry["file_name"]): k for k, entry in enumerate(truth)}

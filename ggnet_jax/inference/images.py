@@ -10,17 +10,17 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
 
-Picture = str | os.PathLike | bytes | Image.Image | np.ndarray
+ImageLike = str | os.PathLike | bytes | Image.Image | np.ndarray
 
 
-def is_picture(value: Any) -> bool:
+def is_image(value: Any) -> bool:
     """Whether a value is one picture, rather than a list of them."""
     if isinstance(value, np.ndarray):
         return value.ndim != 4
     return isinstance(value, str | os.PathLike | bytes | bytearray | Image.Image)
 
 
-def load_picture(source: Picture) -> np.ndarray:
+def load_image(source: ImageLike) -> np.ndarray:
     """Read a picture in any form as RGB uint8 [H, W, 3], upright.
 
     Grey, palette, CMYK and 16-bit pictures are converted; transparency is dropped.
@@ -81,7 +81,7 @@ def _from_array(array: np.ndarray) -> np.ndarray:
     return np.broadcast_to(array, (*array.shape[:2], 3))
 
 
-def letterbox_picture(picture: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
+def letterbox_image(picture: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
     """Warp RGB uint8 [h, w, 3] to the network's input [H, W, 3], black around it.
 
     Bilinear; input pixel (x, y) samples the picture exactly at the inverse of

@@ -91,7 +91,7 @@ class Heatmaps:
     input_size: tuple[int, int]
 
 
-def cells_to_picture(
+def cells_to_image(
     points: np.ndarray, width: int, height: int, input_size: tuple[int, int]
 ) -> np.ndarray:
     """Carry points [..., 2] from map cells to the pixels of a width x height picture."""
@@ -99,12 +99,12 @@ def cells_to_picture(
     return geometry.apply(inverse, np.asarray(points, np.float64) * geometry.OUTPUT_STRIDE)
 
 
-def boxes_to_picture(
+def boxes_to_image(
     boxes: np.ndarray, width: int, height: int, input_size: tuple[int, int]
 ) -> np.ndarray:
     """Carry boxes [..., 4] from map cells to a picture, clipped as `geometry.clip_boxes` does."""
     corners = np.asarray(boxes, np.float64).reshape(*np.shape(boxes)[:-1], 2, 2)
-    corners = cells_to_picture(corners, width, height, input_size)
+    corners = cells_to_image(corners, width, height, input_size)
     return geometry.clip_boxes(corners.reshape(*np.shape(boxes)), width, height)
 
 
@@ -135,13 +135,13 @@ def to_interactions(
     detections = found.detections
 
     def points(cells: np.ndarray) -> np.ndarray:
-        return cells_to_picture(cells, width, height, input_size)
+        return cells_to_image(cells, width, height, input_size)
 
     boxes = {}
     centres = {}
     for side in ("human", "object"):
         cells = getattr(detections, f"{side}_box")[row][chosen].astype(np.float64)
-        boxes[side] = boxes_to_picture(cells, width, height, input_size)
+        boxes[side] = boxes_to_image(cells, width, height, input_size)
         centres[side] = points((cells[:, :2] + cells[:, 2:]) / 2)
     places = points(found.interaction_point[row][chosen])
     human_targets = points(found.human_target[row][chosen])
@@ -201,8 +201,8 @@ def to_prediction_entry(
         "hoi_prediction": [{"subject_id", "object_id", "category_id", "score"}]}
     """
     slots = np.flatnonzero(detections.valid[row])
-    human_boxes = boxes_to_picture(detections.human_box[row][slots], width, height, input_size)
-    object_boxes = boxes_to_picture(detections.object_box[row][slots], width, height, input_size)
+    human_boxes = boxes_to_image(detections.human_box[row][slots], width, height, input_size)
+    object_boxes = boxes_to_image(detections.object_box[row][slots], width, height, input_size)
     listed: dict[tuple, int] = {}  # (class, box) -> place in `predictions`
     predictions: list[dict[str, Any]] = []
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tiny_run import make_run
 
-from ggnet_jax.cli.predict import find_pictures, predict
+from ggnet_jax.cli.predict import find_images, predict
 from ggnet_jax.errors import UserError
 
 
@@ -29,30 +29,30 @@ def photos(tmp_path):
 
 def test_files_folders_and_globs(photos):
     a, b, below = photos / "a.png", photos / "b.JPG", photos / "below" / "a.png"
-    assert find_pictures(photos) == [a, b]
-    assert find_pictures(str(photos / "*.png")) == [a]
-    assert find_pictures(str(photos / "**" / "*.png")) == [a, below]
-    assert find_pictures([str(below), photos, a]) == [below, a, b]
-    assert find_pictures(f"{b},{a}") == [b, a]
+    assert find_images(photos) == [a, b]
+    assert find_images(str(photos / "*.png")) == [a]
+    assert find_images(str(photos / "**" / "*.png")) == [a, below]
+    assert find_images([str(below), photos, a]) == [below, a, b]
+    assert find_images(f"{b},{a}") == [b, a]
     missing = photos / "none.jpg"
-    assert find_pictures([missing, a]) == [missing, a]
+    assert find_images([missing, a]) == [missing, a]
 
 
 def test_a_comma_in_a_name_is_part_of_it(photos):
     odd = photos / "one,two.png"
     (photos / "a.png").rename(odd)
-    assert find_pictures(str(odd)) == [odd]
+    assert find_images(str(odd)) == [odd]
 
 
 @pytest.mark.parametrize("images", ["", [], "nothing*.jpg"])
 def test_no_picture_at_all_is_an_error(images):
     with pytest.raises(UserError):
-        find_pictures(images)
+        find_images(images)
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match="no picture there"):
-        find_pictures(tmp_path)
+        find_images(tmp_path)
 
 
 def test_predict_writes_drawings_and_lines_and_skips_what_is_broken(run, photos, tmp_path, capsys):

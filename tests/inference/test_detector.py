@@ -11,7 +11,7 @@ import ggnet_jax
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.detector import Detector
-from ggnet_jax.inference.images import is_picture, letterbox_picture, load_picture
+from ggnet_jax.inference.images import is_image, letterbox_image, load_image
 
 
 @pytest.fixture(scope="module")
@@ -58,18 +58,18 @@ def slow_warp(array: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
 )
 def test_letterbox_samples_as_the_convention_says(size, input_size):
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    warped = letterbox_picture(noise, input_size)
+    warped = letterbox_image(noise, input_size)
     assert warped.shape == (*input_size, 3) and warped.dtype == np.uint8
     np.testing.assert_allclose(warped.astype(float), slow_warp(noise, input_size), atol=1.01)
 
 
 def test_letterbox_of_the_input_size_changes_nothing():
     noise = np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8)
-    np.testing.assert_array_equal(letterbox_picture(noise, (32, 32)), noise)
+    np.testing.assert_array_equal(letterbox_image(noise, (32, 32)), noise)
 
 
 def test_letterbox_leaves_black_around_the_picture():
-    warped = letterbox_picture(np.full((20, 40, 3), 255, np.uint8), (64, 64))
+    warped = letterbox_image(np.full((20, 40, 3), 255, np.uint8), (64, 64))
     assert not warped[:15].any() and not warped[50:].any()
     assert (warped[20:40, 5:60] == 255).all()
 
@@ -79,7 +79,7 @@ def test_every_form_of_a_picture_is_the_same_picture(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(encoded(array, "PNG"))
     for source in (array, Image.fromarray(array), str(path), path, path.read_bytes()):
-        np.testing.assert_array_equal(load_picture(source), array)
+        np.testing.assert_array_equal(load_image(source), array)
 
 
 def test_exif_rotation_is_honoured():
@@ -87,7 +87,7 @@ def test_exif_rotation_is_honoured():
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it rotated clockwise
     data = encoded(array, "JPEG", exif=exif, quality=98)
-    loaded = load_picture(data)
+    loaded = load_image(data)
     assert loaded.shape == (90, 50, 3)
     difference = np.abs(loaded.astype(int) - np.rot90(array, -1).astype(int))
     assert difference.mean() < 4
@@ -104,7 +104,7 @@ def test_other_colour_modes_become_rgb(mode):
         source = Image.fromarray(array).quantize(128)
     else:
         source = Image.fromarray(array).convert(mode)
-    loaded = load_picture(source)
+    loaded = load_image(source)
     assert loaded.shape == array.shape and loaded.dtype == np.uint8
     if mode != "1":  # black and white, dithered
         assert np.abs(loaded.astype(int) - array.astype(int)).mean() < 4
@@ -113,35 +113,35 @@ def test_other_colour_modes_become_rgb(mode):
 def test_cmyk_jpeg_is_not_inverted():
     stream = io.BytesIO()
     Image.fromarray(picture()).convert("CMYK").save(stream, "JPEG", quality=95)
-    assert np.abs(load_picture(stream.getvalue()).astype(int) - picture().astype(int)).mean() < 6
+    assert np.abs(load_image(stream.getvalue()).astype(int) - picture().astype(int)).mean() < 6
 
 
 def test_grey_arrays_are_pictures_too():
     grey = picture()[..., 0]
-    np.testing.assert_array_equal(load_picture(grey), np.repeat(grey[..., None], 3, axis=2))
+    np.testing.assert_array_equal(load_image(grey), np.repeat(grey[..., None], 3, axis=2))
 
 
 def test_what_is_no_picture_is_named(tmp_path):
     with pytest.raises(UserError, match=r"missing\.jpg: no such file"):
-        load_picture(tmp_path / "missing.jpg")
+        load_image(tmp_path / "missing.jpg")
     with pytest.raises(UserError, match="a folder"):
-        load_picture(tmp_path)
+        load_image(tmp_path)
     text = tmp_path / "text.jpg"
     text.write_text("no picture")
     with pytest.raises(UserError, match=r"text\.jpg: not a picture"):
-        load_picture(text)
+        load_image(text)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(encoded(picture(400, 300), "JPEG")[:2000])
     with pytest.raises(UserError, match=r"broken\.jpg: broken picture"):
-        load_picture(broken)
+        load_image(broken)
     with pytest.raises(UserError, match="picture of 3 bytes"):
-        load_picture(b"abc")
+        load_image(b"abc")
     with pytest.raises(ValueError, match="must be uint8"):
-        load_picture(np.zeros((4, 4, 3)))
+        load_image(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match=r"\(4, 4, 2\)"):
-        load_picture(np.zeros((4, 4, 2), np.uint8))
+        load_image(np.zeros((4, 4, 2), np.uint8))
     with pytest.raises(TypeError, match="not int"):
-        load_picture(3)
+        load_image(3)
 
 
 def test_detect_gives_interactions_by_falling_score(detector):
@@ -220,6 +220,6 @@ def test_a_folder_without_a_run_is_one_clear_line(tmp_path):
 
 
 def test_is_picture():
-    assert is_picture("a.jpg") and is_picture(b"")
-    assert not is_picture(["a.jpg"])
-    assert not is_picture(np.zeros((2, 4, 4, 3), np.uint8))
+    assert is_image("a.jpg") and is_image(b"")
+    assert not is_image(["a.jpg"])
+    assert not is_image(np.zeros((2, 4, 4, 3), np.uint8))

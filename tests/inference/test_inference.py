@@ -13,7 +13,7 @@ from tiny_run import VOCABULARY, make_variables, model_config
 from ggnet_jax import models
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection, geometry
-from ggnet_jax.inference.interactions import boxes_to_picture, to_interactions, to_prediction_entry
+from ggnet_jax.inference.interactions import boxes_to_image, to_interactions, to_prediction_entry
 from ggnet_jax.ops import normalize as preprocessing
 
 
@@ -177,7 +177,7 @@ def test_boxes_go_there_and_back():
     for size in ((300, 400), (640, 300), (1000, 1000)):
         matrix = geometry.letterbox(*size, (512, 384))
         cells = geometry.apply(matrix, boxes.reshape(-1, 2, 2)).reshape(-1, 4) / 4
-        np.testing.assert_allclose(boxes_to_picture(cells, *size, (512, 384)), boxes, atol=1e-9)
+        np.testing.assert_allclose(boxes_to_image(cells, *size, (512, 384)), boxes, atol=1e-9)
 
 
 def test_prediction_entry_lists_each_box_once_and_uses_ids():
