@@ -1,4 +1,4 @@
-"""The cells of the notebook run in order, with a tiny network and without the lines of the shell."""
+"""The cells of the notebook run in order, with a tiny network and without the shell lines."""
 
 import io
 import json
