@@ -25,7 +25,7 @@ import plain_evaluation  # noqa: E402
 
 from ggnet_jax import vocabularies  # noqa: E402
 from ggnet_jax.evaluation import hico, vcoco  # noqa: E402
-from ggnet_jax.evaluation.reading import load_json  # noqa: E402
+from ggnet_jax.io import read_json  # noqa: E402
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
     for name, files, ours, oracle, expected, seconds in cases:
         runs = runs_of[name]
         entries = [
-            load_json(files[key])
+            read_json(files[key])
             for key in ("predictions", "ground_truth", "instances")
             if key in files
         ]

@@ -31,7 +31,7 @@ from benchmarks.arguments import DTYPES, new_file, number, numbers
 from ggnet_jax import models, vocabularies
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.detector import Detector
-from ggnet_jax.inference.images import letterbox_picture, load_picture
+from ggnet_jax.inference.images import letterbox_image, load_image
 from ggnet_jax.inference.interactions import to_interactions
 from ggnet_jax.ops import normalize as preprocessing
 
@@ -83,8 +83,8 @@ def latency(
     samples: dict[str, list[float]] = {part: [] for part in PARTS}
     for repeat in range(repeats + 1):
         clock = [time.perf_counter()]
-        picture = load_picture(jpeg)
-        image = letterbox_picture(picture, size)[None]
+        picture = load_image(jpeg)
+        image = letterbox_image(picture, size)[None]
         clock.append(time.perf_counter())
         found = jax.block_until_ready(compiled(trained.variables, image))
         clock.append(time.perf_counter())

@@ -12,7 +12,6 @@ import collections
 import glob
 import gzip
 import json
-import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,6 @@ from benchmarks import timing
 from benchmarks.arguments import DTYPES, number
 from benchmarks.training_step.case import NETWORKS, Case
 from benchmarks.training_step.ours import prepare
-from ggnet_jax.cli.cuda_atomics import use_native_atomics
 
 _LOOPS = ("while", "call", "conditional")  # contain what is counted anyway
 _LAYERS = (  # first match names the layer
@@ -120,7 +118,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--batch_size", type=number, default=1)
     parser.add_argument("--tiny", action="store_true", help="to see that it works")
     arguments = parser.parse_args(argv)
-    use_native_atomics(os.environ)
     case = Case(**vars(arguments))
     train_step, state, batch = prepare(case)
     compiled = train_step.lower(state, batch).compile()

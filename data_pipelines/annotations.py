@@ -13,8 +13,6 @@ left out silently. Evaluation never sees cleaned boxes: it reads `evaluation_ent
 """
 
 import dataclasses
-import gzip
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -135,18 +134,12 @@ class Cleaned:
 
 
 def read_entries(path: str | Path) -> list[Any]:
-    """The list in an annotation file, `.json` or `.json.gz`.
+    """The list in an annotation file, `.json`, `.json.gz` or `.jsonl`.
 
     Raises:
-      UserError: the file is missing, no JSON, or no list.
+      UserError: the file is missing, not JSON, or not a list.
     """
-    try:
-        data = Path(path).read_bytes()
-        content = json.loads(gzip.decompress(data) if str(path).endswith(".gz") else data)
-    except OSError as error:
-        raise UserError(f"cannot read the annotation file {path}: {error.strerror}") from None
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{path} is not JSON: {error}") from None
+    content = io.read_json(path, allow_nan=True)  # cleaning counts what is not finite
     if not isinstance(content, list):
         raise UserError(f"{path} holds a {type(content).__name__}, not a list of pictures")
     return content

@@ -22,8 +22,8 @@ from absl import logging
 from data_pipelines import annotations, records
 from data_pipelines.hoi_builder import HoiBuilder, Statistics
 from data_pipelines.v_coco import vsrl
+from ggnet_jax import io
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation.reading import load_json
 from ggnet_jax.vocabularies import Vocabulary
 
 BUILDERS = {  # config.data.name -> module and class, imported when asked for
@@ -122,7 +122,7 @@ class Dataset:
           UserError: a file is not there any more, or can't be read.
         """
         official = [source for source in self.sources(split) if source["instances"]]
-        files = [load_json(source["annotations"]) for source in official]
+        files = [io.read_json(source["annotations"]) for source in official]
         if not files or not all(map(vsrl.is_vsrl, files)):
             return None
         actions = vsrl.select(files, {entry["img_id"] for entry in truth})

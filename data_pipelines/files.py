@@ -15,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines import annotations
 from data_pipelines.hoi_builder import Entry, HoiBuilder
-from ggnet_jax import vocabularies
+from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -92,7 +92,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                 for path in _paths(files)
             )
         listed = Path(data.vocabulary)
-        words = listed.read_text(encoding="utf-8") if listed.is_file() else ""
+        words = io.read_text(listed) if listed.is_file() else ""
         content = repr((sorted(sources.items()), data.vocabulary, words))
         digest = hashlib.sha256(content.encode()).hexdigest()[:10]
         return FilesConfig(

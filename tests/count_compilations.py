@@ -1,4 +1,4 @@
-"""Run by test_compiled.py: main.py, and then what JAX asked its cache for.
+"""Run by test_compilation_cache.py: main.py, and then what JAX asked its cache for.
 
 Usage: count_compilations.py FLAGS_OF_MAIN
 """
@@ -23,4 +23,4 @@ try:
 except SystemExit as end:
     if end.code:
         raise
-print(json.dumps({"folder": jax.config.jax_compilation_cache_dir, **counts}))
+print(json.dumps({"folder": jax.config.values["jax_compilation_cache_dir"], **counts}))

@@ -1,7 +1,7 @@
 """Our programs compiled for GPUs and TPUs that are not there: what they need and what they do.
 
     python -m benchmarks.compiled [--devices=H200,A100,T4] [--count=1] [--batch_size=1,8]
-        [--program=deform_conv] [--dtype=float32,bfloat16] [--forms=sums,pallas] [--unguarded]
+        [--program=deform_conv] [--dtype=float32,bfloat16] [--forms=sums,pallas]
 
 Nothing runs, so nothing is timed. A row says how much memory XLA sets aside, how many kernels a
 call starts, what devices exchange, whether a GPU adds in one instruction and how many cycles XLA
@@ -33,7 +33,6 @@ from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS, CASES
 from benchmarks.training_step.case import Case, made_batch
 from benchmarks.training_step.ours import make_step
-from ggnet_jax.cli.cuda_atomics import use_native_atomics
 from ggnet_jax.inference.detection import make_detect
 from ggnet_jax.models import create_model
 from ggnet_jax.ops import deform_conv2d
@@ -134,9 +133,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parse(argv)
     devices.prepare(os.environ)
     with tempfile.TemporaryDirectory() as folder:
-        if not arguments.unguarded:
-            os.environ.pop("JAX_PLATFORMS", None)  # else the guard sees that no GPU is used
-            use_native_atomics(os.environ)
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_dump_to={folder}"
         machine = timing.environment(f"compiled for {', '.join(arguments.devices)}")
         print(timing.describe(machine) + "\n", flush=True)
@@ -177,7 +173,6 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--forms", type=names([*FORMS, *CANDIDATES]), help="by default the device's own"
     )
-    parser.add_argument("--unguarded", action="store_true", help="leave XLA's options alone")
     parser.add_argument("--output", type=new_file, help="JSON file")
     arguments = parser.parse_args(argv)
     if arguments.program != "training_step" and arguments.count != 1:

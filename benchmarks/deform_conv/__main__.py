@@ -24,7 +24,6 @@ from benchmarks import timing
 from benchmarks.arguments import DTYPES, names, new_file, number
 from benchmarks.deform_conv.cases import CASES, Case, made_arrays
 from benchmarks.deform_conv.peers import PEERS, Peer, installed_peers
-from ggnet_jax.cli.cuda_atomics import use_native_atomics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     # Read when JAX first looks for devices. PyTorch wants memory too.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    use_native_atomics(os.environ)
     peers = installed_peers()
     chosen = arguments.peers or list(peers)
     if missing := [name for name in chosen if name not in peers]:

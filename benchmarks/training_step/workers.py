@@ -16,7 +16,6 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # both framewor
 
 from benchmarks.training_step.case import Case
 from benchmarks.training_step.work import Work
-from ggnet_jax.cli.cuda_atomics import use_native_atomics
 
 FRAMEWORKS = {
     "ours": ("ours", {}),
@@ -86,7 +85,6 @@ class Worker:
 
 def _serve(framework: str, case: Case, connection: Connection) -> None:
     """In the new process: build, then do as told until told to end."""
-    use_native_atomics(os.environ)
     try:
         work = _build(framework, case)
         connection.send((None, work.facts))

@@ -1,13 +1,12 @@
 """The TFDS builder of anyone's own data."""
 
-import json
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from data_pipelines.files import FilesBuilder, Source
-from ggnet_jax import vocabularies
+from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -51,10 +50,7 @@ class HoiJson(FilesBuilder):
         path = Path(given)
         if given in vocabularies.names() or not path.is_file():
             return vocabularies.load(given)
-        try:
-            fields = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path} is not JSON: {error}") from None
+        fields = io.read_json(path)
         if "classes" in fields:
             return vocabularies.load(given)
         for key in ("objects", "verbs"):

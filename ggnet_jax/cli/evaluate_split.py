@@ -7,16 +7,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from ggnet_jax.cli.predict_split import predict_split, remove_partial, write_predictions
+from ggnet_jax import io
+from ggnet_jax.cli.predict_split import predict_split, remove_partial
 from ggnet_jax.cli.processes import wait_for_all
 from ggnet_jax.dataset import DataPipelines, Dataset
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, hico, vcoco
 from ggnet_jax.evaluation.results import Result
 from ggnet_jax.inference import detection
+from ggnet_jax.run_dir.folder import EVALUATION
 from ggnet_jax.vocabularies import Vocabulary
 
-FOLDER = "evaluation"
 PREDICTIONS = "predictions.json"
 HICO = {"hico": "ho_rcnn", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
 
@@ -46,14 +47,15 @@ def evaluate(
     dataset = data.load_dataset(config.data, training=False)
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
     truth = dataset.ground_truth(config.data.eval_split)
-    folder = Path(workdir) / FOLDER
+    folder = Path(workdir) / EVALUATION
     first = jax.process_index() == 0
     # Before the long part: a file may be missing.
     score = scorer(truth, dataset, config) if first else None
     entries = predict_split(trained, data, dataset, config, truth, folder)
     figures: dict[str, float] = {}
     if score is not None:
-        path = write_predictions(entries, folder / PREDICTIONS)
+        path = folder / PREDICTIONS
+        io.write_json(path, entries, depth=1)
         result = score(entries)
         print(f"\ncheckpoint of step {trained.step}, {len(entries)} images\n\n{result.table()}")
         for written in (path, *command.write(result, folder)):

@@ -3,7 +3,6 @@
 Imports wait until a mode needs them: predicting loads neither TensorFlow nor Optax.
 """
 
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,8 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ggnet_jax.cli.compilation_cache import keep_compiled
-from ggnet_jax.cli.cuda_atomics import use_native_atomics
+from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
 from ggnet_jax.config import padded_batch_size
 from ggnet_jax.dataset import DataPipelines
@@ -25,15 +23,14 @@ def start(processes: str | None) -> None:
     """Settle how JAX works in this process, before anything uses it.
 
     Args:
-        processes: None for one process, which keeps what it compiles; else see `processes.join`.
-            (Of several processes some would find a program kept, and others wait for these to help
-            compile it.)
+        processes: None for one process, which uses the compilation cache; else see
+            `processes.join`. (Of several processes some would find a program in the cache, and the
+            others wait for these to help compile it.)
     """
-    use_native_atomics(os.environ)
     if processes:
         join(processes)
     else:
-        keep_compiled()
+        compilation_cache.enable()
 
 
 def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
@@ -48,6 +45,9 @@ def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
     boxes = config.eval.detections
     if boxes and not Path(boxes).is_file():  # better now than after the training
         raise UserError(f"eval.detections: there is no file {boxes}")
+    slow = cuda_atomics.warning(jax.devices()[0].platform)
+    if slow and jax.process_index() == 0:
+        print(slow)
     result = loop.train(config, workdir, data, evaluate=partial(_scores, data=data))
     if not result.finished:
         return 0

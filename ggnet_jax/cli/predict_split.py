@@ -5,7 +5,6 @@ that was interrupted goes on where it was. The first process puts the lines toge
 """
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +15,13 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from ggnet_jax import io
 from ggnet_jax.cli.processes import wait_for_all
 from ggnet_jax.dataset import Batch, DataPipelines, Dataset
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.decoding import BoxDetections
-from ggnet_jax.inference.external_detections import OutsideBoxes
+from ggnet_jax.inference.external_detections import ExternalDetections
 from ggnet_jax.inference.interactions import to_prediction_entry
 
 _PARTIAL = "partial_"  # prefix of the folder that holds an evaluation under way
@@ -64,13 +64,13 @@ def predict_split(
     )
     boxes_of = None
     if config.eval.detections:
-        outside = OutsideBoxes.read(config.eval.detections, trained.vocabulary, truth)
+        outside = ExternalDetections.read(config.eval.detections, trained.vocabulary, truth)
         boxes_of = _boxes_of(outside, input_size)
     batches = data.eval_batches(
         dataset, config, split, process_index=process, process_count=processes
     )
     path = partial / f"process_{process}.jsonl"
-    mend(path)
+    io.repair_log(path)
     bar = tqdm(
         total=-(-dataset.num_eval // processes),
         desc="evaluate",
@@ -135,35 +135,12 @@ def fingerprint(trained: detection.Trained, config: Any, truth: Sequence[Mapping
 
 
 def read_lines(folder: str | Path) -> dict[int, dict[str, Any]]:
-    """Entries by image from the lines of all processes; a line that is cut off is left out."""
-    done = {}
-    for path in sorted(Path(folder).glob("process_*.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-                done[int(record["image_id"])] = record["entry"]
-            except (ValueError, TypeError, KeyError):
-                continue
-    return done
-
-
-def mend(path: str | Path) -> None:
-    """Cut off the last line of a file if the process that wrote it was killed inside of it."""
-    path = Path(path)
-    if path.exists():
-        text = path.read_bytes()
-        if text and not text.endswith(b"\n"):
-            os.truncate(path, text.rfind(b"\n") + 1)
-
-
-def write_predictions(entries: Iterable[Mapping[str, Any]], path: str | Path) -> Path:
-    """Write entries as a JSON list, one a line; the file is whole or not there."""
-    path = Path(path)
-    draft = path.with_name(path.name + ".unfinished")
-    with open(draft, "w", encoding="utf-8") as file:
-        file.write("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n")
-    os.replace(draft, path)
-    return path
+    """Entries by image from the lines of all processes."""
+    return {
+        record["image_id"]: record["entry"]
+        for path in sorted(Path(folder).glob("process_*.jsonl"))
+        for record in io.read_log(path)
+    }
 
 
 def _real(batch: Batch) -> np.ndarray:
@@ -181,7 +158,7 @@ def _unfinished(batches: Iterable[Batch], done: Mapping[int, Any], bar: tqdm) ->
 
 
 def _boxes_of(
-    outside: OutsideBoxes, input_size: tuple[int, int]
+    outside: ExternalDetections, input_size: tuple[int, int]
 ) -> Callable[[Batch], BoxDetections]:
     return lambda batch: outside.batch(batch["image_id"], batch["size"], input_size)
 

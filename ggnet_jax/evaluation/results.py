@@ -1,7 +1,6 @@
 """What an evaluation found: figures of every class, their means, and how they are shown."""
 
 import dataclasses
-import json
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -9,18 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from ggnet_jax import io
+from ggnet_jax.table import align
+
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
     """One setting's figures (Default, Scenario 1, ...): columns of length C, a class each.
 
     Attributes:
-      labels: C names, "ride bicycle".
-      classes: C dictionaries that say which class it is (verb, object, rare, ...).
-      ap: [C] average precision as a fraction; NaN where nothing can be said.
-      recall: [C] largest recall as a fraction, NaN without ground truth.
-      ground_truth, predictions, true_positives: [C] counts.
-      groups: name -> [C] bool, the classes that a mean runs over.
+        labels: C names, "ride bicycle".
+        classes: C dictionaries that say which class it is (verb, object, rare, ...).
+        ap: [C] average precision as a fraction; NaN where nothing can be said.
+        recall: [C] largest recall as a fraction, NaN without ground truth.
+        ground_truth, predictions, true_positives: [C] counts.
+        groups: name -> [C] bool, the classes that a mean runs over.
     """
 
     labels: tuple[str, ...]
@@ -82,9 +84,9 @@ class Result:
     """An evaluation's outcome; `result["default"]` is one setting's `Scores`.
 
     Attributes:
-      title: data set and protocol in words.
-      settings: name -> scores.
-      counts: pictures, pairs, and what was left out.
+        title: data set and protocol in words.
+        settings: name -> scores.
+        counts: images, pairs, and what was left out.
     """
 
     title: str
@@ -110,16 +112,7 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON, one class a line."""
-        fields = self.to_dict()
-        settings = fields.pop("settings")
-        lines = [f"{json.dumps(key)}: {json.dumps(value)}" for key, value in fields.items()]
-        parts = []
-        for name, setting in settings.items():
-            rows = ",\n".join(json.dumps(row) for row in setting.pop("classes"))
-            head = ",\n".join(f"{json.dumps(k)}: {json.dumps(v)}" for k, v in setting.items())
-            parts.append(f'{json.dumps(name)}: {{\n{head},\n"classes": [\n{rows}\n]}}')
-        lines.append('"settings": {\n' + ",\n".join(parts) + "\n}")
-        Path(path).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        io.write_json(path, self.to_dict(), depth=4)
 
     def table(self, class_rows: int = 40) -> str:
         """The means in percent, and every class's AP where there are at most `class_rows`."""
@@ -129,14 +122,14 @@ class Result:
             kinds.setdefault((scores.labels, *scores.groups), {})[name] = scores
         for settings in kinds.values():
             first = next(iter(settings.values()))
-            head = ["mAP, percent", *map(words, first.groups), "without AP"]
+            head = ["mAP, percent", *map(readable, first.groups), "without AP"]
             rows = [
-                [words(name), *map(_percent, scores.means.values()), str(scores.invalid)]
+                [readable(name), *map(_percent, scores.means.values()), str(scores.invalid)]
                 for name, scores in settings.items()
             ]
-            blocks.append(_grid([head, *rows]))
+            blocks.append(align([head, *rows]))
             if len(first.labels) <= class_rows:
-                head = ["AP, percent", *map(words, settings), "ground truth"]
+                head = ["AP, percent", *map(readable, settings), "ground truth"]
                 rows = [
                     [
                         label,
@@ -145,8 +138,8 @@ class Result:
                     ]
                     for i, label in enumerate(first.labels)
                 ]
-                blocks.append(_grid([head, *rows]))
-        blocks.append("\n".join(f"{words(k)}: {v:,}" for k, v in self.counts.items()))
+                blocks.append(align([head, *rows]))
+        blocks.append("\n".join(f"{readable(k)}: {v:,}" for k, v in self.counts.items()))
         return "\n\n".join(blocks)
 
 
@@ -159,14 +152,14 @@ def score_classes(
     """The columns of `Scores` from ranked predictions.
 
     Args:
-      group: [m] class of every prediction, rising; inside of a class by falling score.
-      hits: [m] bool, whether it is right.
-      ground_truth: [C] how many there are to find.
-      average_precision: (hits, number of ground truth) -> AP.
+        group: [m] class of every prediction, ascending; inside of a class by descending score.
+        hits: [m] bool, whether it is a true positive.
+        ground_truth: [C] how many there are to find.
+        average_precision: (hits, number of ground truth) -> AP.
 
     Returns:
-      `ap` (0 without predictions, NaN with predictions but without ground truth), `recall`,
-      `ground_truth`, `predictions`, `true_positives`.
+        `ap` (0 without predictions, NaN with predictions but without ground truth), `recall`,
+        `ground_truth`, `predictions`, `true_positives`.
     """
     num_classes = len(ground_truth)
     start = np.searchsorted(group, np.arange(num_classes + 1))
@@ -201,21 +194,9 @@ def _percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 
-def words(name: str) -> str:
+def readable(name: str) -> str:
     """A key as a reader likes it: "non_rare" -> "non-rare", "roles_24" -> "24 roles"."""
     what, _, number = name.rpartition("_")
     if what and number.isdigit() and not what.startswith("scenario"):
         return f"{number} {what}"
     return name.replace("non_rare", "non-rare").replace("_", " ")
-
-
-def _grid(rows: list[list[str]]) -> str:
-    """Columns under each other, the first to the left, figures to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )

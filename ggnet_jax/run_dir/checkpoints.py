@@ -43,7 +43,7 @@ def existing(workdir: str | Path, step: int | None) -> int:
     """The step of the newest checkpoint, or `step` itself if there is one of it.
 
     Raises:
-      UserError: there is none.
+        UserError: there is none.
     """
     found = steps(workdir)
     if not found:
@@ -62,16 +62,16 @@ def load_variables(
     """Read what inference needs.
 
     Args:
-      workdir: a run's folder.
-      step: which checkpoint; None for the newest.
-      onto: its `variable_shapes` on a device, where the arrays are wanted; one after the other
-        goes there while others are read.
+        workdir: a run's folder.
+        step: which checkpoint; None for the newest.
+        onto: its `variable_shapes` on a device, where the arrays are wanted; one after the other
+            goes there while others are read.
 
     Returns:
-      `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves, or `jax.Array`s.
+        `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves, or `jax.Array`s.
 
     Raises:
-      UserError: there is no such checkpoint, or it cannot be read.
+        UserError: there is no such checkpoint, or it cannot be read.
     """
     step = existing(workdir, step)
     if onto is None:
@@ -87,7 +87,7 @@ def variable_shapes(
     """What `load_variables` would give, as `jax.ShapeDtypeStruct`; no array is read.
 
     Raises:
-      UserError: there is no such checkpoint, or it cannot be read.
+        UserError: there is no such checkpoint, or it cannot be read.
     """
     place = folder(workdir) / str(existing(workdir, step)) / "variables"
     sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
@@ -112,8 +112,8 @@ class Checkpoints:
         """Take over a workdir and remove what a killed process left unfinished.
 
         Args:
-          workdir: the run's folder, which exists.
-          keep: how many of the newest checkpoints stay.
+            workdir: the run's folder, which exists.
+            keep: how many of the newest checkpoints stay.
         """
         if keep < 1:
             raise UserError(f"keep_checkpoints is {keep}; at least 1 is needed to resume")
@@ -145,9 +145,9 @@ class Checkpoints:
         is left as it is.
 
         Args:
-          step: number of updates behind the state.
-          variables: `{'params': ..., 'batch_stats': ...}`, nested dictionaries of arrays.
-          training: nested dictionaries of arrays; `restore` gives them back.
+            step: number of updates behind the state.
+            variables: `{'params': ..., 'batch_stats': ...}`, nested dictionaries of arrays.
+            training: nested dictionaries of arrays; `restore` gives them back.
         """
         self.wait()
         if step in steps(self._workdir):
@@ -172,10 +172,10 @@ class Checkpoints:
         """Read a checkpoint; the newest if `step` is None.
 
         Returns:
-          `(variables, training, step)` with NumPy leaves.
+            `(variables, training, step)` with NumPy leaves.
 
         Raises:
-          UserError: there is no such checkpoint, or it cannot be read.
+            UserError: there is no such checkpoint, or it cannot be read.
         """
         step = existing(self._workdir, step)
         variables, training = (_read(self._workdir, step, k) for k in ("variables", "training"))

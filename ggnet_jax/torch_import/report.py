@@ -4,6 +4,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 
+from ggnet_jax.table import align
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -31,7 +33,7 @@ class Report:
         parts = list(dict.fromkeys(_part(name) for names in columns.values() for name in names))
         rows = [[part, *(str(counts[title][part]) for title in columns)] for part in parts]
         rows.append(["all", *(str(len(names)) for names in columns.values())])
-        lines = _align([["part", *columns], *rows])
+        lines = [align([["part", *columns], *rows])]
         for title, entries in (("skipped", self.skipped), ("missing", self.missing)):
             for reason, names in _by_reason(entries).items():
                 lines.append(f"{title}, {reason}: {', '.join(names)}")
@@ -55,12 +57,3 @@ def _by_reason(entries: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     for reason, number in counters.items():
         grouped[reason].insert(0, f"{number} num_batches_tracked")
     return grouped
-
-
-def _align(rows: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for name, *numbers in rows:
-        cells = [n.rjust(width) for n, width in zip(numbers, widths[1:], strict=True)]
-        lines.append("  ".join([name.ljust(widths[0]), *cells]))
-    return lines

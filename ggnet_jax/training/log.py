@@ -1,7 +1,7 @@
 """What a person sees of a run: progress bar, TensorBoard scalars, one JSON object a line."""
 
 import json
-import os
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +9,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-LOG = "log.jsonl"
-TENSORBOARD = "tensorboard"
+from ggnet_jax import io
+from ggnet_jax.run_dir.folder import LOG, TENSORBOARD
+
 _BAR = "step {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}"
 _SHORT_NAMES = {
     "object_heatmap": "heat",
@@ -136,25 +137,10 @@ class Stopwatch:
 
 
 def truncate_log(path: Path, last_step: int) -> None:
-    """Drop the entries of a JSON-lines log past `last_step`, and a line that was cut off.
-
-    The file is replaced as a whole, so that a kill leaves the old or the new one.
-    """
-    if not path.exists():
-        return
-    lines = path.read_text().splitlines()
-    kept = [line for line in lines if _step_of(line) <= last_step]
-    if kept != lines or (kept and not path.read_text().endswith("\n")):
-        draft = path.with_name(path.name + ".unfinished")
-        draft.write_text("".join(line + "\n" for line in kept))
-        os.replace(draft, path)
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
+    """Drop the entries of a JSON-lines log past `last_step`, and a line that was cut off."""
+    if path.exists():
+        entries = [entry for entry in io.read_log(path) if isinstance(entry, dict)]
+        io.write_log(path, (e for e in entries if e.get("step", math.inf) <= last_step))
 
 
 def _short(metrics: Mapping[str, float]) -> str:

@@ -1,7 +1,6 @@
 """The training loop: data in, checkpoints and logs out."""
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -11,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ggnet_jax.cli.cuda_atomics import warning
 from ggnet_jax.config import check_config, resolve_config
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
@@ -70,9 +68,6 @@ def train(
     # What can be refused is refused before the data set is built.
     run_folder.check_folder(workdir)
     parallel = create_parallel(config.parallel)
-    slow = warning(jax.devices()[0].platform, os.environ)
-    if first and slow:
-        print(slow)
     check_config(config, num_devices=jax.device_count())
     dataset = data.load_dataset(config.data)
     asked = config.batch_size

@@ -1,12 +1,12 @@
 """Curves of a training run, as PNG files."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.io import read_log
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,15 +30,9 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
         UserError: the log is missing or holds nothing to draw.
     """
     curves: dict[str, tuple[list[float], list[float]]] = {}
-    try:
-        lines = Path(log).read_text().splitlines()
-    except OSError as error:
-        raise UserError(f"no training log at {log}: {error.strerror}") from error
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue
+    if not Path(log).is_file():
+        raise UserError(f"no training log at {log}")
+    for entry in read_log(log):
         for name, value in entry.items() if isinstance(entry, dict) and "step" in entry else ():
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if number and name not in ("step", "epoch", "time") and np.isfinite(value):

@@ -15,7 +15,7 @@ from tiny_run import VOCABULARY, make_run
 from ggnet_jax.cli import evaluate_split, predict_split
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
-from ggnet_jax.inference.external_detections import OutsideBoxes
+from ggnet_jax.inference.external_detections import ExternalDetections
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -172,7 +172,7 @@ def test_outside_boxes_that_cannot_be_read_are_named(tmp_path, change, message):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps([first, good | change]))
     with pytest.raises(UserError, match=message):
-        OutsideBoxes.read(path, VOCABULARY, FakeSplit(pictures=1).ground_truth("test"))
+        ExternalDetections.read(path, VOCABULARY, FakeSplit(pictures=1).ground_truth("test"))
 
 
 def test_outside_boxes_are_found_by_coco_number(tmp_path):
@@ -181,7 +181,7 @@ def test_outside_boxes_are_found_by_coco_number(tmp_path):
     path.write_text(json.dumps([box]))
     truth = [{"file_name": "COCO_val2014_000000000042.jpg"},
              {"file_name": "COCO_val2014_000000581929.jpg"}]  # fmt: skip
-    boxes = OutsideBoxes.read(path, VOCABULARY, truth)
+    boxes = ExternalDetections.read(path, VOCABULARY, truth)
     batch = boxes.batch(np.array([1, 0, -1]), np.array([[120, 60]] * 3), (64, 64))
     assert batch.valid.tolist() == [[True], [False], [False]]
     # 120 x 60 in 64 x 64: half of that size and a bit, 16 rows below the top, cells of 4.

@@ -11,7 +11,7 @@ from evaluation_scenes import found, random_scenes, shuffled, truth
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import vcoco
-from ggnet_jax.evaluation.reading import load_json
+from ggnet_jax.io import read_json
 
 V_COCO = vocabularies.load("v_coco")
 HOLD, CUT_WITH, CUT, POINT, STAND = 25, 2, 4, 23, 27
@@ -22,18 +22,8 @@ ACTIONS = {
     "point": ["agent", "instr"],
 }
 # COCO boxes (x, y, width, height, category), and the same as a prediction's corners.
-MAN, WOMAN, KNIFE, CAKE = (
-    (0, 0, 40, 80, 1),
-    (60, 0, 40, 80, 1),
-    (20, 40, 9, 9, 49),
-    (
-        30,
-        60,
-        30,
-        20,
-        61,
-    ),
-)
+MAN, WOMAN = (0, 0, 40, 80, 1), (60, 0, 40, 80, 1)
+KNIFE, CAKE = (20, 40, 9, 9, 49), (30, 60, 30, 20, 61)
 NOTHING = (0, 0, 0, 0, 1)
 
 
@@ -42,8 +32,8 @@ def corners(box):
     return (x, y, x + w - 1, y + h - 1, category)
 
 
-def annotation(pictures):
-    """VSRL and instances of {picture id: (boxes, {box index: {action: {slot: box index}}})}."""
+def annotation(scenes):
+    """VSRL and instances of {image id: (boxes, {box index: {action: {slot: box index}}})}."""
     table = {"image_id": [], "ann_id": [], "label": [], "role_object_id": []}
     vsrl = [
         {"action_name": name, "role_name": roles, "include": [[] for _ in roles]}
@@ -51,7 +41,7 @@ def annotation(pictures):
         for name, roles in ACTIONS.items()
     ]
     images, annotations = [], []
-    for number, (boxes, people) in pictures.items():
+    for number, (boxes, people) in scenes.items():
         images.append({"id": number, "file_name": name_of(number), "width": 200, "height": 200})
         for index, (*bbox, category) in enumerate(boxes):
             annotations.append(
@@ -179,7 +169,7 @@ def test_predictions_for_people_without_annotation_do_not_count():
     assert vcoco.evaluate(predictions, vsrl, coco)["scenario_1"].predictions[0] == 0
 
 
-def test_a_picture_without_people_makes_every_prediction_wrong():
+def test_an_image_without_people_makes_every_prediction_wrong():
     vsrl, coco = annotation(
         {
             1: ([MAN, KNIFE], {0: {"hold": {1: 1}}}),
@@ -244,7 +234,7 @@ def test_ppdms_prediction_takes_all_pairs_that_it_matches():
     assert scores.means["roles_24"] == pytest.approx(0.5 / 24)
 
 
-def test_pictures_are_known_by_their_coco_id():
+def test_images_are_known_by_their_coco_id():
     vsrl, coco = annotation({7: ([MAN, KNIFE], {0: {"hold": {1: 1}}})})
     predictions = predict((7, [MAN, KNIFE], [(0, 1, HOLD, 0.5)]))
     predictions[0]["file_name"] = "000000000007.jpg"  # COCO 2017's name
@@ -252,11 +242,11 @@ def test_pictures_are_known_by_their_coco_id():
     predictions[0]["file_name"] = name_of(8)
     with pytest.raises(UserError, match=r"000000000008.jpg.*not in the ground truth"):
         vcoco.evaluate(predictions, vsrl, coco)
-    with pytest.raises(UserError, match="none of the 1 predicted pictures is annotated"):
-        vcoco.evaluate(predictions, vsrl, coco, unknown_pictures="ignore")
+    with pytest.raises(UserError, match="none of the 1 predicted images is annotated"):
+        vcoco.evaluate(predictions, vsrl, coco, unknown_images="ignore")
     predictions += predict((7, [MAN, KNIFE], [(0, 1, HOLD, 0.5)]))
-    result = vcoco.evaluate(predictions, vsrl, coco, unknown_pictures="ignore")
-    assert result.counts["unknown_pictures"] == 1
+    result = vcoco.evaluate(predictions, vsrl, coco, unknown_images="ignore")
+    assert result.counts["unknown_images"] == 1
     assert ap(result, "scenario_1", "hold_obj") == 1.0
 
 
@@ -268,7 +258,7 @@ def test_wrong_files_are_named():
         vcoco.evaluate([], vsrl, coco | {"images": []})
     with pytest.raises(UserError, match="not COCO's"):
         vcoco.evaluate([], vsrl, {"pictures": []})
-    with pytest.raises(UserError, match="no VSRL list"):
+    with pytest.raises(UserError, match="not a VSRL list"):
         vcoco.evaluate([], [{"action_name": "hold"}], coco)
     vsrl[0]["label"] = []
     with pytest.raises(UserError, match="'hold' has 1 ann_id, 0 label"):
@@ -278,7 +268,7 @@ def test_wrong_files_are_named():
 def random_split(seed):
     """Random people and predictions; some people have no annotation, some actions no object."""
     rng = np.random.default_rng(seed)
-    predictions, pictures = [], {}
+    predictions, images = [], {}
     guesses, entries = random_scenes(seed, vocabulary=V_COCO, name="COCO_val2014_{:012d}.jpg")
     guesses = {entry["file_name"]: entry for entry in guesses}
     roles = [("hold", 1, HOLD), ("cut", 1, CUT_WITH), ("cut", 2, CUT)]
@@ -294,7 +284,7 @@ def random_split(seed):
             if relation["subject_id"] in people:
                 does = people[relation["subject_id"]].setdefault(action, {})
                 does[slot] = relation["object_id"]
-        pictures[index] = (boxes, people)
+        images[index] = (boxes, people)
         guess = guesses.get(entry["file_name"])
         if guess and people:
             for pair in guess["hoi_prediction"]:
@@ -303,7 +293,7 @@ def random_split(seed):
             for pair in guess["hoi_prediction"][::5]:
                 pair["object_id"] = len(guess["predictions"]) - 1
             predictions.append(guess)
-    return predictions, *annotation(pictures)
+    return predictions, *annotation(images)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -335,7 +325,7 @@ def test_ppdms_figure_agrees_with_the_plain_rules_in_any_order(seed):
 
 def test_two_roles_of_v_coco_have_the_references_figures():
     """Real annotation, cut out by fixtures/make_evaluation.py; `point` is one of the two."""
-    fixture = load_json(Path(__file__).parents[1] / "fixtures" / "evaluation_vcoco.json.gz")
+    fixture = read_json(Path(__file__).parents[1] / "fixtures" / "evaluation_vcoco.json.gz")
     for order in (fixture["predictions"], shuffled(fixture["predictions"], 2)):
         result = vcoco.evaluate(order, fixture["ground_truth"], fixture["instances"])
         for setting, expected in fixture["expected"].items():
@@ -347,9 +337,9 @@ def test_two_roles_of_v_coco_have_the_references_figures():
 def test_agrees_with_the_reference(shared_dir):
     folder, data = shared_dir / "reference" / "eval", shared_dir / "data" / "vcoco"
     expected = json.loads((folder / "expected_vcoco.json").read_text())
-    predictions = load_json(folder / "vcoco_predictions.json.gz")
-    vsrl = load_json(data / "vcoco_val.json.gz")
-    coco = load_json(data / "instances_vcoco_val.json.gz")
+    predictions = read_json(folder / "vcoco_predictions.json.gz")
+    vsrl = read_json(data / "vcoco_val.json.gz")
+    coco = read_json(data / "instances_vcoco_val.json.gz")
     for order in (predictions, shuffled(predictions, 0)):
         result = vcoco.evaluate(order, vsrl, coco)
         for setting in ("scenario_1", "scenario_2"):
@@ -378,7 +368,7 @@ def test_agrees_with_the_reference(shared_dir):
 
 def test_the_seven_photos_annotation_scores_itself_full_marks(shared_dir):
     folder = shared_dir / "data" / "vcoco_mini"
-    entries = load_json(folder / "mini_vcoco.json")
+    entries = read_json(folder / "mini_vcoco.json")
     predictions = []
     for entry in entries:
         boxes = [(*box["bbox"], box["category_id"]) for box in entry["annotations"]]

@@ -13,8 +13,8 @@ from reference_networks import (
     model_config,
 )
 from reference_training import assert_same_step, released_targets
+from torch_weights import by_torch_name
 
-from benchmarks.torch_weights import by_torch_name
 from ggnet_jax.models import create_model
 from ggnet_jax.torch_import import from_torch
 from ggnet_jax.training.losses import LossWeights, ggnet_loss

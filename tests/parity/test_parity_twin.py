@@ -6,17 +6,21 @@ import pytest
 import reference_weights as reference
 from reference_networks import difference, dla_config, heads_by_name, model_config
 from reference_training import assert_same_step, released_targets
+from training_fakes import make_batch, tiny_config, verbs_of_object
 
 from ggnet_jax.models import create_model
 from ggnet_jax.torch_import import from_torch
 from ggnet_jax.torch_import.convert import expected_variables
 from ggnet_jax.torch_import.names import torch_name
+from ggnet_jax.training import loop
+from ggnet_jax.training.parallel import MeshParallel
 
 torch = pytest.importorskip("torch", reason="PyTorch is an optional install: pip install torch")
 
-from benchmarks import torch_ggnet  # noqa: E402
-from benchmarks.torch_ggnet import TorchGGNet  # noqa: E402
-from benchmarks.torch_losses import ggnet_loss  # noqa: E402
+import torch_ggnet  # noqa: E402
+from torch_ggnet import TorchGGNet  # noqa: E402
+from torch_losses import ggnet_loss  # noqa: E402
+from torch_training import TorchStep  # noqa: E402
 
 OPERATORS = ["grid_sample", "torchvision"]
 
@@ -111,6 +115,31 @@ def test_twin_trains_like_the_released_network(network, operator):
         heads={name: values.detach().numpy() for name, values in stacks[-1].items()},
         bound=1e-5,
     )
+
+
+@pytest.mark.parametrize("network", ["ggnet", "baseline"])
+def test_twin_takes_our_steps(network):
+    """Loss and gradient of one batch, and the loss after three updates of all weights and norms."""
+    config = tiny_config(learning_rate=1e-5, lr_drop_epochs=())
+    if network == "baseline":
+        config.model.update(gaze_steps=0, per_verb_offsets=False)
+        config.loss.interaction = "focal"
+    parallel = MeshParallel(jax.devices()[:1])
+    step, make_state = loop.build(config, verbs_of_object(), 100, parallel)
+    state, batch = jax.jit(make_state)(), make_batch(0, 2)
+    variables = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
+    twin = TorchStep(config, variables, batch, verbs_of_object())
+    state, on_device = parallel.put_state(state), parallel.put_batch(batch)
+    ours, theirs = [], []
+    for number in range(3):
+        state, metrics = step(state, on_device)
+        ours.append(float(metrics["loss"]))
+        theirs.append(float(twin()))
+        if not number:
+            assert float(metrics["gradient_norm"]) == pytest.approx(twin.gradient_norm(), rel=1e-4)
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-5)
+    assert ours[-1] - ours[0] == pytest.approx(theirs[-1] - theirs[0], rel=1e-2)
+    assert ours[-1] < ours[0]
 
 
 @pytest.mark.parametrize("operator", ["torchvision"], indirect=True)

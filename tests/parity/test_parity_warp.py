@@ -8,7 +8,7 @@ from reference_weights import FIXTURES
 from warp_pattern import INPUT_SIZES, PHOTOS, THINNED, make_pattern, photo_path
 
 from data_pipelines import augment
-from ggnet_jax.inference.images import letterbox_picture
+from ggnet_jax.inference.images import letterbox_image
 
 BOUND = 0.5  # of 255, mean absolute difference
 
@@ -19,7 +19,7 @@ def recorded():
 
 
 def with_detector(picture, input_size):
-    return letterbox_picture(picture, input_size)
+    return letterbox_image(picture, input_size)
 
 
 def with_pipeline(picture, input_size):

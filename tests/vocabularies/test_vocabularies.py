@@ -215,7 +215,7 @@ def test_unknown_ids_and_names_are_refused(tmp_path):
         vocabularies.load("hico")
     with pytest.raises(UserError, match="no 'person'"):
         vocabularies.from_annotations([], ["cup"], ["hold"])
-    with pytest.raises(UserError, match="object id 'x' is no whole number"):
+    with pytest.raises(UserError, match="object id 'x' is not a whole number"):
         vocabularies.from_annotations([], {"x": "person"}, ["hold"])
     for text, message in (
         ("{", "not JSON"),

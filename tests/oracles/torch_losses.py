@@ -19,7 +19,7 @@ def ggnet_loss(
 
     Args:
       stacks: what `TorchGGNet` returns.
-      targets: the fields of `ggnet_jax.targets.Targets`, maps channels last.
+      targets: the fields of `ggnet_jax.training.targets.Targets`, maps channels last.
       lambda_1: weight of all interaction predictions but the last, and of the matching losses.
       lambda_2: weight of the box size.
       interaction: 'hna', or 'focal' for the baseline.

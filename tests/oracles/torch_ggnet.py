@@ -1,8 +1,8 @@
 """The networks once more in plain PyTorch, straight from a state dict: no part of ggnet_jax.
 
-`tests/test_parity_twin.py` holds it against the released code's numbers, in evaluation and in
-training mode. Then it serves twice: as the oracle of what was never released (inputs that are not
-square, GGNet's heads on DLA-34), and as what `benchmarks/training_step` measures ours against.
+`tests/parity/test_parity_twin.py` checks it against the released code's numbers, in evaluation and
+in training mode. Then it serves twice: as the oracle of what was never released (inputs that are
+not square, GGNet's heads on DLA-34), and as what `benchmarks` measures ours against.
 """
 
 from collections.abc import Mapping
@@ -216,10 +216,18 @@ class TorchGGNet(nn.Module):
                 )
         return outputs
 
+    def features(self, image: Tensor) -> list[Tensor]:
+        """Normalized image [B, 3, H, W] (B, G, R) -> the backbone's feature of every stack."""
+        return (self.stacked_hourglass if self.has("pre.0.conv") else self.dla)(image)
+
     def forward(self, image: Tensor) -> list[dict[str, Tensor]]:
-        """Normalised image [B, 3, H, W] (B, G, R) -> for every stack the head outputs by name."""
-        backbone = self.stacked_hourglass if self.has("pre.0.conv") else self.dla
-        return [self.heads(f, stack) for stack, f in enumerate(backbone(image))]
+        """Normalized image [B, 3, H, W] (B, G, R) -> for every stack the head outputs by name."""
+        return [self.heads(f, stack) for stack, f in enumerate(self.features(image))]
+
+    def last_stack(self, image: Tensor) -> dict[str, Tensor]:
+        """The outputs of the last stack alone, which are all that inference needs."""
+        features = self.features(image)
+        return self.heads(features[-1], len(features) - 1)
 
 
 def at_least_float32(x: Tensor) -> Tensor:

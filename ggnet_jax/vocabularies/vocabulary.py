@@ -1,0 +1,193 @@
+"""The class list of a data set, and the way between its ids and the network's indices."""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ggnet_jax import io
+from ggnet_jax.errors import UserError
+
+_ROLE_SUFFIXES = ("_obj", "_instr")
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """O objects, V verbs and C classes; everything but the two id lists is in indices.
+
+    Attributes:
+        name: what the vocabulary is called in messages.
+        objects: O names; index 0 is the person.
+        object_ids: `category_id` of each object in the JSON files (COCO's 91 ids for the shipped).
+        verbs: V names.
+        verb_ids: `category_id` of each verb in `hoi_annotation` and `hoi_prediction`.
+        classes: C (verb index, object index) pairs in the order of evaluation.
+        rare: C flags, fewer than 10 training instances; None where that is unknown.
+
+    Raises:
+        UserError: the lists don't fit each other.
+    """
+
+    name: str
+    objects: tuple[str, ...]
+    object_ids: tuple[int, ...]
+    verbs: tuple[str, ...]
+    verb_ids: tuple[int, ...]
+    classes: tuple[tuple[int, int], ...]
+    rare: tuple[bool, ...] | None = None
+
+    def __post_init__(self):
+        for what, names, ids in (
+            ("object", self.objects, self.object_ids),
+            ("verb", self.verbs, self.verb_ids),
+        ):
+            if not names:
+                raise UserError(f"vocabulary {self.name!r} has no {what}; give at least one")
+            if len(names) != len(ids):
+                raise UserError(
+                    f"vocabulary {self.name!r} has {len(names)} {what}s but {len(ids)} {what} ids; "
+                    "give one id for each"
+                )
+            for kind, values in (("name", names), ("id", ids)):
+                seen = set()
+                for value in values:
+                    if value in seen:
+                        raise UserError(
+                            f"vocabulary {self.name!r} has the {what} {kind} {value!r} twice; "
+                            "each may occur once"
+                        )
+                    seen.add(value)
+        for verb, obj in self.classes:
+            if not (0 <= verb < self.num_verbs and 0 <= obj < self.num_objects):
+                raise UserError(
+                    f"vocabulary {self.name!r}: class ({verb}, {obj}) is outside of "
+                    f"{self.num_verbs} verbs and {self.num_objects} objects"
+                )
+        if len(set(self.classes)) != len(self.classes):
+            raise UserError(f"vocabulary {self.name!r} lists a (verb, object) class twice")
+        if self.rare is not None and len(self.rare) != len(self.classes):
+            raise UserError(
+                f"vocabulary {self.name!r} has {len(self.classes)} classes but "
+                f"{len(self.rare)} rare flags; give one for each, or none at all"
+            )
+
+    @property
+    def num_objects(self) -> int:
+        """O."""
+        return len(self.objects)
+
+    @property
+    def num_verbs(self) -> int:
+        """V."""
+        return len(self.verbs)
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.classes)
+
+    @functools.cached_property
+    def class_index(self) -> np.ndarray:
+        """[V, O] int64: index of the class of (verb, object), -1 where the pair is none."""
+        table = np.full((self.num_verbs, self.num_objects), -1, np.int64)
+        for index, (verb, obj) in enumerate(self.classes):
+            table[verb, obj] = index
+        table.flags.writeable = False
+        return table
+
+    @property
+    def valid_pairs(self) -> np.ndarray:
+        """[V, O] bool: whether (verb, object) is a class."""
+        return self.class_index >= 0
+
+    @functools.cached_property
+    def _object_of_id(self) -> dict[int, int]:
+        return {category: index for index, category in enumerate(self.object_ids)}
+
+    @functools.cached_property
+    def _verb_of_id(self) -> dict[int, int]:
+        return {category: index for index, category in enumerate(self.verb_ids)}
+
+    def object_index(self, category_id: int) -> int:
+        """Index of the object with this `category_id`.
+
+        Raises:
+            UserError: no object has it.
+        """
+        try:
+            return self._object_of_id[category_id]
+        except (KeyError, TypeError):
+            raise UserError(
+                f"object category_id {category_id!r} is not one of the {self.num_objects} of "
+                f"{self.name!r}"
+            ) from None
+
+    def verb_index(self, category_id: int) -> int:
+        """Index of the verb with this `category_id`.
+
+        Raises:
+            UserError: no verb has it.
+        """
+        try:
+            return self._verb_of_id[category_id]
+        except (KeyError, TypeError):
+            raise UserError(
+                f"verb category_id {category_id!r} is not one of the {self.num_verbs} of "
+                f"{self.name!r}"
+            ) from None
+
+    def verb_phrase(self, verb: int, obj: int) -> str:
+        """What a label says of a verb and an object index: "ride bicycle", "cut with knife"."""
+        name = self.verbs[verb]
+        for suffix in _ROLE_SUFFIXES:
+            action = name.removesuffix(suffix)
+            if action != name:
+                # Only where an action has two roles is the instrument worth a word.
+                both = all(action + end in self.verbs for end in _ROLE_SUFFIXES)
+                name = f"{action} with" if both and suffix == "_instr" else action
+                break
+        return f"{name} {self.objects[obj]}".replace("_", " ")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as lists, ready for JSON."""
+        return {
+            "name": self.name,
+            "objects": list(self.objects),
+            "object_ids": list(self.object_ids),
+            "verbs": list(self.verbs),
+            "verb_ids": list(self.verb_ids),
+            "classes": [list(pair) for pair in self.classes],
+            "rare": None if self.rare is None else [int(flag) for flag in self.rare],
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Vocabulary":
+        """The inverse of `to_dict`; keys that are no field are left alone.
+
+        Raises:
+            UserError: a field is missing or has the wrong form.
+        """
+        try:
+            rare = fields.get("rare")
+            return cls(
+                name=str(fields["name"]),
+                objects=tuple(str(name) for name in fields["objects"]),
+                object_ids=tuple(int(i) for i in fields["object_ids"]),
+                verbs=tuple(str(name) for name in fields["verbs"]),
+                verb_ids=tuple(int(i) for i in fields["verb_ids"]),
+                classes=tuple((int(verb), int(obj)) for verb, obj in fields["classes"]),
+                rare=None if rare is None else tuple(bool(flag) for flag in rare),
+            )
+        except KeyError as error:
+            raise UserError(f"a vocabulary needs the field {error.args[0]!r}") from None
+        except UserError:
+            raise
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"not a vocabulary: {error}") from None
+
+    def save(self, path: str | Path) -> None:
+        """Write the vocabulary as JSON, one field a line."""
+        io.write_json(path, self.to_dict(), depth=1)
