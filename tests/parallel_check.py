@@ -43,8 +43,9 @@ def main() -> None:
         step = parallel.compile(step)
         here = parallel.put_state(state)
         step = step.lower(here, parallel.put_batch(batch)).compile()
-        for _ in range(STEPS):
-            here, metrics = step(here, parallel.put_batch(batch))
+        with jax.transfer_guard("disallow"):  # as in training
+            for _ in range(STEPS):
+                here, metrics = step(here, parallel.put_batch(batch))
         found = jax.device_get((parallel.single(here), parallel.single(metrics)))
         return *found, text.exchanged(text.instructions(step.as_text()))
 

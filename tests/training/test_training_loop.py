@@ -6,6 +6,7 @@ import os
 import signal
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from training_fakes import make_batch, tiny_config, verbs_of_object
 import data_pipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import checkpoints
-from ggnet_jax.training import loop
+from ggnet_jax.training import loop, parallel
 from ggnet_jax.training.state import TrainState
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -138,6 +139,22 @@ def test_resumed_run_equals_one_that_was_not_stopped(toy, tmp_path, parallel):
     assert log_of(parts) == log_of(whole)
     assert checkpoints.steps(parts) == [4, 10]
     assert len(list((parts / "checkpoints").iterdir())) == 2
+
+
+@pytest.mark.parametrize("way", ["jit", "pmap"])
+def test_a_transfer_that_nobody_asked_for_stops_the_run(toy, tmp_path, monkeypatch, way):
+    """A batch of host arrays, which JAX would send to the devices without a word."""
+    kind = {"jit": parallel.MeshParallel, "pmap": parallel.PmapParallel}[way]
+    put_batch = kind.put_batch
+    config = tiny_config(parallel=way, num_epochs=1)
+    assert loop.train(config, tmp_path / "explicit", toy.data).finished
+
+    def forgetful(self, batch):
+        return jax.device_get(put_batch(self, batch))
+
+    monkeypatch.setattr(kind, "put_batch", forgetful)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        loop.train(config, tmp_path / "implicit", toy.data)
 
 
 def test_finished_run_is_left_as_it_is(toy, tmp_path):
