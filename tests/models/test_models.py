@@ -191,23 +191,6 @@ def test_upsampling_repeats_cells():
     )
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"backbone": "resnet"},
-        {"dtype": "float16"},
-        {"gaze_steps": 4},
-        {"act_points": 16},
-        {"act_points": 10},
-        {"widths": (8, 8, 8)},
-        {"num_verbs": 0},
-    ],
-)
-def test_a_config_that_is_no_network_is_named(change):
-    with pytest.raises(ValueError, match=f"model.{next(iter(change))}"):
-        create_model(SimpleNamespace(**(TINY | change)))
-
-
 def test_a_size_that_the_hourglass_cannot_halve_is_named():
     with pytest.raises(ValueError, match="divisible by 8, got 36 x 32"):
         make(images=noise(36, 32))

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from training_fakes import make_batch, tiny_config, verbs_of_object
 
+from ggnet_jax.errors import UserError
 from ggnet_jax.training import loop
-from ggnet_jax.training.parallel import MeshParallel
+from ggnet_jax.training.parallel import MeshParallel, create_parallel
 from ggnet_jax.training.step import BATCH_KEYS
 
 RATE = 1e-3
@@ -116,3 +117,8 @@ def test_padding_of_annotations_does_not_matter(built, parallel):
 def test_only_what_the_device_needs_is_sent(parallel):
     sent = parallel.put_batch(make_batch(0, 4))
     assert set(sent) == set(BATCH_KEYS) and "image_id" not in sent
+
+
+def test_an_unknown_way_over_devices_is_named():
+    with pytest.raises(UserError, match="'jit' or 'pmap'"):
+        create_parallel("pjit")
