@@ -50,7 +50,7 @@ def draw_run(
 def _draw_example(
     detector: Detector, image: np.ndarray, threshold: float, path: Path
 ) -> list[Path]:
-    every, heatmaps = detector.explain(image, threshold=0.0)
+    _, every, heatmaps = detector.explain(image, threshold=0.0)
     found, note = [one for one in every if one.score >= threshold], ""
     if not found:  # early in training: one can still see what it thinks of
         found, note = every[:1], nothing_above(threshold, every)

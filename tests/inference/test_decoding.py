@@ -32,16 +32,16 @@ def empty_maps():
 
 def scene(*, humans, objects, interactions):
     """Maps with peaks: humans (x, y, p), objects (x, y, class, p), interactions (x, y, verb, p,
-    human centre, object centre)."""
+    human center, object center)."""
     maps = empty_maps()
     for x, y, p in humans:
         maps["object_logits"][0, y, x, 0] = logit(p)
     for x, y, label, p in objects:
         maps["object_logits"][0, y, x, label] = logit(p)
-    for x, y, verb, p, human, thing in interactions:
+    for x, y, verb, p, human, obj in interactions:
         maps["interaction"][0, y, x, verb] = logit(p)
         maps["human_offset"][0, y, x, verb] = np.subtract((x, y), human)
-        maps["object_offset"][0, y, x, verb] = np.subtract((x, y), thing)
+        maps["object_offset"][0, y, x, verb] = np.subtract((x, y), obj)
     return outputs_of(maps)
 
 
@@ -147,17 +147,17 @@ def test_one_shared_regressor_serves_all_verbs():
     assert found(decode(shared)) == found(decode(outputs)) != []
 
 
-def test_outside_boxes_replace_the_object_branch():
+def test_external_detections_replace_the_object_branch():
     outputs = scene(
         humans=[(4, 4, 0.9)], objects=[(8, 4, 2, 0.7)],
         interactions=[(6, 4, 1, 0.9, (4, 4), (8, 4))],
     )  # fmt: skip
     boxes = np.array([[[2, 2, 6.5, 6], [7, 3, 9, 5], [6, 2, 10, 6.0]]], np.float32)
-    outside = BoxDetections(
+    external = BoxDetections(
         boxes, np.array([[0, 3, 1]]), np.array([[0.5, 0.4, 0.9]], np.float32),
         np.array([[True, True, False]]),
     )  # fmt: skip
-    detections = decode(outputs, detections=outside)
+    detections = decode(outputs, detections=external)
     assert int(detections.object_class[0, 0]) == 3
     np.testing.assert_array_equal(detections.human_box[0, 0], boxes[0, 0])
     assert float(detections.score[0, 0]) == pytest.approx(0.9 * 0.5 * 0.4, rel=1e-4)
