@@ -11,7 +11,7 @@ import numpy as np
 from flax import traverse_util
 
 from ggnet_jax import vocabularies
-from ggnet_jax.config import resolve_config
+from ggnet_jax.config import check_config, resolve_config
 from ggnet_jax.errors import UserError
 from ggnet_jax.io import DRAFT
 from ggnet_jax.models import create_model
@@ -43,6 +43,7 @@ def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) 
         raise UserError(f"{workdir} already holds a run; give a new folder")
     run_folder.check_folder(target)
     vocabulary = _vocabulary(config)
+    check_config(config)
     config = resolve_config(config, vocabulary)
     arrays = read_state_dict(checkpoint)
     found = describe(arrays)

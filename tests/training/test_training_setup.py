@@ -5,9 +5,14 @@ from training_fakes import tiny_config
 
 from configs import base, demo, hico, vcoco, vcoco_mini
 from ggnet_jax import vocabularies
-from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.config import (
+    check_config,
+    divisible_batch_size,
+    padded_batch_size,
+    resolve_config,
+)
 from ggnet_jax.errors import UserError
-from ggnet_jax.training.parallel import batch_size_for_devices, create_parallel, shareable
+from ggnet_jax.training.parallel import create_parallel
 from ggnet_jax.vocabularies import Vocabulary
 
 VOCABULARY = Vocabulary(
@@ -34,7 +39,7 @@ VOCABULARY = Vocabulary(
     ],
 )
 def test_rounded_batches(batch, devices, rounded):
-    assert batch_size_for_devices(batch, devices, round_batch=True) == rounded
+    assert divisible_batch_size(batch, devices, round_batch=True) == rounded
 
 
 @pytest.mark.parametrize(
@@ -43,11 +48,11 @@ def test_rounded_batches(batch, devices, rounded):
 )
 def test_refused_batches(batch, devices, message):
     with pytest.raises(UserError, match=message):
-        batch_size_for_devices(batch, devices)
+        divisible_batch_size(batch, devices)
 
 
 def test_padded_batches_are_rounded_up():
-    assert [shareable(n, 4) for n in (1, 4, 5)] == [4, 4, 8]
+    assert [padded_batch_size(n, 4) for n in (1, 4, 5)] == [4, 4, 8]
 
 
 def test_the_vocabulary_gives_the_numbers_of_classes():
