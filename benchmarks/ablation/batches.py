@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import folder as workdir
 
@@ -143,8 +144,8 @@ def write(folder: str | Path, config: Any, seeds: list[int], say: Say = print) -
         for batch in data_pipelines.eval_batches(dataset, config, split):
             examples.add(batch)
         examples.save(folder / TEST)
-    workdir.write_json(folder / TRUTH, dataset.ground_truth(split))
-    workdir.write_json(folder / workdir.VOCABULARY, words)
+    io.write_json(folder / TRUTH, dataset.ground_truth(split))
+    io.write_json(folder / workdir.VOCABULARY, words)
     steps = config.num_epochs * data_pipelines.steps_per_epoch(dataset, config)
     examples = _Examples(folder / TRAIN)
     for seed in seeds:
@@ -155,7 +156,7 @@ def write(folder: str | Path, config: Any, seeds: list[int], say: Say = print) -
         order = np.stack([examples.add(next(batches)) for _ in range(steps)])
         examples.save(folder / TRAIN)
         _replace(folder / order_file(seed), lambda file, order=order: np.save(file, order))
-    workdir.write_json(folder / DATA, source(config))
+    io.write_json(folder / DATA, source(config))
 
 
 class _Examples:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.ablation import batches
 from benchmarks.ablation import folder as places
+from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import folder as workdir
 
@@ -91,7 +92,7 @@ def write_rows(root: Path, make_config: Callable[[str], Any] | None = None) -> N
         }
         path = places.row_file(root, name)
         if not path.is_file() or json.loads(path.read_text()) != json.loads(json.dumps(content)):
-            workdir.write_json(path, content)
+            io.write_json(path, content)
 
 
 def row_names(root: str | Path) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.ablation import folder as places
 from benchmarks.ablation.prepare import row_names
-from ggnet_jax.run_dir import folder as workdir
+from ggnet_jax import io
 
 MARKDOWN, JSON, PLOT = "ablation.md", "ablation.json", "ablation.png"
 GROUPS = ("full", "rare", "non_rare")
@@ -85,7 +85,7 @@ def write(root: str | Path) -> list[Path]:
     draft = paths[0].with_name(MARKDOWN + ".unfinished")
     draft.write_text(markdown(content))
     os.replace(draft, paths[0])
-    workdir.write_json(paths[1], content)
+    io.write_json(paths[1], content)
     return paths
 
 

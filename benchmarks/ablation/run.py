@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks.ablation import folder as places
 from benchmarks.ablation.batches import Batches
+from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico
 from ggnet_jax.inference import detection
@@ -66,7 +67,7 @@ def train_and_evaluate(
             f"{folder} was started with another configuration ({changes[0]}); "
             "use a new --workdir, or remove that folder"
         )
-    config = workdir.load_config(folder)
+    config = workdir.read_config(folder)
     model = create_model(config.model)
     trained = _train(config, model, batches, folder, stop)
     if trained is None:
@@ -87,7 +88,7 @@ def train_and_evaluate(
         "cpu_cores": places.cores(),
         "jax": jax.__version__,
     }
-    workdir.write_json(folder / places.RESULT, result)
+    io.write_json(folder / places.RESULT, result)
     return result
 
 

@@ -16,10 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.deform_conv.candidates import CANDIDATES
 from benchmarks.deform_conv.cases import ARRAYS
 from ggnet_jax.ops import add_bias, deform_conv2d
-from ggnet_jax.ops.deform_forms import FORMS
+from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS
 
 
 class Prepared(NamedTuple):
@@ -35,7 +34,7 @@ class Prepared(NamedTuple):
 
 
 # All there may be; "ours" is the default form.
-PEERS = ("ours", *FORMS, *CANDIDATES, "four_gathers", "torchvision", "deformops")
+PEERS = ("ours", *IMPLEMENTATIONS, "four_gathers", "torchvision", "deformops")
 Peer = Callable[[Mapping[str, np.ndarray], str, bool], Prepared]
 
 
@@ -153,12 +152,12 @@ def _as_ours(name: str, tensor: Any) -> Any:
 
 def installed_peers() -> dict[str, Peer]:
     """Ours in its forms, and what is there to compare with, by name."""
-    forms = FORMS | CANDIDATES
-    if jax.default_backend() != "gpu":
-        del forms["pallas"]  # interpreted, a pixel at a time
     peers: dict[str, Peer] = {
         "ours": partial(in_jax, deform_conv2d),
-        **{name: partial(in_jax, partial(deform_conv2d, form=f)) for name, f in forms.items()},
+        **{
+            name: partial(in_jax, partial(deform_conv2d, implementation=name))
+            for name in IMPLEMENTATIONS
+        },
         "four_gathers": partial(in_jax, four_gathers),
     }
     if importlib.util.find_spec("torchvision"):

@@ -11,6 +11,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, EXPLAINED, Detector
 from ggnet_jax.inference.interactions import Interaction
 from ggnet_jax.inference.prefetch import prefetch
+from ggnet_jax.run_dir.folder import PREDICTIONS
 from ggnet_jax.visualize import draw_explanation, draw_summary
 
 # A folder is searched for these; a file that is named is tried whatever its ending.
@@ -49,7 +50,7 @@ def predict(
     """
     paths = find_images(images)
     names = _unique_names(paths)
-    folder = Path(workdir) / "predictions" if output is None else Path(output)
+    folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
     _check_output(folder, names, paths)
     detector = Detector.load(workdir, step, explained=EXPLAINED)
     try:

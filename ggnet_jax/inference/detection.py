@@ -92,7 +92,7 @@ def load_shapes(workdir: str | Path, step: int | None = None) -> Trained:
 
 
 def _read_network(workdir: str | Path) -> tuple[Any, Vocabulary, models.GGNet]:
-    config = run_folder.load_config(workdir)
+    config = run_folder.read_config(workdir)
     vocabulary = Vocabulary.from_dict(run_folder.read_vocabulary(workdir))
     return config, vocabulary, models.create_model(config.model)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.decoding import BoxDetections
@@ -99,7 +100,7 @@ class ExternalDetections:
             found = self._boxes[image][: self._size]
             matrix = geometry.letterbox(width, height, input_size)
             corners = geometry.apply(matrix, found[:, :4].reshape(-1, 2, 2))
-            boxes[row, : len(found)] = corners.reshape(-1, 4) / geometry.OUTPUT_STRIDE
+            boxes[row, : len(found)] = corners.reshape(-1, 4) / OUTPUT_STRIDE
             classes[row, : len(found)] = found[:, 4]
             scores[row, : len(found)] = found[:, 5]
             valid[row, : len(found)] = True

@@ -7,8 +7,6 @@ Frames: image pixels and input pixels, both 0-based with pixel (0, 0) lying at t
 import numpy as np
 from numpy.typing import ArrayLike
 
-OUTPUT_STRIDE = 4  # input pixels per cell of the output map
-
 
 def letterbox(width: float, height: float, input_size: tuple[int, int]) -> np.ndarray:
     """Image pixels -> input pixels, keeping the aspect ratio and the center.

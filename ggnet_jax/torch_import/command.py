@@ -11,8 +11,9 @@ import numpy as np
 from flax import traverse_util
 
 from ggnet_jax import vocabularies
-from ggnet_jax.config import resolve_config
+from ggnet_jax.config import check_config, resolve_config
 from ggnet_jax.errors import UserError
+from ggnet_jax.io import DRAFT
 from ggnet_jax.models import create_model
 from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.run_dir.checkpoints import Checkpoints
@@ -20,8 +21,6 @@ from ggnet_jax.torch_import.architecture import describe
 from ggnet_jax.torch_import.convert import convert, fill, pretrained
 from ggnet_jax.torch_import.files import read_state_dict
 from ggnet_jax.torch_import.report import Report
-
-_UNFINISHED = ".unfinished"
 
 
 def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) -> Report:
@@ -44,6 +43,7 @@ def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) 
         raise UserError(f"{workdir} already holds a run; give a new folder")
     run_folder.check_folder(target)
     vocabulary = _vocabulary(config)
+    check_config(config)
     config = resolve_config(config, vocabulary)
     arrays = read_state_dict(checkpoint)
     found = describe(arrays)
@@ -97,7 +97,7 @@ def _initial(variables: Mapping[str, Any], config: Any) -> dict[str, Any]:
 
 def _write(target: Path, config: dict, classes: dict, variables: Mapping[str, Any]) -> None:
     """Write a run beside `target` and move it there in one step."""
-    draft = target.with_name(target.name + _UNFINISHED)
+    draft = target.with_name(target.name + DRAFT)
     try:
         shutil.rmtree(draft, ignore_errors=True)
         run_folder.prepare(draft, config, classes)

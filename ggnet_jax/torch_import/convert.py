@@ -90,10 +90,7 @@ def expected_variables(config: Any) -> dict[str, Any]:
     Raises:
       UserError: no network can be built from `config`.
     """
-    try:
-        model = create_model(config)
-    except ValueError as error:
-        raise UserError(f"config.{error}") from error
+    model = create_model(config)
     side = 32 if config.backbone == "dla34" else 4 * 2 ** (len(config.widths) - 1)
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), images)

@@ -10,9 +10,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ggnet_jax import io
+from ggnet_jax.run_dir.folder import LOG, TENSORBOARD
 
-LOG = "log.jsonl"
-TENSORBOARD = "tensorboard"
 _BAR = "step {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}"
 _SHORT_NAMES = {
     "object_heatmap": "heat",

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ggnet_jax.inference.geometry import OUTPUT_STRIDE
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.training import losses, targets
 from ggnet_jax.training.state import TrainState

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from PIL import Image, ImageDraw
 
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.interactions import Heatmaps, Interaction
 from ggnet_jax.visualize.canvas import INK, OVERSAMPLING, PAPER, Canvas, fit, font, scaled
@@ -95,7 +96,7 @@ def heat_over_image(
     # final pixel -> image pixel -> input pixel -> cell, and half pixels as Pillow counts them
     to_image = np.array([[1 / scale, 0, 0.5 / scale - 0.5], [0, 1 / scale, 0.5 / scale - 0.5]])
     matrix = np.vstack([to_input, [0, 0, 1]]) @ np.vstack([to_image, [0, 0, 1]])
-    matrix = matrix[:2] / geometry.OUTPUT_STRIDE
+    matrix = matrix[:2] / OUTPUT_STRIDE
     matrix[:, 2] += 0.5 - 0.5 * matrix[:, :2].sum(1)
     warped = Image.fromarray(np.asarray(heat, np.float32)).transform(
         scaled(size, scale),

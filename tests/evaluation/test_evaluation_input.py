@@ -24,7 +24,7 @@ def evaluate(predictions, ground_truth=TRUTH, **kwargs):
 
 
 def changed(where, value, entries=GOOD):
-    """The second picture with one value replaced (or removed)."""
+    """The second image with one value replaced (or removed)."""
     entries = copy.deepcopy(entries)
     item = entries[1]
     for key in where[:-1]:
@@ -49,7 +49,7 @@ def changed(where, value, entries=GOOD):
         (["predictions", 1, "bbox"], None, r"predictions\[1\] needs a 'bbox' of four.*None"),
         (["predictions", 1, "bbox", 2], float("nan"), r"predictions\[1\] has a coordinate.*nan"),
         (["predictions", 1, "bbox", 2], float("inf"), r"predictions\[1\] has a coordinate.*inf"),
-        (["predictions", 1], 7, r"predictions\[1\] is no object, but 7"),
+        (["predictions", 1], 7, r"predictions\[1\] is not a JSON object but 7"),
         (["predictions"], None, r"no list 'predictions'"),
         (["hoi_prediction"], "none", r"no list 'hoi_prediction'"),
         (["hoi_prediction", 1, "category_id"], 3, r"hoi_prediction\[1\] has an unknown.*: 3"),
@@ -61,8 +61,8 @@ def changed(where, value, entries=GOOD):
         (["hoi_prediction", 1, "score"], None, r"hoi_prediction\[1\] needs a 'score'.*None"),
     ],
 )
-def test_a_bad_prediction_is_named_with_its_picture_and_place(where, value, message):
-    with pytest.raises(UserError, match=rf"picture 'b\.jpg'.*{message}") as caught:
+def test_a_bad_prediction_is_named_with_its_image_and_place(where, value, message):
+    with pytest.raises(UserError, match=rf"image 'b\.jpg'.*{message}") as caught:
         evaluate(changed(where, value))
     assert "\n" not in str(caught.value)
 
@@ -81,18 +81,18 @@ def test_a_bad_file_name_is_named(value, message):
         evaluate(changed(["file_name"], value))
 
 
-def test_unknown_pictures_are_left_out_on_request_and_counted():
-    result = evaluate(changed(["file_name"], "c.jpg"), unknown_pictures="ignore")
-    assert result.counts["unknown_pictures"] == 1
-    assert result.counts["predictions_in_pictures_without_ground_truth"] == 2
-    assert result.counts["pictures_without_an_entry"] == 1
+def test_unknown_images_are_left_out_on_request_and_counted():
+    result = evaluate(changed(["file_name"], "c.jpg"), unknown_images="ignore")
+    assert result.counts["unknown_images"] == 1
+    assert result.counts["predictions_in_images_without_ground_truth"] == 2
+    assert result.counts["images_without_an_entry"] == 1
     with pytest.raises(UserError, match="'skip'"):
-        evaluate(GOOD, unknown_pictures="skip")
+        evaluate(GOOD, unknown_images="skip")
 
 
 @pytest.mark.parametrize("bad", [["no entry"], {"a.jpg": []}, [None]])
 def test_predictions_that_are_no_list_of_entries(bad):
-    with pytest.raises(UserError, match=r"predictions.*(list|no object)"):
+    with pytest.raises(UserError, match=r"predictions.*(list|not a JSON object)"):
         evaluate(bad)
 
 
@@ -124,13 +124,13 @@ def test_dirty_ground_truth_is_left_out_and_counted():
     assert result.counts["ground_truth_pairs"] == 2
     assert result.counts["ground_truth_pairs_pointing_nowhere"] == 2
     assert result.counts["ground_truth_pairs_of_unknown_category"] == 3
-    with pytest.raises(UserError, match=r"ground truth: picture 'a\.jpg' occurs twice"):
+    with pytest.raises(UserError, match=r"ground truth: image 'a\.jpg' occurs twice"):
         evaluate(GOOD, TRUTH + TRUTH[:1])
-    with pytest.raises(UserError, match="ground truth has no picture"):
+    with pytest.raises(UserError, match="ground truth has no image"):
         evaluate(GOOD, [])
 
 
-def test_a_picture_with_pairs_but_no_boxes():
+def test_an_image_with_pairs_but_no_boxes():
     ground_truth = [*TRUTH, truth("c.jpg", [], [(0, 1, 1)])]
     result = evaluate(GOOD, ground_truth)
     assert result.counts["ground_truth_pairs_pointing_nowhere"] == 1
@@ -181,9 +181,9 @@ def test_missing_truncated_and_binary_files_are_named(tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*none\.json"):
         load(tmp_path / "none.json")
     (tmp_path / "cut.json.gz").write_bytes(gzip.compress(b"[1, 2, 3]")[:-6])
-    (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "image.json").write_bytes(b"\xff\xd8\xff\xe0")
     (tmp_path / "odd.json").write_text("[1, ")
-    for name in ("cut.json.gz", "picture.json"):
+    for name in ("cut.json.gz", "image.json"):
         with pytest.raises(UserError, match=f"cannot read .*{name}"):
             list(iterate(tmp_path / name, "predictions"))
     with pytest.raises(UserError, match=r"odd\.json is not JSON"):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.models import create_model
 from ggnet_jax.models.gaze import GazeStep, act_point_positions
 from ggnet_jax.models.layers import BatchNorm, Conv, upsample_nearest
@@ -137,7 +138,7 @@ def test_initial_heatmaps_and_act_points():
 def test_a_gaze_step_adds_to_the_offsets_of_the_step_before():
     """Eq. (2), and weights anew; with the offset conv reduced to its bias."""
     gaze = sampled = np.ones((1, 6, 6, 4), np.float32)
-    step = GazeStep(width=4, act_points=9)
+    step = GazeStep(ModelConfig(head_width=4, act_points=9))
     variables = jax.jit(step.init)(jax.random.key(0), gaze, sampled, None)
     bias = np.concatenate([np.arange(18) / 10, np.linspace(-1, 1, 9)]).astype(np.float32)
     variables["params"]["offset_conv"]["bias"] = jnp.asarray(bias)

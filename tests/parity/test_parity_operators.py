@@ -7,6 +7,7 @@ import pytest
 import reference_weights as reference
 from reference_networks import difference
 
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.models.gaze import GazeStep
 from ggnet_jax.models.outputs import Outputs
@@ -66,7 +67,7 @@ def test_offsets_add_up_over_the_gaze_steps():
                 "bias": arrays[f"{name}.conv_offset_mask.bias"],
             },
         }
-        module = GazeStep(width=6, act_points=25)
+        module = GazeStep(ModelConfig(head_width=6))
         gathered, offset, weight = module.apply(
             {"params": params}, gaze, last(arrays[sampled]), offset
         )

@@ -29,7 +29,7 @@ def test_import_makes_a_run(torch, tmp_path, capsys):
     assert sorted(p.name for p in folder.parent.iterdir()) == ["run"]
     assert "2 gaze steps" in capsys.readouterr().out
 
-    saved = workdir.load_config(folder)
+    saved = workdir.read_config(folder)
     vocabulary = vocabularies.load("figures_hoi")
     assert saved.model.num_verbs == vocabulary.num_verbs
     classes = workdir.read_vocabulary(folder)
@@ -175,7 +175,7 @@ def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_p
     import_checkpoint(tmp_path / "model.pth", config, tmp_path / "imported")
     assert loop.train(config, tmp_path / "imported", data_pipelines).step == result.step
     variables, _ = checkpoints.load_variables(tmp_path / "imported")
-    model = workdir.load_config(tmp_path / "imported").model
+    model = workdir.read_config(tmp_path / "imported").model
     loaded = from_torch(weights, model)["params"]
     for a, b in zip(jax.tree.leaves(variables["params"]), jax.tree.leaves(loaded), strict=True):
         np.testing.assert_array_equal(a, b)

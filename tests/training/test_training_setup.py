@@ -1,16 +1,18 @@
-"""Configuration, folders and the batch's share of the devices."""
-
-import json
+"""Configuration, and the batch's share of the devices."""
 
 import pytest
 from training_fakes import tiny_config
 
 from configs import base, demo, hico, vcoco, vcoco_mini
 from ggnet_jax import vocabularies
-from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.config import (
+    check_config,
+    divisible_batch_size,
+    padded_batch_size,
+    resolve_config,
+)
 from ggnet_jax.errors import UserError
-from ggnet_jax.run_dir import folder as workdir
-from ggnet_jax.training.parallel import batch_size_for_devices, create_parallel, shareable
+from ggnet_jax.training.parallel import create_parallel
 from ggnet_jax.vocabularies import Vocabulary
 
 VOCABULARY = Vocabulary(
@@ -37,7 +39,7 @@ VOCABULARY = Vocabulary(
     ],
 )
 def test_rounded_batches(batch, devices, rounded):
-    assert batch_size_for_devices(batch, devices, round_batch=True) == rounded
+    assert divisible_batch_size(batch, devices, round_batch=True) == rounded
 
 
 @pytest.mark.parametrize(
@@ -46,11 +48,11 @@ def test_rounded_batches(batch, devices, rounded):
 )
 def test_refused_batches(batch, devices, message):
     with pytest.raises(UserError, match=message):
-        batch_size_for_devices(batch, devices)
+        divisible_batch_size(batch, devices)
 
 
 def test_padded_batches_are_rounded_up():
-    assert [shareable(n, 4) for n in (1, 4, 5)] == [4, 4, 8]
+    assert [padded_batch_size(n, 4) for n in (1, 4, 5)] == [4, 4, 8]
 
 
 def test_the_vocabulary_gives_the_numbers_of_classes():
@@ -114,67 +116,3 @@ def test_configs_open_with_their_lab_note(module):
     fields = base.get_config()
     for name, value in module.get_config().items():
         assert type(value) is type(fields[name]), name
-
-
-class TestWorkdir:
-    """ggnet_jax/workdir.py."""
-
-    CONFIG = {"seed": 1, "model": {"widths": (8, 8), "stacks": 1}, "data": {"name": "toy"}}  # noqa: RUF012
-
-    def test_new_folder(self, tmp_path):
-        place = tmp_path / "a" / "b"
-        assert workdir.prepare(place, self.CONFIG, {"verbs": ["hold"]}) == []
-        config = workdir.load_config(place)
-        assert config.model.widths == config["model"]["widths"] == (8, 8)
-        assert workdir.read_vocabulary(place) == {"verbs": ["hold"]}
-        with pytest.raises(AttributeError, match="depth"):
-            _ = config.model.depth
-        assert sorted(p.name for p in place.iterdir()) == ["config.json", "vocabulary.json"]
-
-    def test_same_run_again(self, tmp_path):
-        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ("hold",)})
-        assert workdir.prepare(tmp_path, self.CONFIG, {"verbs": ("hold",)}) == []
-        changed = {**self.CONFIG, "seed": 2, "data": {"name": "toy", "shuffle": True}}
-        assert workdir.prepare(tmp_path, changed, {"verbs": ("hold",)}) == [
-            "data.shuffle: None -> True",
-            "seed: 1 -> 2",
-        ]
-        assert workdir.load_config(tmp_path).seed == 2
-
-    def test_a_field_that_is_younger_than_the_run(self, tmp_path):
-        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
-        newer = {**self.CONFIG, "model": {**self.CONFIG["model"], "deform_conv": "auto"}}
-        assert workdir.prepare(tmp_path, newer, {"verbs": ["hold"]}) == [
-            "model.deform_conv: None -> auto"
-        ]
-
-    def test_other_network_or_classes(self, tmp_path):
-        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
-        other = {**self.CONFIG, "model": {"widths": (8, 16), "stacks": 1}}
-        with pytest.raises(UserError, match=r"config.model.widths=\(8, 8\), not \(8, 16\)"):
-            workdir.prepare(tmp_path, other, {"verbs": ["hold"]})
-        with pytest.raises(UserError, match="trained with other classes"):
-            workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["drop"]})
-        assert workdir.load_config(tmp_path).model.widths == (8, 8)
-
-    def test_killed_while_starting(self, tmp_path):
-        """Between the folder and its first file, and between the two files."""
-        (tmp_path / "config.json.unfinished").write_text('{"se')
-        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
-        (tmp_path / "vocabulary.json").unlink()
-        workdir.prepare(tmp_path, self.CONFIG, {"verbs": ["hold"]})
-        assert workdir.read_vocabulary(tmp_path) == {"verbs": ["hold"]}
-
-    def test_not_a_run(self, tmp_path):
-        with pytest.raises(UserError, match="holds no run"):
-            workdir.load_config(tmp_path)
-        with pytest.raises(UserError, match="does not exist"):
-            workdir.load_config(tmp_path / "nowhere")
-        (tmp_path / "notes.txt").write_text("mine")
-        with pytest.raises(UserError, match=r"notes\.txt"):
-            workdir.prepare(tmp_path, self.CONFIG, {})
-        with pytest.raises(UserError, match="is a file"):
-            workdir.prepare(tmp_path / "notes.txt", self.CONFIG, {})
-        (tmp_path / "config.json").write_text(json.dumps(self.CONFIG)[:20])
-        with pytest.raises(UserError, match="cannot be read"):
-            workdir.load_config(tmp_path)
