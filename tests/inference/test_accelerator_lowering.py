@@ -1,5 +1,7 @@
 """Both compiled functions lower for GPUs and TPUs on a machine that has none."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,8 @@ def platform(request, monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_step(platform, dtype):
     config = training_config(model__dtype=dtype, model__remat=True)
-    step, make_state = loop.build(config, verbs_of_object(), 10, NotCompiled())
+    parallel: Any = NotCompiled()
+    step, make_state = loop.build(config, verbs_of_object(), 10, parallel)
     batch = {name: make_batch(0, 2)[name] for name in BATCH_KEYS}
     exporter = export.export(jax.jit(step, donate_argnums=0), platforms=[platform])
     exported = exporter(jax.eval_shape(make_state), jax.eval_shape(lambda: batch))
