@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from subprocesses import run_python
-from training_fakes import tiny_config
+from tiny import training_config
 
 from configs import base, hico
 from ggnet_jax import vocabularies
@@ -157,4 +157,4 @@ def test_the_rate_is_scaled_by_the_rounding_only_if_asked():
 )  # fmt: skip
 def test_impossible_values_are_named(field, value):
     with pytest.raises(UserError, match=field.replace("__", ".")):
-        check_config(tiny_config(**{field: value}))
+        check_config(training_config(**{field: value}))

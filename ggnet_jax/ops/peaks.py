@@ -20,9 +20,7 @@ def find_peaks(heatmap: jax.Array, count: int) -> tuple[jax.Array, jax.Array, ja
         descending score, n = min(count, h * w * C).
     """
     batch, height, width, channels = heatmap.shape
-    neighborhood = lax.reduce_window(
-        heatmap, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
-    )
+    neighborhood = lax.reduce_window(heatmap, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
     peaks = jnp.where(heatmap == neighborhood, heatmap, -jnp.inf)
     peaks = peaks.reshape(batch, height * width, channels)
     count = min(count, height * width * channels)

@@ -68,9 +68,8 @@ def test_offsets_add_up_over_the_gaze_steps():
             },
         }
         module = GazeStep(ModelConfig(head_width=6))
-        gathered, offset, weight = module.apply(
-            {"params": params}, gaze, last(arrays[sampled]), offset
-        )
+        bound = module.bind({"params": params})
+        gathered, offset, weight = bound(gaze, last(arrays[sampled]), offset)
         assert difference(offset, taps(arrays[f"{name}_offset"])) < 1e-5
         assert weight.min() > 0 and weight.max() < 1
         assert difference(gathered, last(np.maximum(arrays[f"{name}_out"], 0))) < 1e-5
