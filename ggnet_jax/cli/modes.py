@@ -115,9 +115,7 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
-    asked["eval"]["batch_size"] = padded_batch_size(
-        asked["eval"]["batch_size"], jax.device_count()
-    )
+    asked["eval"]["batch_size"] = padded_batch_size(asked["eval"]["batch_size"], jax.device_count())
     return ConfigDict(asked)
 
 

@@ -1,17 +1,16 @@
-"""Inference: what is computed, what is not, and that every image is treated alike."""
+"""The compiled detector: what it computes, what it does not, and streams of batches."""
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_run import VOCABULARY, make_variables, model_config
+from tiny import VOCABULARY, make_variables, model_config
 
 from ggnet_jax import models
 from ggnet_jax.errors import UserError
-from ggnet_jax.inference import detection, geometry
-from ggnet_jax.inference.interactions import boxes_to_image, to_interactions, to_prediction_entry
-from ggnet_jax.ops import normalize as preprocessing
+from ggnet_jax.inference import detection
+from ggnet_jax.ops import normalize_images
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +26,7 @@ def test_act_points_and_targets_are_those_of_the_interaction_cell(tiny):
     model, variables, images, detect = tiny
     found = jax.device_get(detect(variables, images))
     last = jax.device_get(
-        jax.jit(model.apply)(variables, preprocessing.normalize_images(jnp.asarray(images)))[-1]
+        jax.jit(model.apply)(variables, normalize_images(jnp.asarray(images)))[-1]
     )
     assert found.detections.valid.any()
     assert len(found.act_points) == 2 and found.heatmaps.shape == (2, 3, 3, 16, 24)
@@ -76,7 +75,7 @@ def test_heads_that_only_train_are_not_computed():
     classifier = 2 * cells * width * verbs  # one 1x1 convolution
     model = models.create_model(model_config(num_verbs=verbs, stacks=2))
     images = jnp.zeros((1, 64, 64, 3), jnp.uint8)
-    normalized = preprocessing.normalize_images(images)
+    normalized = normalize_images(images)
     variables = jax.eval_shape(model.init, jax.random.key(0), normalized)
     everything = flops(jax.jit(model.apply), variables, normalized)
     detecting = flops(detection.make_detect(model, top_k=5), variables, images)
@@ -119,78 +118,3 @@ def test_stream_of_nothing_gives_nothing(tiny):
     mesh = detection.local_mesh(len(jax.local_devices()))
     detect = detection.make_detect(model, mesh=mesh)
     assert list(detection.detect_batches(detect, variables, iter(()), mesh=mesh)) == []
-
-
-def found_by_hand() -> detection.Found:
-    """One image, three slots: two valid ones that share the person, and padding."""
-    from ggnet_jax.inference.decoding import Detections
-
-    human = np.array([[[4, 8, 12, 24.5]] * 3], np.float32)
-    obj = np.array([[[10, 14, 20, 22], [3, 6, 6, 9], [0, 0, 1, 1]]], np.float32)
-    detections = Detections(
-        human_box=human,
-        object_box=obj,
-        object_class=np.array([[1, 2, 0]]),
-        verb=np.array([[0, 2, 3]]),
-        score=np.array([[0.5, 0.2, 0.9]], np.float32),
-        human_score=np.array([[0.9, 0.9, 0.9]], np.float32),
-        object_score=np.array([[0.8, 0.4, 0.4]], np.float32),
-        verb_score=np.array([[0.7, 0.55, 0.4]], np.float32),
-        human_cell=np.zeros((1, 3), int),
-        object_cell=np.zeros((1, 3), int),
-        interaction_cell=np.zeros((1, 3), int),
-        valid=np.array([[True, True, False]]),
-    )
-    points = np.array([[[11, 17], [6, 12], [0, 0]]], np.float32)
-    steps = (models.ActPoints(points[:, :, None] + np.ones((9, 2)), np.full((1, 3, 9), 0.25)),)
-    return detection.Found(detections, points, points, points, steps)
-
-
-def test_interactions_in_image_pixels():
-    """An input of 128 x 128 for an image of 256 x 128: half its size, 32 black rows on top."""
-    ones = to_interactions(
-        found_by_hand(), 0, VOCABULARY, width=256, height=128, input_size=(128, 128)
-    )
-    assert [one.phrase for one in ones] == ["ride bicycle", "fly kite"]
-    first = ones[0]
-    assert first.label == "ride bicycle 0.50"
-    # x = 2 * 4 * cell, y = 2 * (4 * cell - 32)
-    assert first.human_box == pytest.approx((32, 0, 96, 128))  # no higher than the image
-    assert first.object_box == pytest.approx((80, 48, 160, 112))
-    assert first.interaction_point == pytest.approx((88, 72))
-    assert first.human_point == pytest.approx((64, 66))
-    position, weight = first.act_points[0]
-    np.testing.assert_allclose(position, np.full((9, 2), (96, 80)))
-    np.testing.assert_allclose(weight, 0.25)
-    kwargs = {"width": 256, "height": 128, "input_size": (128, 128)}
-    assert len(to_interactions(found_by_hand(), 0, VOCABULARY, threshold=0.3, **kwargs)) == 1
-    assert len(to_interactions(found_by_hand(), 0, VOCABULARY, top_k=1, **kwargs)) == 1
-
-
-def test_boxes_go_there_and_back():
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(20, 200, (50, 2))
-    boxes = np.concatenate([corner, corner + rng.uniform(15, 80, (50, 2))], axis=1)
-    for size in ((300, 400), (640, 300), (1000, 1000)):
-        matrix = geometry.letterbox(*size, (512, 384))
-        cells = geometry.apply(matrix, boxes.reshape(-1, 2, 2)).reshape(-1, 4) / 4
-        np.testing.assert_allclose(boxes_to_image(cells, *size, (512, 384)), boxes, atol=1e-9)
-
-
-def test_prediction_entry_lists_each_box_once_and_uses_ids():
-    entry = to_prediction_entry(
-        found_by_hand().detections,
-        0,
-        VOCABULARY,
-        file_name="a.jpg",
-        width=256,
-        height=128,
-        input_size=(128, 128),
-    )
-    assert entry["file_name"] == "a.jpg"
-    assert [box["category_id"] for box in entry["predictions"]] == [1, 2, 38]
-    assert entry["hoi_prediction"] == [
-        {"subject_id": 0, "object_id": 1, "category_id": 3, "score": 0.5},
-        {"subject_id": 0, "object_id": 2, "category_id": 8, "score": pytest.approx(0.2)},
-    ]
-    assert all(len(box["bbox"]) == 4 for box in entry["predictions"])
