@@ -17,9 +17,9 @@ from ggnet_jax.config import ModelConfig
 def get_config() -> ConfigDict:
     """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet."""
     config = ConfigDict()
-    config.seed = 0  # initial weights, order of the pictures, augmentation
-    config.batch_size = 24  # pictures a step, all devices together
-    config.round_batch = False  # True: round batch_size to what the devices can share out
+    config.seed = 0  # initial weights, order of the images, augmentation
+    config.batch_size = 24  # images a step, all devices together
+    config.round_batch = False  # True: round batch_size to a multiple of the devices
     config.num_epochs = 120
 
     # Adam (section 4).
@@ -40,9 +40,9 @@ def get_config() -> ConfigDict:
     config.eval_every_epochs = 0  # 0: only at the end
 
     config.data = ConfigDict()
-    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own pictures
+    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own images
     config.data.data_dir = ""  # where prepared data sets lie; '' is TFDS's own folder
-    # Of data sets that are not rendered: files in PPDM's format, picture folders; or "a, b".
+    # Of data sets that are not rendered: files in PPDM's format, image folders; or "a, b".
     config.data.train_annotations = ""
     config.data.train_images = ""
     config.data.eval_annotations = ""
@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
     config.data.train_origin = -1  # 1: the boxes' first pixel is (1, 1); -1: as the data set has it
     config.data.eval_origin = -1
     config.data.figures = ConfigDict()  # of the rendered set
-    config.data.figures.size = 128  # side of the pictures in pixels
+    config.data.figures.size = 128  # side of the images in pixels
     config.data.figures.num_train = 1000
     config.data.figures.num_test = 300
     config.data.figures.seed = 0
@@ -60,7 +60,7 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train"
     config.data.eval_split = "test"
     config.data.image_size = (512, 512)  # height, width of the network's input
-    config.data.max_boxes = 128  # a picture; more are dropped
+    config.data.max_boxes = 128  # an image; more are dropped
     config.data.max_relations = 64
     config.data.shuffle = True
     config.data.augment = ConfigDict()

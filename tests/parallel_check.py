@@ -10,7 +10,7 @@ from unittest import mock
 import jax
 import numpy as np
 import optax
-from training_fakes import IMAGE_SIZE, make_batch, tiny_config, verbs_of_object
+from tiny import IMAGE_SIZE, make_batch, training_config, verbs_of_object
 
 from benchmarks.compiled import text
 from ggnet_jax.models import create_model
@@ -24,7 +24,7 @@ STEPS = 2
 def main() -> None:
     """Print the largest difference to one device, relative to the size of the update."""
     jax.config.update("jax_enable_x64", True)
-    config = tiny_config(model__dtype="float64")
+    config = training_config(model__dtype="float64")
     optimizer = optax.sgd(0.1)
     state = create_state(create_model(config.model), optimizer, IMAGE_SIZE, seed=0)
     state = jax.tree.map(to_float64, state)

@@ -2,7 +2,7 @@
 
 Deep layer aggregation: trees of residual blocks make maps at strides 4, 8, 16 and 32, then pairs
 of levels are merged again and again until one map at stride 4 has seen them all. Every convolution
-of the merging is deformable, every upsampling is learnt.
+of the merging is deformable, every upsampling is learned.
 """
 
 import flax.linen as nn

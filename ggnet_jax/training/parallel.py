@@ -60,7 +60,7 @@ class MeshParallel:
 
     axis_name: str | None = None
 
-    def __init__(self, devices: Sequence[jax.Device] | None = None):
+    def __init__(self, devices: Sequence[Any] | None = None):
         devices = jax.devices() if devices is None else devices
         mesh = jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
         self._replicated = NamedSharding(mesh, PartitionSpec())
@@ -103,7 +103,7 @@ class PmapParallel:
 
     axis_name: str | None = AXIS
 
-    def __init__(self, devices: Sequence[jax.Device] | None = None):
+    def __init__(self, devices: Sequence[Any] | None = None):
         self._devices = devices
         local = jax.local_devices() if devices is None else devices
         self._local = len(local)

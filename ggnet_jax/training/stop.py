@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -16,7 +17,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._signal: int | None = None
-        self._previous: dict[int, signal._HANDLER] = {}
+        self._previous: dict[int, Any] = {}
         self._together = jax.process_count() > 1
 
     def __enter__(self) -> "StopRequest":

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from subprocesses import run_python
-from training_fakes import NUM_VERBS, make_batch, tiny_config, verbs_of_object
+from tiny import NUM_VERBS, make_batch, training_config, verbs_of_object
 
 from benchmarks import parameters
 from configs import hico, paper, vcoco
@@ -139,7 +139,7 @@ FAST = ("table1_full", "table3_both", "table3_act_points")
 )
 def test_a_tiny_version_takes_a_step(name):
     """Every parameter is reached by the loss, and the last prediction is the interaction loss."""
-    config = tiny_config()
+    config = training_config()
     paper.apply(config, name)
     parallel = MeshParallel(jax.devices()[:1])
     step, make_state = loop.build(config, verbs_of_object(), 4, parallel)

@@ -130,7 +130,7 @@ def test_a_plot_has_a_bar_for_every_class_best_first_and_rare_ones_marked(number
         story = f"sit on <{index}>: AP {100 * ap[index]:.2f}"
         assert bar.find(f"{SVG}title").text.startswith(story)
         assert bar.get("fill") == (plot.RARE if rare[index] else plot.OTHER)
-    texts = [t.text for t in image.iter(f"{SVG}text")]
+    texts = [str(t.text) for t in image.iter(f"{SVG}text")]
     assert ("1 class without AP left out" in texts[0]) == (number > 3)
     named = [text for text in texts if text.startswith("sit on")]
     assert len(named) == (len(there) if len(there) <= 60 else 0)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from training_fakes import make_batch, tiny_config, verbs_of_object
+from tiny import make_batch, training_config, verbs_of_object
 
 from ggnet_jax.inference import detection
 from ggnet_jax.models import create_model
@@ -36,7 +36,7 @@ def platform(request, monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_training_step(platform, dtype):
-    config = tiny_config(model__dtype=dtype, model__remat=True)
+    config = training_config(model__dtype=dtype, model__remat=True)
     parallel: Any = NotCompiled()
     step, make_state = loop.build(config, verbs_of_object(), 10, parallel)
     batch = {name: make_batch(0, 2)[name] for name in BATCH_KEYS}
@@ -47,7 +47,7 @@ def test_training_step(platform, dtype):
 
 
 def test_inference(platform):
-    model = create_model(tiny_config().model)
+    model = create_model(training_config().model)
     detect = detection.make_detect(model, top_k=20, valid_pairs=verbs_of_object().T)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), np.uint8)
     variables = jax.eval_shape(

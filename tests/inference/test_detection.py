@@ -5,7 +5,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny_run import VOCABULARY, make_variables, model_config
+from tiny import VOCABULARY, make_variables, model_config
 
 from ggnet_jax import models
 from ggnet_jax.errors import UserError

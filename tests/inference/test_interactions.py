@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_run import VOCABULARY
+from tiny import VOCABULARY
 
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.decoding import Detections

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference_networks import dla_config
-from tiny_run import make_variables
+from tiny import make_variables
 
 from configs import baseline_dla34, baseline_hourglass, hico_dla34
 from ggnet_jax.config import ModelConfig

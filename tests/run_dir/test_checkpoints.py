@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import signal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from subprocesses import run_python
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import checkpoints
@@ -66,7 +68,8 @@ def test_variables_are_put_where_one_wants_them(tmp_path):
     with Checkpoints(tmp_path) as writer:
         writer.save(4, *state(4))
     plain, _ = checkpoints.load_variables(tmp_path)
-    shapes = checkpoints.variable_shapes(tmp_path, device=jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shapes = checkpoints.variable_shapes(tmp_path, sharding=sharding)
     put, step = checkpoints.load_variables(tmp_path, onto=shapes)
     assert step == 4
     assert jax.tree.structure(put) == jax.tree.structure(plain)
@@ -116,6 +119,37 @@ def test_what_a_kill_leaves_is_ignored_and_removed(tmp_path):
         assert [p.name for p in place.iterdir()] == ["3"]
         writer.save(6, *state(6))
     assert checkpoints.steps(tmp_path) == [3, 6]
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from ggnet_jax.run_dir.checkpoints import Checkpoints
+
+def unlink(*args, count=iter(range(int(sys.argv[2]))), unlink=os.unlink, **options):
+    if next(count, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    unlink(*args, **options)
+
+with Checkpoints(sys.argv[1], keep=2) as writer:
+    for step in (1, 2, 3):
+        writer.save(step, {"params": {"a": np.arange(9.0)}}, {"step": np.int32(step)})
+        if step == 2:
+            writer.wait()
+            os.unlink = unlink
+"""
+
+
+@pytest.mark.parametrize("files", [0, 3, 10])
+def test_a_kill_while_an_old_checkpoint_is_deleted(tmp_path, files):
+    """What is named by a step stays complete, whichever file the deletion has come to."""
+    done = run_python("-c", KILLED, str(tmp_path), str(files))
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert checkpoints.steps(tmp_path) == [2, 3]
+    assert len(list(checkpoints.folder(tmp_path).iterdir())) == 3
+    with Checkpoints(tmp_path) as writer:
+        assert [writer.restore(step)[2] for step in (2, 3)] == [2, 3]
+    assert len(list(checkpoints.folder(tmp_path).iterdir())) == 2
 
 
 def test_orbax_names_an_unfinished_save_otherwise(tmp_path, monkeypatch):

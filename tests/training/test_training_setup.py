@@ -1,7 +1,7 @@
 """Configuration, and the batch's share of the devices."""
 
 import pytest
-from training_fakes import tiny_config
+from tiny import training_config
 
 from configs import base, demo, hico, vcoco, vcoco_mini
 from ggnet_jax import vocabularies
@@ -87,7 +87,7 @@ def test_the_rate_is_scaled_by_the_rounding_only_if_asked():
 )  # fmt: skip
 def test_impossible_values_are_named(field, value):
     with pytest.raises(UserError, match=field.replace("__", ".")):
-        check_config(tiny_config(**{field: value}))
+        check_config(training_config(**{field: value}))
 
 
 def test_unknown_way_over_devices():

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from training_fakes import make_batch, tiny_config, verbs_of_object
+from tiny import make_batch, training_config, verbs_of_object
 
 from ggnet_jax.training import loop
 from ggnet_jax.training.parallel import MeshParallel
@@ -21,7 +21,7 @@ def parallel():
 @pytest.fixture(scope="module")
 def built(parallel):
     """(compiled step, state on the host); the glance head learns at ten times the rate."""
-    config = tiny_config(
+    config = training_config(
         learning_rate=RATE, lr_drop_epochs=(1,), glance_lr_multiplier=10.0, model__gaze_steps=1
     )
     step, make_state = loop.build(config, verbs_of_object(), STEPS_PER_EPOCH, parallel)
