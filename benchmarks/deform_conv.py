@@ -22,11 +22,11 @@ import numpy as np
 
 from benchmarks import timing
 from ggnet_jax.ops import add_bias, deform_conv2d
-from ggnet_jax.ops.deform_forms import FORMS
+from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS
 
 ARRAYS = ("x", "offset", "mask", "weight", "bias")
 # "ours" is what the device gets by default; four gathers are the plain way in JAX.
-PEERS = ("ours", *FORMS, "four_gathers", "torchvision")
+PEERS = ("ours", *IMPLEMENTATIONS, "four_gathers", "torchvision")
 USUAL = ["ggnet", "dla_64", "dla_128", "dla_256", "dla_512", "demo"]
 
 
@@ -177,8 +177,8 @@ def in_torch(
 def installed_peers() -> dict[str, Callable[..., timing.Peer]]:
     """(arrays, dtype, backward) -> peer, of ours and of what is installed, by name."""
     peers: dict[str, Callable[..., timing.Peer]] = {"ours": partial(in_jax, deform_conv2d)}
-    for name in FORMS:
-        peers[name] = partial(in_jax, partial(deform_conv2d, form=name))
+    for name in IMPLEMENTATIONS:
+        peers[name] = partial(in_jax, partial(deform_conv2d, implementation=name))
     peers["four_gathers"] = partial(in_jax, four_gathers)
     if timing.torch_device() and importlib.util.find_spec("torchvision"):
         from torchvision.ops import deform_conv2d as operator

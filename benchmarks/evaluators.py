@@ -26,7 +26,8 @@ from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico, vcoco
 from ggnet_jax.io import read_json, write_json
-from tests.oracles import evaluation_scenes, plain_evaluation
+from tests import evaluation_scenes
+from tests.oracles import plain_evaluation
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROTOCOLS = ("hico", "hico_ppdm", "vcoco", "vcoco_ppdm")
@@ -48,7 +49,7 @@ def make_files(name: str, images: int, folder: Path) -> dict[str, Path]:
     paths = {option: folder / f"{name}_{option}.json" for option in FILES[:2]}
     if not all(path.is_file() for path in paths.values()):
         vocabulary = vocabularies.load(name)
-        scenes = evaluation_scenes.random_scenes(0, pictures=images, vocabulary=vocabulary)
+        scenes = evaluation_scenes.random_scenes(0, images=images, vocabulary=vocabulary)
         for path, entries in zip(paths.values(), scenes, strict=True):
             write_json(path, entries, depth=1)
     return paths

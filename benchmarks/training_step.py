@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks import timing
 from configs import demo, paper
 from ggnet_jax import vocabularies
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.training import loop
@@ -91,7 +92,8 @@ def verbs_of_object(config: Any) -> np.ndarray:
 def make_batch(config: Any, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A training batch of noise with people, objects and relations between them."""
     rng = np.random.default_rng(seed)
-    size, side = config.data.image_size[0], config.data.image_size[0] / 4
+    size = config.data.image_size[0]
+    side = size / OUTPUT_STRIDE
     boxes, relations = config.data.max_boxes, config.data.max_relations
     known = verbs_of_object(config)
     corner = rng.uniform(0, 0.7 * side, (batch_size, boxes, 2))

@@ -14,6 +14,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from ggnet_jax import vocabularies
+from ggnet_jax.config import ModelConfig
 
 
 def get_config() -> Any:
@@ -71,25 +72,8 @@ def get_config() -> Any:
     config.data.augment.crop = True
     config.data.augment.color = True  # jitter and PCA lighting
 
-    config.model = ConfigDict()
-    config.model.backbone = "hourglass"  # or 'dla34'
-    config.model.stem_width = 128
-    config.model.widths = (256, 256, 384, 384, 384, 512)  # one more than the hourglass's order
-    config.model.blocks = (2, 2, 2, 2, 2, 4)
-    config.model.stacks = 2
-    config.model.head_width = 256
-    config.model.num_verbs = 0  # both numbers come from the vocabulary: see use_data_set
-    config.model.num_objects = 0
-    config.model.gaze_steps = 2
-    config.model.act_points = 25
-    config.model.per_verb_offsets = True  # action-aware point matching; False: one pair for all
-    config.model.share_gaze_features = False
-    # Table 3's alternatives to glance and gaze: 'human', 'object', 'both' or 'act_points'.
-    config.model.aggregation = "none"
-    config.model.dtype = "float32"  # of the convolutions; 'bfloat16' is for accelerators
-    # How deformable convolutions read their input: 'products', 'sums', 'cells', or by the device.
-    config.model.deform_conv = "auto"
-    config.model.remat = False  # recompute activations in the backward pass to save memory
+    # The network: ggnet_jax.config.ModelConfig has its fields, their defaults and what they can be.
+    config.model = ConfigDict(ModelConfig().to_fields())
 
     config.loss = ConfigDict()
     config.loss.interaction = "hna"  # eq. (4), or 'focal'

@@ -31,10 +31,10 @@ from absl import logging
 
 from data_pipelines import augment, records
 from data_pipelines.datasets import Dataset
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
-STRIDE = 4  # input pixels a map cell
 
 
 def steps_per_epoch(dataset: Dataset, config: Any) -> int:
@@ -162,7 +162,7 @@ def _load(
         image = augment.color(image, drawn)
     else:
         image /= 255.0
-    boxes = augment.warp_boxes(example["boxes"], matrix) / STRIDE
+    boxes = augment.warp_boxes(example["boxes"], matrix) / OUTPUT_STRIDE
     return {
         "image": image,
         **pad(

@@ -6,7 +6,7 @@ so that the evaluators can score the predictions of any repository.
 
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Detector"]
 
 

@@ -23,4 +23,4 @@ try:
 except SystemExit as end:
     if end.code:
         raise
-print(json.dumps({"folder": jax.config.jax_compilation_cache_dir, **counts}))
+print(json.dumps({"folder": jax.config.values["jax_compilation_cache_dir"], **counts}))

@@ -11,7 +11,7 @@ import dataclasses
 import random
 from collections.abc import Callable
 
-from data_pipelines.figures_hoi import things
+from data_pipelines.figures_hoi import objects
 from data_pipelines.figures_hoi.figure import ANKLE, Outfit, Stance, fit
 from data_pipelines.figures_hoi.groups import (
     Action,
@@ -22,8 +22,8 @@ from data_pipelines.figures_hoi.groups import (
     put_in_hand,
     string,
 )
+from data_pipelines.figures_hoi.objects import Object
 from data_pipelines.figures_hoi.shapes import Extent, Placement, Ring, Shape, Stroke
-from data_pipelines.figures_hoi.things import Thing
 
 Place = Callable[[complex], complex]
 
@@ -48,15 +48,15 @@ def idle(rng: random.Random) -> Group:
 def loose(kind: str, rng: random.Random) -> Group:
     """An object that nobody uses."""
     group = Group()
-    thing = things.MAKERS[kind](rng)
+    obj = objects.MAKERS[kind](rng)
     if kind == "umbrella":  # put down open, on its rim
-        thing = thing.placed(Placement(turn=cmath.exp(1j * rng.uniform(1.9, 2.05))))
+        obj = obj.placed(Placement(turn=cmath.exp(1j * rng.uniform(1.9, 2.05))))
     if kind in ("umbrella", "cup", "sports_ball"):
-        thing = thing.placed(Placement(-thing.extent()[3] * 1j))
+        obj = obj.placed(Placement(-obj.extent()[3] * 1j))
     elif kind == "kite":
         _add_tied_kite(group, complex(rng.uniform(-0.3, 0.3), -rng.uniform(1.3, 1.55)), rng)
         return group
-    group.add_thing(thing)
+    group.add_object(obj)
     return group
 
 
@@ -91,19 +91,19 @@ def by_kite(rng: random.Random) -> Group:
 
 def at_bicycle(verb: str | None, rng: random.Random, extra: Action | None = None) -> Group:
     """Ride, push, repair a bicycle, or stand by it with the hands elsewhere (None)."""
-    bike = things.bicycle(rng)
+    bike = objects.bicycle(rng)
     crank, saddle = bike.points["crank"], bike.points["saddle"]
     grip = bike.points["bar"] + rng.uniform(0.02, 0.06)
     target = _box(rng, (-0.38, -0.31), (-1.0, -0.9), grip.real + HAND, (-0.05, -0.02))
     sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
     pedals = rng.uniform(-0.05, 0.05) - 0.09j, rng.uniform(-0.02, 0.09) - 0.27j
-    near_up = rng.random() < 0.5
+    near, far = reversed(pedals) if rng.random() < 0.5 else pedals
 
     def stance(place: Place) -> Stance:
         near_hand, far_hand = place(grip), place(grip - 0.02j)
         if verb == "ride":
             axle = place(crank).real
-            feet = [axle + pedal for pedal in (pedals[::-1] if near_up else pedals)]
+            feet = (axle + near, axle + far)
             seat = place(complex(target[0] + BACK, saddle.imag - 0.06))  # far back on the saddle
             return Stance(seat, 0.4 + sway, *feet, near_hand, far_hand)
         if verb == "push":
@@ -121,7 +121,7 @@ def at_bicycle(verb: str | None, rng: random.Random, extra: Action | None = None
 def at_dog(verb: str | None, rng: random.Random, extra: Action | None = None) -> Group:
     """Walk a dog on its leash, pet it, or stand by it (None)."""
     away = rng.random() < 0.7
-    dog = things.dog(rng).placed(Placement(rng.uniform(0.43, 0.5) + 0.01j, flip=not away))
+    dog = objects.dog(rng).placed(Placement(rng.uniform(0.43, 0.5) + 0.01j, flip=not away))
     height = dog.points["back" if away else "head"].imag
     reach = rng.uniform(0.3, 0.36)
     target = _box(rng, (-0.28, -0.2), (-1.0, -0.93), reach + HAND, (-0.01, 0.01))
@@ -143,7 +143,7 @@ def at_dog(verb: str | None, rng: random.Random, extra: Action | None = None) ->
 
 def at_chair(verb: str | None, rng: random.Random) -> Group:
     """Push a chair by its back, repair it, or stand by it (None)."""
-    chair = things.chair(rng).placed(Placement(0.52 + 0j))
+    chair = objects.chair(rng).placed(Placement(0.52 + 0j))
     back = chair.points["back"] + 0.03
     target = _box(rng, (-0.3, -0.22), (-1.0, -0.92), back.real + HAND, (-0.01, 0.01))
     sway, mood = rng.uniform(-0.06, 0.06), rng.randrange(MOODS)
@@ -163,7 +163,7 @@ def at_chair(verb: str | None, rng: random.Random) -> Group:
 
 def at_ball(verb: str | None, rng: random.Random) -> Group:
     """Kick a ball on the ground, or stand before it (None)."""
-    ball = things.sports_ball(rng)
+    ball = objects.sports_ball(rng)
     radius = ball.extent()[3]
     ball = ball.placed(Placement(complex(0.4 + radius, -radius - rng.uniform(0, 0.05))))
     target = _box(rng, (-0.36, -0.3), (-1.0, -0.94), rng.uniform(0.38, 0.41), (-0.01, 0.01))
@@ -180,7 +180,7 @@ def at_ball(verb: str | None, rng: random.Random) -> Group:
 
 def on_skateboard(verb: str, rng: random.Random, extra: Action | None = None) -> Group:
     """Ride a skateboard, or sit on it."""
-    board = things.skateboard(rng)
+    board = objects.skateboard(rng)
     sway = rng.uniform(-0.06, 0.06)
     if verb == "ride":
         feet, hands = (0.15 - 0.16j, -0.17 - 0.16j), (0.38 - 0.62j, -0.32 - 0.76j)
@@ -195,13 +195,13 @@ def on_chair(rng: random.Random, extra: Action | None = None) -> Group:
     """Sit on a chair."""
     feet, hands = (0.27 + GROUND, 0.21 + GROUND), (0.17 - 0.42j, 0.2 - 0.42j)
     stance = Stance(-0.05 - 0.35j, rng.uniform(-0.1, 0.1), *feet, *hands)
-    return _plain(things.chair(rng), "sit_on", stance, rng, extra=extra, behind=True)
+    return _plain(objects.chair(rng), "sit_on", stance, rng, extra=extra, behind=True)
 
 
 def throwing(rng: random.Random) -> Group:
     """Throw a ball: one arm far back over the head, the other ahead."""
     hand = complex(-0.26, -1.0 + rng.uniform(-0.04, 0.04))
-    ball = things.sports_ball(rng).placed(Placement(hand - 0.03 - 0.13j))
+    ball = objects.sports_ball(rng).placed(Placement(hand - 0.03 - 0.13j))
     feet, hands = (0.17 + GROUND, -0.2 + GROUND), (hand, 0.36 - 0.82j)
     lean = -0.12 + rng.uniform(-0.06, 0.06)
     stance = Stance(-0.45j, lean, *feet, *hands, elbows=(-1, 1))
@@ -212,26 +212,26 @@ def holding(kind: str, rng: random.Random) -> Group:
     """Hold something with both arms before the trunk."""
     stance = _upright(rng)
     at = stance.shoulder + complex(rng.uniform(0.24, 0.28), rng.uniform(0.1, 0.16))
-    thing = things.MAKERS[kind](rng)
+    obj = objects.MAKERS[kind](rng)
     near, far = -0.03 + 0.09j, 0.1 + 0.06j
     if kind == "skateboard":  # upright before the chest
         turn = cmath.exp(1j * rng.uniform(-1.75, -1.4))
-        thing = thing.placed(Placement(at + 0.05 + 0.06j + 0.085j * turn, turn=turn))
+        obj = obj.placed(Placement(at + 0.05 + 0.06j + 0.085j * turn, turn=turn))
         near, far = 0.02 + 0.07j, 0.04 - 0.05j
     elif kind == "dog":
-        thing = thing.placed(Placement(at + 0.02 + 0.23j))
+        obj = obj.placed(Placement(at + 0.02 + 0.23j))
         near, far = -0.02 + 0.06j, 0.1 + 0.04j
     else:
-        thing = thing.placed(Placement(at + 0.04))
+        obj = obj.placed(Placement(at + 0.04))
     stance = dataclasses.replace(stance, near_hand=at + near, far_hand=at + far)
-    return _plain(thing, "hold", stance, rng)
+    return _plain(obj, "hold", stance, rng)
 
 
 # What the functions above share.
 
 
 def _at(
-    thing: Thing,
+    obj: Object,
     verb: str | None,
     stance: Callable[[Place], Stance],
     target: Extent,
@@ -242,18 +242,18 @@ def _at(
     leash: complex = 0j,
     before: bool = False,
 ) -> Group:
-    """A person stretched to fill a box at a thing, with the props of the verb.
+    """A person stretched to fill a box at an object, with the props of the verb.
 
     Args:
-      thing: in place; painted between the limbs, or before the person.
-      verb: what is done, None for nothing.
-      stance: as `fit` takes it.
-      target: the person's box.
-      rng: source of everything random.
-      extra: what the near hand does besides.
-      tool: where a wrench points.
-      leash: where a leash ends.
-      before: paint the thing over the person.
+        obj: in place; painted between the limbs, or before the person.
+        verb: what is done, None for nothing.
+        stance: as `fit` takes it.
+        target: the person's box.
+        rng: source of everything random.
+        extra: what the near hand does besides.
+        tool: where a wrench points.
+        leash: where a leash ends.
+        before: paint the object over the person.
     """
     group = Group()
     outfit = Outfit.random(rng)
@@ -267,8 +267,8 @@ def _at(
         return body if extra is None else _with(extra, body)
 
     pose = fit(varied, target, outfit)
-    person = group.add_person(pose, outfit, *(() if before else (thing.shapes,)))
-    index = group.add_thing(thing, paint=before)
+    person = group.add_person(pose, outfit, *(() if before else (obj.shapes,)))
+    index = group.add_object(obj, paint=before)
     if before:
         group.paint(group.drawn[person].arm)
     if verb is not None:
@@ -285,7 +285,7 @@ def _at(
 
 
 def _plain(
-    thing: Thing,
+    obj: Object,
     verb: str,
     stance: Stance,
     rng: random.Random,
@@ -293,16 +293,16 @@ def _plain(
     extra: Action | None = None,
     behind: bool = False,
 ) -> Group:
-    """A person in a given stance with a thing behind it, or between trunk and near arm."""
+    """A person in a given stance with an object behind them, or between trunk and near arm."""
     group = Group()
     if extra is not None:
         stance = _with(extra, stance)
     if behind:
-        group.paint(thing.shapes)
+        group.paint(obj.shapes)
     person = group.add_person(stance.pose(), Outfit.random(rng))
     if not behind:
-        group.paint(thing.shapes, group.drawn[person].arm)
-    group.relate(person, verb, group.add_thing(thing, paint=False))
+        group.paint(obj.shapes, group.drawn[person].arm)
+    group.relate(person, verb, group.add_object(obj, paint=False))
     if extra is not None:
         put_in_hand(group, person, extra, rng)
     return group
@@ -343,7 +343,7 @@ def _add_tied_kite(group: Group, at: complex, rng: random.Random) -> None:
     """A kite in the air whose string ends at a peg in the ground."""
     end = complex(at.real + rng.choice((-1, 1)) * rng.uniform(0.2, 0.45), -0.02)
     group.paint(string(end, at, (at - 0.5j) / 2, rng), peg(end))
-    group.add_thing(things.kite(rng).placed(Placement(at)))
+    group.add_object(objects.kite(rng).placed(Placement(at)))
 
 
 def _add_waving(group: Group, x: float, rng: random.Random) -> None:

@@ -1,6 +1,6 @@
 """What lies behind the figures: soft skies, grounds and a little scenery, never a person or object.
 
-Coordinates are in picture sides: (0, 0) is the top left corner and (1, 1) the bottom right one.
+Coordinates are in image sides: (0, 0) is the top left corner and (1, 1) the bottom right one.
 """
 
 import dataclasses
@@ -10,11 +10,12 @@ import random
 from PIL import Image
 
 from data_pipelines.figures_hoi.shapes import (
-    Colour,
+    Color,
     Disc,
     Polygon,
     Shape,
     Stroke,
+    block,
     paint,
     shade,
 )
@@ -22,11 +23,11 @@ from data_pipelines.figures_hoi.shapes import (
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Colours of a kind of place: sky and ground from top to bottom, and what it may hold."""
+    """Colors of a kind of place: sky and ground from top to bottom, and what it may hold."""
 
-    sky: tuple[Colour, Colour]
-    ground: tuple[Colour, Colour]
-    hills: tuple[Colour, ...]
+    sky: tuple[Color, Color]
+    ground: tuple[Color, Color]
+    hills: tuple[Color, ...]
     scenery: tuple[str, ...]
 
 
@@ -55,7 +56,7 @@ PLACES = (
 
 
 def background(rng: random.Random, pixels: int) -> Image.Image:
-    """An RGB picture of `pixels` x `pixels` with nobody in it."""
+    """An RGB image of `pixels` x `pixels` with nobody in it."""
     place = rng.choice(PLACES)
     horizon = rng.uniform(0.56, 0.68)
     image = Image.new("RGB", (pixels, pixels))
@@ -66,31 +67,31 @@ def background(rng: random.Random, pixels: int) -> Image.Image:
     return image
 
 
-def _gradient(colours: tuple[Colour, Colour], width: int, height: int) -> Image.Image:
+def _gradient(colors: tuple[Color, Color], width: int, height: int) -> Image.Image:
     column = Image.new("RGB", (1, 2))
-    column.putdata(colours)
+    column.putdata(colors)
     return column.resize((width, height), Image.Resampling.BILINEAR)
 
 
 def _scenery(place: Place, horizon: float, rng: random.Random) -> list[Shape]:
     shapes: list[Shape] = []
-    things = rng.sample(place.scenery, rng.randint(1, 3))  # one sun is enough
-    for kind in sorted(things, key=("sun", "cloud").count, reverse=True):
+    kinds = rng.sample(place.scenery, rng.randint(1, 3))  # one sun is enough
+    for kind in sorted(kinds, key=("sun", "cloud").count, reverse=True):
         if kind in ("sun", "cloud"):
             shapes += _SCENERY[kind](rng.random(), rng.uniform(0.06, 0.3), place, rng)
-    for colour in place.hills:
+    for color in place.hills:
         phase, height = rng.uniform(0, 6.3), rng.uniform(0.02, 0.07)
         crest = [
             complex(k / 12, horizon - height * (1.1 + math.sin(phase + k * 0.6))) for k in range(13)
         ]
-        shapes.append(Polygon((*crest, complex(1, horizon), complex(0, horizon)), colour))
-    for kind in things:
+        shapes.append(Polygon((*crest, complex(1, horizon), complex(0, horizon)), color))
+    for kind in kinds:
         if kind not in ("sun", "cloud"):
             shapes += _SCENERY[kind](rng.random(), horizon + rng.uniform(0, 0.05), place, rng)
     for _ in range(rng.randint(3, 7)):  # tufts, stones, ripples
         at = complex(rng.random(), rng.uniform(horizon + 0.06, 1.0))
-        colour = shade(place.ground[1], rng.choice((0.9, 1.35)))
-        shapes.append(Stroke((at, at + rng.uniform(0.015, 0.05)), 0.008, colour))
+        color = shade(place.ground[1], rng.choice((0.9, 1.35)))
+        shapes.append(Stroke((at, at + rng.uniform(0.015, 0.05)), 0.008, color))
     return shapes
 
 
@@ -102,9 +103,9 @@ def _sun(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
 
 
 def _cloud(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
-    colour, r = shade(place.sky[1], 2.0), rng.uniform(0.03, 0.05)
+    color, r = shade(place.sky[1], 2.0), rng.uniform(0.03, 0.05)
     puffs = ((-1.5, 0.2, 0.75), (0, 0, 1.1), (1.5, 0.2, 0.8))
-    return [Disc(complex(x + dx * r, y + dy * r), k * r, colour, 0.75) for dx, dy, k in puffs]
+    return [Disc(complex(x + dx * r, y + dy * r), k * r, color, 0.75) for dx, dy, k in puffs]
 
 
 def _tree(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
@@ -141,8 +142,8 @@ def _palm(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
 
 
 def _bush(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
-    colour = shade((142, 186, 128), rng.uniform(0.9, 1.1))
-    return [Disc(complex(x + dx, y - 0.015), 0.035, colour, 0.8) for dx in (-0.04, 0, 0.04)]
+    color = shade((142, 186, 128), rng.uniform(0.9, 1.1))
+    return [Disc(complex(x + dx, y - 0.015), 0.035, color, 0.8) for dx in (-0.04, 0, 0.04)]
 
 
 def _fence(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
@@ -158,17 +159,14 @@ def _fence(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
 def _house(x: float, y: float, place: Place, rng: random.Random) -> list[Shape]:
     wall = rng.choice(((226, 212, 196), (214, 202, 206), (204, 214, 216)))
     w, h = rng.uniform(0.07, 0.11), rng.uniform(0.12, 0.22)
-
-    def block(cx: float, cy: float, half_w: float, half_h: float, colour: Colour) -> Polygon:
-        corners = ((-1, -1), (1, -1), (1, 1), (-1, 1))
-        return Polygon(
-            tuple(complex(cx + sx * half_w, cy + sy * half_h) for sx, sy in corners), colour
-        )
-
     roof = (complex(x - 1.15 * w, y - h), complex(x, y - h - 0.07), complex(x + 1.15 * w, y - h))
-    shapes: list[Shape] = [block(x, y - h / 2, w, h / 2, wall), Polygon(roof, (196, 168, 160))]
+    shapes: list[Shape] = [
+        block(complex(x, y - h / 2), w, h / 2, wall),
+        Polygon(roof, (196, 168, 160)),
+    ]
     for dx in (-0.45, 0.45):
-        shapes.append(block(x + dx * w, y - 0.65 * h, 0.2 * w, 0.14 * h, (236, 236, 220)))
+        window = complex(x + dx * w, y - 0.65 * h)
+        shapes.append(block(window, 0.2 * w, 0.14 * h, (236, 236, 220)))
     return shapes
 
 

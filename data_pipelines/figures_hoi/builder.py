@@ -1,26 +1,27 @@
 """The TFDS builder `figures_hoi`."""
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow_datasets as tfds
 
 from data_pipelines.figures_hoi import scenes
-from data_pipelines.hoi_builder import HoiBuilder
+from data_pipelines.hoi_builder import Entry, HoiBuilder
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
 
 @dataclasses.dataclass(eq=False)
 class FiguresHoiConfig(tfds.core.BuilderConfig):
-    """How many pictures of which size; the name, and so the folder, says all of it.
+    """How many images of which size; the name, and so the folder, says all of it.
 
     Attributes:
-      name: made from the others.
-      size: side of the pictures in pixels.
-      num_train: pictures in the split 'train'.
-      num_test: pictures in the split 'test'.
-      seed: another one gives other pictures.
+        name: made from the others.
+        size: side of the images in pixels.
+        num_train: images in the split 'train'.
+        num_test: images in the split 'test'.
+        seed: another one gives other images.
     """
 
     name: str = ""
@@ -42,32 +43,10 @@ class FiguresHoiConfig(tfds.core.BuilderConfig):
 class FiguresHoi(HoiBuilder):
     """Rendered figures that ride, push, repair, hold, fly, kick and so on: 20 classes, 4 rare."""
 
-    VERSION = tfds.core.Version("1.0.0")
-
-    def __init__(
-        self,
-        *,
-        config: FiguresHoiConfig | str | None = None,
-        size: int | None = None,
-        num_train: int | None = None,
-        num_test: int | None = None,
-        seed: int | None = None,
-        **kwargs: Any,
-    ):
-        """Take a config, or any of its fields.
-
-        Raises:
-          UserError: a field makes no sense.
-        """
-        given = {"size": size, "num_train": num_train, "num_test": num_test, "seed": seed}
-        given = {key: value for key, value in given.items() if value is not None}
-        if isinstance(config, str) and config:
-            raise UserError(
-                f"figures_hoi has no config {config!r}; pass size=, num_train=, num_test=, seed="
-            )
-        if config and given:
-            raise UserError(f"figures_hoi: give a config or {', '.join(given)}, not both")
-        super().__init__(config=config or FiguresHoiConfig(**given), **kwargs)
+    def __init__(self, *, config: FiguresHoiConfig | None = None, **kwargs: Any):
+        """Take TFDS's arguments; the default config is the demo's data set."""
+        self._config = config or FiguresHoiConfig()
+        super().__init__(config=self._config, **kwargs)
 
     @classmethod
     def from_config(cls, data: Any) -> "FiguresHoi":
@@ -79,21 +58,19 @@ class FiguresHoi(HoiBuilder):
         """The shipped vocabulary of this set."""
         return scenes.vocabulary()
 
-    def _split_generators(self, dl_manager) -> dict[str, Any]:
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
-        config = self.builder_config
-        numbers = {"train": config.num_train, "test": config.num_test}
+        numbers = {"train": self._config.num_train, "test": self._config.num_test}
         return {split: self._render(split, number) for split, number in numbers.items()}
 
-    def _render(self, split: str, number: int):
-        config = self.builder_config
+    def _render(self, split: str, number: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        seed, size = self._config.seed, self._config.size
 
-        def picture(entry: dict[str, Any]) -> bytes:
-            scene = scenes.compose(config.seed, split, entry["img_id"])
-            return scenes.encode(scenes.render(scene, config.size))
+        def image(entry: Entry) -> bytes:
+            return scenes.encode(scenes.render(scenes.compose(seed, split, entry["img_id"]), size))
 
         entries = [
-            scenes.entry(scenes.compose(config.seed, split, index), split, index, config.size)
+            scenes.entry(scenes.compose(seed, split, index), split, index, size)
             for index in range(number)
         ]
-        return self._generate_examples(split, entries, picture)
+        return self._generate_examples(split, entries, image)

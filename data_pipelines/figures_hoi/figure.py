@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 
 from data_pipelines.figures_hoi.shapes import (
-    Colour,
+    Color,
     Disc,
     Extent,
     Placement,
@@ -44,11 +44,11 @@ SHOES = ((60, 40, 35), (245, 245, 240), (190, 50, 50), (30, 30, 40))
 class Outfit:
     """What one person looks like in any pose."""
 
-    skin: Colour
-    hair: Colour
-    shirt: Colour
-    trousers: Colour
-    shoes: Colour
+    skin: Color
+    hair: Color
+    shirt: Color
+    trousers: Color
+    shoes: Color
     long_hair: bool
     cap: bool
 
@@ -66,24 +66,27 @@ class Outfit:
         )
 
 
+Limb = tuple[complex, complex, complex]  # root, middle joint, end
+
+
 @dataclasses.dataclass(frozen=True)
 class Pose:
-    """The joints of a figure; a limb is (root, middle joint, end)."""
+    """The joints of a figure."""
 
     head: complex
     shoulder: complex
     hip: complex
-    near_arm: tuple[complex, complex, complex]
-    far_arm: tuple[complex, complex, complex]
-    near_leg: tuple[complex, complex, complex]
-    far_leg: tuple[complex, complex, complex]
+    near_arm: Limb
+    far_arm: Limb
+    near_leg: Limb
+    far_leg: Limb
 
     def joints(self) -> tuple[complex, ...]:
         """All joints in a fixed order, for whoever wants to tell poses apart."""
         limbs = (self.near_arm, self.far_arm, self.near_leg, self.far_leg)
         return (self.head, self.shoulder, self.hip, *(p for limb in limbs for p in limb))
 
-    def mapped(self, move) -> "Pose":
+    def mapped(self, move: Callable[[complex], complex]) -> "Pose":
         """Every joint moved by a function of a point."""
         fields = {}
         for field in dataclasses.fields(self):
@@ -97,13 +100,13 @@ class Stance:
     """A pose in few numbers; arms and legs that are too short for it grow.
 
     Attributes:
-      hip: position.
-      lean: angle of the trunk from upright, forwards, in radians.
-      near_foot: position of the ankle.
-      far_foot: alike.
-      near_hand: position.
-      far_hand: alike.
-      elbows: near, far: +1 where the elbow points down and back, -1 up and forwards.
+        hip: position.
+        lean: angle of the trunk from upright, forwards, in radians.
+        near_foot: position of the ankle.
+        far_foot: alike.
+        near_hand: position.
+        far_hand: alike.
+        elbows: near, far: +1 where the elbow points down and back, -1 up and forwards.
     """
 
     hip: complex
@@ -136,8 +139,9 @@ class Stance:
 
 @dataclasses.dataclass(frozen=True)
 class Drawn:
-    """A figure's shapes: limbs behind the trunk, trunk with head and near leg, near arm, hand."""
+    """A pose and its shapes: limbs behind the trunk, trunk with head and near leg, near arm."""
 
+    pose: Pose
     far: tuple[Shape, ...]
     trunk: tuple[Shape, ...]
     arm: tuple[Shape, ...]
@@ -146,7 +150,8 @@ class Drawn:
     def placed(self, place: Placement) -> "Drawn":
         """The figure somewhere else."""
         parts = (self.far, self.trunk, self.arm, self.hand)
-        return Drawn(*(tuple(shape.placed(place) for shape in part) for part in parts))
+        moved = (tuple(shape.placed(place) for shape in part) for part in parts)
+        return Drawn(self.pose.mapped(place), *moved)
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -171,7 +176,7 @@ def draw(pose: Pose, outfit: Outfit) -> Drawn:
         *_head(pose, outfit),
     ]
     arm = _arm(pose.near_arm, shade(outfit.shirt, 1.25), outfit.skin)
-    return Drawn(tuple(far), tuple(body), tuple(arm), (arm[3],))
+    return Drawn(pose, tuple(far), tuple(body), tuple(arm), (arm[3],))
 
 
 def fit(
@@ -184,13 +189,13 @@ def fit(
     inside of the box.
 
     Args:
-      stance: called with `place`, builds the stance; it calls `place(point)` on every position
-        that belongs to the outside world.
-      target: the box.
-      outfit: what is worn, as hair and shoes count for the box.
+        stance: called with `place`, builds the stance; it calls `place(point)` on every position
+            that belongs to the outside world.
+        target: the box.
+        outfit: what is worn, as hair and shoes count for the box.
 
     Returns:
-      A pose whose drawing fills `target` to about a thousandth.
+        A pose whose drawing fills `target` to about a thousandth.
     """
     scale, shift = (1.0, 1.0), (0.0, 0.0)
 
@@ -214,7 +219,7 @@ def _upwards(angle: float) -> complex:
     return complex(math.sin(angle), -math.cos(angle))
 
 
-def _limb(root: complex, end: complex, length: float, bend: int) -> tuple[complex, ...]:
+def _limb(root: complex, end: complex, length: float, bend: int) -> Limb:
     """Two equal bones from root to end; bend tells the side of the middle joint."""
     reach = end - root
     distance = abs(reach)
@@ -224,7 +229,7 @@ def _limb(root: complex, end: complex, length: float, bend: int) -> tuple[comple
     return root, root + reach / 2 + bend * side * (reach / distance) * 1j, end
 
 
-def _arm(limb: tuple[complex, ...], sleeve: Colour, skin: Colour) -> list[Shape]:
+def _arm(limb: Limb, sleeve: Color, skin: Color) -> list[Shape]:
     root, elbow, hand = limb
     half = elbow + 0.25 * (hand - elbow)
     return [
@@ -236,7 +241,7 @@ def _arm(limb: tuple[complex, ...], sleeve: Colour, skin: Colour) -> list[Shape]
     ]
 
 
-def _leg(limb: tuple[complex, ...], cloth: Colour, shoe: Colour) -> list[Shape]:
+def _leg(limb: Limb, cloth: Color, shoe: Color) -> list[Shape]:
     foot = limb[2]
     toe = foot + (0.07 + 0.012j)
     return [

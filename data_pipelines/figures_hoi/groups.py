@@ -5,8 +5,9 @@ Frame as for figures; a group is placed, mirrored and scaled as a whole later.
 
 import dataclasses
 import random
+from collections.abc import Sequence
 
-from data_pipelines.figures_hoi import things
+from data_pipelines.figures_hoi import objects
 from data_pipelines.figures_hoi.figure import NECK, Drawn, Outfit, Pose, draw
 from data_pipelines.figures_hoi.shapes import (
     Disc,
@@ -47,7 +48,7 @@ class Group:
     relations: list[tuple[int, int, str]] = dataclasses.field(default_factory=list)
     drawn: dict[int, Drawn] = dataclasses.field(default_factory=dict)  # by person
 
-    def paint(self, *layers) -> None:
+    def paint(self, *layers: Sequence[Shape]) -> None:
         """Put layers of shapes on top."""
         self.layers.extend(tuple(layer) for layer in layers)
 
@@ -61,23 +62,23 @@ class Group:
         """Add and paint a person, with layers between far limbs and trunk; returns its index."""
         drawn = draw(pose, outfit)
         if place is not None:
-            drawn, pose = drawn.placed(place), pose.mapped(place)
+            drawn = drawn.placed(place)
         index = len(self.entities)
         self.paint(drawn.far, *between, drawn.trunk, drawn.arm)
-        self.entities.append(Entity("person", drawn.shapes, pose))
+        self.entities.append(Entity("person", drawn.shapes, drawn.pose))
         self.drawn[index] = drawn
         return index
 
-    def add_thing(self, thing: things.Thing, *, paint: bool = True) -> int:
+    def add_object(self, obj: objects.Object, *, paint: bool = True) -> int:
         """Add an object, and paint it unless that is done elsewhere; returns its index."""
         if paint:
-            self.paint(thing.shapes)
-        self.entities.append(Entity(thing.kind, thing.shapes))
+            self.paint(obj.shapes)
+        self.entities.append(Entity(obj.kind, obj.shapes))
         return len(self.entities) - 1
 
-    def relate(self, person: int, verb: str, thing: int) -> None:
+    def relate(self, person: int, verb: str, obj: int) -> None:
         """Say that a person does something with an object."""
-        self.relations.append((person, thing, verb))
+        self.relations.append((person, obj, verb))
 
     def extent(self) -> Extent:
         """The box around all that is painted, props too."""
@@ -103,10 +104,10 @@ def hand_for(action: Action, shoulder: complex, lean: float) -> complex:
 def put_in_hand(group: Group, person: int, action: Action, rng: random.Random) -> None:
     """Give the near hand of a person that has been painted the object of a one-handed action."""
     verb, kind = action
-    hand = group.entities[person].pose.near_arm[2]
+    hand = group.drawn[person].pose.near_arm[2]
     if kind == "kite":
         tie = kite_position(rng)
-        thing = things.kite(rng).placed(Placement(tie))
+        obj = objects.kite(rng).placed(Placement(tie))
         x1, y1, x2, y2 = group.entities[person].extent()
         midpoint = (complex(x1 + x2, y1 + y2) / 2 + tie) / 2  # the evidence shall lie elsewhere
         reel = Stroke((hand - 0.05, hand + 0.05), 0.06, (250, 225, 60))
@@ -114,10 +115,10 @@ def put_in_hand(group: Group, person: int, action: Action, rng: random.Random) -
     elif kind == "cup":
         # At the mouth the mug hides no more than the chin; held, it stands on the fist.
         offset = -0.01 + 0.0j if verb == "drink_with" else 0.03 - 0.07j
-        thing = things.cup(rng).placed(Placement(hand + offset))
+        obj = objects.cup(rng).placed(Placement(hand + offset))
     else:
-        thing = things.MAKERS[kind](rng).placed(Placement(hand + 0.02j))
-    group.relate(person, verb, group.add_thing(thing))
+        obj = objects.MAKERS[kind](rng).placed(Placement(hand + 0.02j))
+    group.relate(person, verb, group.add_object(obj))
     if kind != "kite":
         group.paint(group.drawn[person].hand)
 

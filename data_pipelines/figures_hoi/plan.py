@@ -1,9 +1,9 @@
-"""Which groups a picture holds, so that every class is as frequent as it should be.
+"""Which groups an image holds, so that every class is as frequent as it should be.
 
-Each picture has a first group, taken in turn from shuffled rounds of the common classes, so that no
-class starves however few pictures there are. Rare classes appear at fixed indices among the first
-1,000 training pictures and never after, so that they stay rare in a set of any size; in the
-test split they come back every 50 pictures. Every rare class is made of a verb and an object that
+Each image has a first group, taken in turn from shuffled rounds of the common classes, so that no
+class starves however few images there are. Rare classes appear at fixed indices among the first
+1,000 training images and never after, so that they stay rare in a set of any size; in the
+test split they come back every 50 images. Every rare class is made of a verb and an object that
 are both common in other pairs. The other groups are drawn at random: more interactions, people by
 an object that they do not touch, people and objects alone.
 """
@@ -31,17 +31,17 @@ COMMON: tuple[Action, ...] = (
     ("hold", "cup"),
     ("drink_with", "cup"),
 )
-# Rare classes and how many of the first 1,000 training pictures have one.
+# Rare classes and how many of the first 1,000 training images have one.
 RARE: dict[Action, int] = {
     ("repair", "chair"): 8,
     ("sit_on", "skateboard"): 7,
     ("hold", "kite"): 6,
     ("hold", "dog"): 5,
 }
-RARE_PICTURES = 1000
-TEST_ROUND = 50  # a test picture in so many has a given rare class
-EMPTY_ROUND = 25  # one picture in so many has no interaction at all
-MOST = 4  # figures, and objects, in a picture
+RARE_IMAGES = 1000
+TEST_ROUND = 50  # a test image in so many has a given rare class
+EMPTY_ROUND = 25  # one image in so many has no interaction at all
+MOST = 4  # figures, and objects, in an image
 
 # Second actions of people whose near hand is free, with the chance that they have one.
 EXTRAS: dict[Action, tuple[float, tuple[Action, ...]]] = {
@@ -55,7 +55,7 @@ _WEIGHTS = {("hold", "cup"): 0.4, ("drink_with", "cup"): 0.4, ("hold", "umbrella
 
 
 def groups(seed: int, split: str, index: int, rng: random.Random) -> list[Group]:
-    """The groups of a picture, the most important first; at most 4 people and 4 objects."""
+    """The groups of an image, the most important first; at most 4 people and 4 objects."""
     chosen: list[Group] = []
     rare = _rare_class(split, index)
     if rare is not None:
@@ -125,7 +125,7 @@ def bystander(rng: random.Random) -> Group:
 
 
 def _turn(seed: int, split: str, index: int) -> Action:
-    """The common class whose turn it is: every round of 16 pictures has each once."""
+    """The common class whose turn it is: every round of 16 images has each once."""
     lap, place = divmod(index, len(COMMON))
     order = list(COMMON)
     random.Random(f"turns {seed} {split} {lap}").shuffle(order)
@@ -136,7 +136,7 @@ def _rare_class(split: str, index: int) -> Action | None:
     for number, (action, count) in enumerate(RARE.items()):
         if split == "train":
             # Evenly spread, each class with an offset of its own.
-            step = RARE_PICTURES // count
+            step = RARE_IMAGES // count
             if index < step * count and index % step == 7 + 11 * number:
                 return action
         elif index % TEST_ROUND == 3 + 11 * number:
@@ -145,11 +145,11 @@ def _rare_class(split: str, index: int) -> Action | None:
 
 
 def _limited(chosen: list[Group]) -> list[Group]:
-    kept, people, things = [], 0, 0
+    kept, people, others = [], 0, 0
     for group in chosen:
         number = sum(entity.kind == "person" for entity in group.entities)
         rest = len(group.entities) - number
-        if people + number <= MOST and things + rest <= MOST:
+        if people + number <= MOST and others + rest <= MOST:
             kept.append(group)
-            people, things = people + number, things + rest
+            people, others = people + number, others + rest
     return kept

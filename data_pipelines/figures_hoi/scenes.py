@@ -1,4 +1,4 @@
-"""Whole pictures: which groups meet, where they stand, their boxes, and the rendering.
+"""Whole images: which groups meet, where they stand, their boxes, and the rendering.
 
 A scene depends on (seed, split, index) alone and lives in a unit square, so that it is the same
 scene at any number of pixels. Splits draw from different random streams.
@@ -8,19 +8,28 @@ import dataclasses
 import functools
 import io
 import random
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
 from data_pipelines.figures_hoi import backgrounds, plan
 from data_pipelines.figures_hoi.groups import Entity, Group
-from data_pipelines.figures_hoi.shapes import Disc, Extent, Placement, Shape, extent, paint, shade
+from data_pipelines.figures_hoi.shapes import (
+    Color,
+    Disc,
+    Extent,
+    Placement,
+    Shape,
+    extent,
+    paint,
+    shade,
+)
 from ggnet_jax import vocabularies
 from ggnet_jax.vocabularies import Vocabulary
 
 SPLITS = ("train", "test")
-LARGEST, SMALLEST = 0.62, 0.36  # height of a person in picture sides
-WIDTH = 1.04  # that groups may fill together: a crowd is cut by the picture's sides
+LARGEST, SMALLEST = 0.62, 0.36  # height of a person in image sides
+WIDTH = 1.04  # that groups may fill together: a crowd is cut by the image's sides
 HEIGHT = 0.93
 SHADOW = 0.14  # height of a shadow over its width
 
@@ -30,11 +39,11 @@ class Scene:
     """People, objects and relations in the unit square.
 
     Attributes:
-      seed: of the background.
-      entities: people and objects, placed.
-      layers: everything to paint, back to front.
-      shadows: (x1, x2, y) of the patches where something stands on the ground.
-      relations: (person, object, verb), the first two indices into `entities`.
+        seed: of the background.
+        entities: people and objects, placed.
+        layers: everything to paint, back to front.
+        shadows: (x1, x2, y) of the patches where something stands on the ground.
+        relations: (person, object, verb), the first two indices into `entities`.
     """
 
     seed: str
@@ -45,10 +54,10 @@ class Scene:
 
 
 def compose(seed: int, split: str, index: int) -> Scene:
-    """The scene of one picture.
+    """The scene of one image.
 
     Raises:
-      ValueError: no such split.
+        ValueError: no such split.
     """
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}; use one of {', '.join(SPLITS)}")
@@ -102,13 +111,13 @@ def _assemble(key: str, placed: list[tuple[Group, Placement]]) -> Scene:
 
 
 def render(scene: Scene, size: int) -> Image.Image:
-    """Draw a scene as an RGB picture of `size` x `size`, smoothed by drawing it larger first."""
+    """Draw a scene as an RGB image of `size` x `size`, smoothed by drawing it larger first."""
     over = 4 if size <= 128 else 3 if size <= 256 else 2
     image = backgrounds.background(random.Random("behind " + scene.seed), size * over)
     shadows = []
     for x1, x2, y in scene.shadows:
         at = (round(min(max((x1 + x2) / 2, 0), 0.99) * image.width), round(y * image.height))
-        tint = shade(image.getpixel(at), 0.8)
+        tint = shade(cast(Color, image.getpixel(at)), 0.8)
         shadows.append(Disc(complex((x1 + x2) / 2, y), 0.52 * (x2 - x1), tint, SHADOW))
     paint(shadows, image, size * over)
     for layer in scene.layers:
@@ -124,9 +133,10 @@ def encode(image: Image.Image) -> bytes:
 
 
 def box(entity: Entity, size: int) -> Extent:
-    """An entity's box at `size` pixels: the pixel (0, 0) lies at (0, 0); clipped to the picture."""
+    """An entity's box at `size` pixels: the pixel (0, 0) lies at (0, 0); clipped to the image."""
     edges = (edge * size - 0.5 for edge in extent(entity.shapes))
-    return tuple(round(min(max(edge, 0.0), size - 1.0), 2) for edge in edges)
+    x1, y1, x2, y2 = (round(min(max(edge, 0.0), size - 1.0), 2) for edge in edges)
+    return x1, y1, x2, y2
 
 
 def entry(scene: Scene, split: str, index: int, size: int) -> dict[str, Any]:
@@ -144,8 +154,8 @@ def entry(scene: Scene, split: str, index: int, size: int) -> dict[str, Any]:
             for entity in scene.entities
         ],
         "hoi_annotation": [
-            {"subject_id": person, "object_id": thing, "category_id": verbs[verb]}
-            for person, thing, verb in scene.relations
+            {"subject_id": person, "object_id": obj, "category_id": verbs[verb]}
+            for person, obj, verb in scene.relations
         ],
     }
 

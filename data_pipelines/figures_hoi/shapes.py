@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Extent = tuple[float, float, float, float]  # x1, y1, x2, y2
 
 
@@ -34,7 +34,7 @@ class Stroke:
 
     points: tuple[complex, ...]
     width: float
-    colour: Colour
+    color: Color
 
     def extent(self) -> Extent:
         """Bounding box."""
@@ -42,17 +42,17 @@ class Stroke:
 
     def placed(self, place: Placement) -> "Stroke":
         """The stroke somewhere else."""
-        return Stroke(tuple(map(place, self.points)), self.width * place.scale, self.colour)
+        return Stroke(tuple(map(place, self.points)), self.width * place.scale, self.color)
 
     def draw(self, canvas: ImageDraw.ImageDraw, unit: float) -> None:
         """Draw with `unit` canvas pixels for a unit of length."""
         width = self.width * unit
         points = [(p.real * unit, p.imag * unit) for p in self.points]
         # Pillow's line reaches half a pixel past the width asked for; the caps are exact.
-        canvas.line(points, fill=self.colour, width=max(1, round(width - 0.5)))
+        canvas.line(points, fill=self.color, width=max(1, round(width - 0.5)))
         if width >= 3:
             for x, y in points:
-                _ellipse(canvas, x, y, width / 2, width / 2, self.colour)
+                _ellipse(canvas, x, y, width / 2, width / 2, self.color)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,49 +62,49 @@ class Disc:
     The axes stay where they are when the disc is turned.
     """
 
-    centre: complex
+    center: complex
     radius: float
-    colour: Colour
+    color: Color
     stretch: float = 1.0
 
     def extent(self) -> Extent:
         """Bounding box."""
-        return _around((self.centre,), self.radius, self.radius * self.stretch)
+        return _around((self.center,), self.radius, self.radius * self.stretch)
 
     def placed(self, place: Placement) -> "Disc":
         """The disc somewhere else."""
-        return Disc(place(self.centre), self.radius * place.scale, self.colour, self.stretch)
+        return Disc(place(self.center), self.radius * place.scale, self.color, self.stretch)
 
     def draw(self, canvas: ImageDraw.ImageDraw, unit: float) -> None:
         """Draw with `unit` canvas pixels for a unit of length."""
-        x, y, r = self.centre.real * unit, self.centre.imag * unit, self.radius * unit
-        _ellipse(canvas, x, y, r, r * self.stretch, self.colour)
+        x, y, r = self.center.real * unit, self.center.imag * unit, self.radius * unit
+        _ellipse(canvas, x, y, r, r * self.stretch, self.color)
 
 
 @dataclasses.dataclass(frozen=True)
 class Ring:
     """A circle drawn with a pen of some width, inside of `radius`."""
 
-    centre: complex
+    center: complex
     radius: float
     width: float
-    colour: Colour
+    color: Color
 
     def extent(self) -> Extent:
         """Bounding box."""
-        return _around((self.centre,), self.radius)
+        return _around((self.center,), self.radius)
 
     def placed(self, place: Placement) -> "Ring":
         """The ring somewhere else."""
         return Ring(
-            place(self.centre), self.radius * place.scale, self.width * place.scale, self.colour
+            place(self.center), self.radius * place.scale, self.width * place.scale, self.color
         )
 
     def draw(self, canvas: ImageDraw.ImageDraw, unit: float) -> None:
         """Draw with `unit` canvas pixels for a unit of length."""
-        x, y, r = self.centre.real * unit, self.centre.imag * unit, self.radius * unit
+        x, y, r = self.center.real * unit, self.center.imag * unit, self.radius * unit
         width = max(1, round(self.width * unit))
-        canvas.ellipse(_corners(x, y, r, r), outline=self.colour, width=width)
+        canvas.ellipse(_corners(x, y, r, r), outline=self.color, width=width)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Polygon:
     """A filled polygon."""
 
     points: tuple[complex, ...]
-    colour: Colour
+    color: Color
 
     def extent(self) -> Extent:
         """Bounding box."""
@@ -120,11 +120,11 @@ class Polygon:
 
     def placed(self, place: Placement) -> "Polygon":
         """The polygon somewhere else."""
-        return Polygon(tuple(map(place, self.points)), self.colour)
+        return Polygon(tuple(map(place, self.points)), self.color)
 
     def draw(self, canvas: ImageDraw.ImageDraw, unit: float) -> None:
         """Draw with `unit` canvas pixels for a unit of length."""
-        canvas.polygon([(p.real * unit, p.imag * unit) for p in self.points], fill=self.colour)
+        canvas.polygon([(p.real * unit, p.imag * unit) for p in self.points], fill=self.color)
 
 
 Shape = Stroke | Disc | Ring | Polygon
@@ -143,17 +143,27 @@ def paint(shapes: Iterable[Shape], image: Image.Image, unit: float) -> None:
         shape.draw(canvas, unit)
 
 
+def block(center: complex, half_width: float, half_height: float, color: Color) -> Polygon:
+    """An upright rectangle."""
+    corners = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+    x, y = center.real, center.imag
+    return Polygon(
+        tuple(complex(x + a * half_width, y + b * half_height) for a, b in corners), color
+    )
+
+
 def curve(start: complex, control: complex, end: complex, steps: int = 10) -> tuple[complex, ...]:
     """Points on the quadratic Bezier curve from `start` to `end`."""
     ts = [k / steps for k in range(steps + 1)]
     return tuple((1 - t) ** 2 * start + 2 * t * (1 - t) * control + t**2 * end for t in ts)
 
 
-def shade(colour: Colour, factor: float) -> Colour:
-    """A darker (factor below 1) or lighter colour; above 1 it moves towards white."""
-    if factor <= 1:
-        return tuple(round(c * factor) for c in colour)
-    return tuple(round(255 - (255 - c) / factor) for c in colour)
+def shade(color: Color, factor: float) -> Color:
+    """A darker (factor below 1) or lighter color; above 1 it moves towards white."""
+    red, green, blue = (
+        round(c * factor) if factor <= 1 else round(255 - (255 - c) / factor) for c in color
+    )
+    return red, green, blue
 
 
 def _around(points: Sequence[complex], margin_x: float, margin_y: float | None = None) -> Extent:
@@ -168,6 +178,6 @@ def _corners(x: float, y: float, rx: float, ry: float) -> tuple[float, float, fl
 
 
 def _ellipse(
-    canvas: ImageDraw.ImageDraw, x: float, y: float, rx: float, ry: float, colour: Colour
+    canvas: ImageDraw.ImageDraw, x: float, y: float, rx: float, ry: float, color: Color
 ) -> None:
-    canvas.ellipse(_corners(x, y, rx, ry), fill=colour)
+    canvas.ellipse(_corners(x, y, rx, ry), fill=color)

@@ -23,9 +23,10 @@ def enable() -> Path | None:
     Returns:
         The folder; None where the user has decided, or where there is no folder to write to.
     """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ or jax.config.jax_compilation_cache_dir:
+    settings = jax.config.values
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or settings["jax_compilation_cache_dir"]:
         return None
-    if not jax.config.jax_enable_compilation_cache:
+    if not settings["jax_enable_compilation_cache"]:
         return None
     folder = default_folder()
     if folder is None:

@@ -6,7 +6,7 @@ convolution adds about a hundred times into every cell. Requirements exclude the
 for an environment that was made without them.
 """
 
-import jaxlib
+from importlib.metadata import version
 
 _SLOW = ("0.10.2", "0.11.0")
 
@@ -17,9 +17,10 @@ def warning(platform: str) -> str:
     Args:
         platform: of the device, `jax.devices()[0].platform`.
     """
-    if platform not in ("gpu", "cuda") or jaxlib.__version__ not in _SLOW:
+    installed = version("jaxlib")
+    if platform not in ("gpu", "cuda") or installed not in _SLOW:
         return ""
     return (
-        f"float32 atomic adds are slow on NVIDIA GPUs with jaxlib {jaxlib.__version__}; "
+        f"float32 atomic adds are slow on NVIDIA GPUs with jaxlib {installed}; "
         "training is faster with another version, see requirements.txt"
     )

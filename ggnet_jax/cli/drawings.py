@@ -9,9 +9,8 @@ from ggnet_jax.cli.predict import nothing_above
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.io import read_log
+from ggnet_jax.run_dir.folder import DRAWINGS, LOG
 from ggnet_jax.visualize import draw_explanation, draw_summary, plot_learning_curves
-
-FOLDER = "pictures"
 
 
 def draw_run(
@@ -31,7 +30,7 @@ def draw_run(
         The PNG files written, in `<workdir>/pictures`.
     """
     workdir = Path(workdir)
-    folder = workdir / FOLDER
+    folder = workdir / DRAWINGS
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     if config.eval.pictures > 0:
@@ -41,7 +40,7 @@ def draw_run(
         for file_name, image in images:
             path = folder / f"{Path(file_name).stem}.png"
             written += _draw_example(detector, image, config.eval.threshold, path)
-    log = workdir / "log.jsonl"
+    log = workdir / LOG
     if log.exists() and len(list(read_log(log))) > 1:
         written.append(plot_learning_curves(log, folder / "learning_curves.png"))
     return written
@@ -50,7 +49,7 @@ def draw_run(
 def _draw_example(
     detector: Detector, image: np.ndarray, threshold: float, path: Path
 ) -> list[Path]:
-    every, heatmaps = detector.explain(image, threshold=0.0)
+    _, every, heatmaps = detector.explain(image, threshold=0.0)
     found, note = [one for one in every if one.score >= threshold], ""
     if not found:  # early in training: one can still see what it thinks of
         found, note = every[:1], nothing_above(threshold, every)

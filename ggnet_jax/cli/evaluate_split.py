@@ -15,9 +15,9 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, hico, vcoco
 from ggnet_jax.evaluation.results import Result
 from ggnet_jax.inference import detection
+from ggnet_jax.run_dir.folder import EVALUATION
 from ggnet_jax.vocabularies import Vocabulary
 
-FOLDER = "evaluation"
 PREDICTIONS = "predictions.json"
 HICO = {"hico": "ho_rcnn", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
 
@@ -47,7 +47,7 @@ def evaluate(
     dataset = data.load_dataset(config.data, training=False)
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
     truth = dataset.ground_truth(config.data.eval_split)
-    folder = Path(workdir) / FOLDER
+    folder = Path(workdir) / EVALUATION
     first = jax.process_index() == 0
     # Before the long part: a file may be missing.
     score = scorer(truth, dataset, config) if first else None

@@ -1,1 +1,1 @@
-"""HICO-DET's and V-COCO's protocols on prediction JSON; NumPy alone, no model, no JAX."""
+"""HICO-DET's and V-COCO's protocols on prediction files: NumPy alone, no model, no JAX."""

@@ -1,22 +1,23 @@
-"""What the evaluators' commands share: arguments, a progress bar, the files written."""
+"""What the evaluators' commands share: arguments, progress bar, the files they write."""
 
 import argparse
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TextIO
 
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import plot
 from ggnet_jax.evaluation.reading import Progress
-from ggnet_jax.evaluation.results import Result, words
+from ggnet_jax.evaluation.results import Result, readable
 
 
 class ProgressBar:
-    """One line on a terminal, from the moment that the work has taken `delay` seconds."""
+    """One line on a terminal, shown once the work has taken `delay` seconds."""
 
-    def __init__(self, delay: float = 2.0, stream=None):
+    def __init__(self, delay: float = 2.0, stream: TextIO | None = None):
         self._stream = sys.stderr if stream is None else stream
         self._shown_from = time.monotonic() + delay
         self._width = 0
@@ -33,7 +34,7 @@ class ProgressBar:
         self._shown_from = time.monotonic() + 0.1
 
     def close(self) -> None:
-        """Take the line away."""
+        """Clear the line."""
         if self._width:
             self._stream.write("\r" + " " * self._width + "\r")
             self._stream.flush()
@@ -45,20 +46,24 @@ def parser(description: str) -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    result.add_argument("--predictions", required=True, help="JSON or JSON.gz in PPDM's format")
-    result.add_argument("--ground_truth", required=True, help="JSON or JSON.gz")
+    result.add_argument(
+        "--predictions", required=True, help="JSON, JSON lines or gzip, in PPDM's format"
+    )
+    result.add_argument("--ground_truth", required=True, help="JSON, JSON lines or gzip")
     result.add_argument("--output", help="folder for metrics.json, table.txt and the plots")
     result.add_argument(
-        "--unknown_pictures",
+        "--unknown_images",
         default="error",
         choices=("error", "ignore"),
-        help="what to do with predictions for pictures that the ground truth lacks (error)",
+        help="what to do with predictions for images that the ground truth lacks (error)",
     )
+    # Its old name.
+    result.add_argument("--unknown_pictures", dest="unknown_images", help=argparse.SUPPRESS)
     return result
 
 
 def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -> int:
-    """Evaluate, print the table, write the files; the exit code is 2 for a user's error."""
+    """Evaluate, print the table, write the files; the exit status is 2 for a `UserError`."""
     bar = ProgressBar()
     try:
         result = evaluate(bar)
@@ -75,7 +80,7 @@ def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -
 
 
 def write(result: Result, folder: str | Path) -> list[Path]:
-    """Write a result's metrics.json, table.txt and one plot a setting; returns their paths.
+    """Write metrics.json, table.txt and a plot for every setting; returns their paths.
 
     Raises:
         UserError: the folder can't be written.
@@ -90,5 +95,5 @@ def write(result: Result, folder: str | Path) -> list[Path]:
     io.write_file(paths[1], result.table() + "\n")
     for name, scores in result.settings.items():
         paths.append(folder / f"ap_{name}.svg")
-        io.write_file(paths[-1], plot.draw(scores, f"{result.title}, {words(name)}"))
+        io.write_file(paths[-1], plot.draw(scores, f"{result.title}, {readable(name)}"))
     return paths

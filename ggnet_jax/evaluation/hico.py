@@ -2,17 +2,17 @@
 
     python -m ggnet_jax.evaluation.hico --predictions=P --ground_truth=G [--output=DIR]
 
-scores the prediction JSON (PPDM's format, `.json` or `.json.gz`) of any repository. The class list
-is HICO-DET's unless `--vocabulary` names another: any data set with (verb, object) classes is
-scored alike, as the embedded one is.
+scores the predictions of any repository: PPDM's format, `.json`, `.jsonl` or either packed by gzip.
+The class list is HICO-DET's unless `--vocabulary` names another; any data set with (verb, object)
+classes, such as the embedded one, is scored alike.
 
-Two published protocols differ, by a few tenths of a point on the same predictions:
+The two protocols differ by a few tenths of a point on the same predictions:
 
                         ho_rcnn (the default)              ppdm
 known from              HO-RCNN's and no-frills' code;     PPDM's repository
                         the paper's DT and KO
-settings                Default; Known Object: only        one, on all pictures
-                        pictures with the class's object
+settings                Default; Known Object: only        one, on all images
+                        images with the class's object
 predicted boxes         as they come                       1 is added to all four numbers
 a pair matches if       both overlaps are above 0.5; the   both overlaps are 0.5 or more and
                         subject's category is not looked   both categories are equal
@@ -24,19 +24,24 @@ no ground truth         AP 0 if nothing is predicted,      no AP
 for a class             else no AP
 
 A class without an AP is left out of the means. Equal scores are ordered by file name and boxes, so
-that the figures don't depend on the order of a file. A predicted (verb, object) pair that is no
-class can be neither right nor wrong: it is left out and counted.
+that the figures don't depend on the order of a file. A predicted (verb, object) pair that is not
+a class is neither right nor wrong: it is left out and counted.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import average_precision, command, matching, overlap
 from ggnet_jax.evaluation.reading import Progress, Source
-from ggnet_jax.evaluation.records import Interactions, read_ground_truth, read_predictions
+from ggnet_jax.evaluation.records import (
+    Interactions,
+    name_rank,
+    read_ground_truth,
+    read_predictions,
+)
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
@@ -47,7 +52,7 @@ SETTINGS = {
     "known_object": ("known_object",),
     "ppdm": ("ppdm",),
 }
-"""Protocol -> the settings that a result has. The middle two are halves of `ho_rcnn`."""
+"""Protocol -> the settings of its result. The middle two are the halves of `ho_rcnn`."""
 
 
 def evaluate(
@@ -56,19 +61,19 @@ def evaluate(
     vocabulary: Vocabulary | None = None,
     *,
     protocol: str = "ho_rcnn",
-    unknown_pictures: str = "error",
+    unknown_images: str = "error",
     progress: Progress | None = None,
 ) -> Result:
     """Mean average precision over the classes of a vocabulary.
 
     Args:
-        predictions: path or entries in PPDM's format, boxes in picture pixels.
+        predictions: path or entries in PPDM's format, boxes in image pixels.
         ground_truth: path or entries in PPDM's format, boxes as released.
         vocabulary: the classes; None for HICO-DET's 600.
         protocol: a key of `SETTINGS`. "ho_rcnn" gives Default and Known Object in one pass.
-        unknown_pictures: "error", or "ignore" to leave out predictions for pictures without
+        unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
-        progress: called with what is being done and how far it is.
+        progress: called with what is being done and how much of it is done.
 
     Returns:
         A `Result` with the protocol's settings ("default" and "known_object", or "ppdm"). The means
@@ -76,20 +81,25 @@ def evaluate(
         prediction every AP is 0.
 
     Raises:
-        UserError: bad input, naming picture and entry.
+        UserError: bad input; the message names image and entry.
     """
     if protocol not in SETTINGS:
         raise UserError(f"protocol {protocol!r} is none of {', '.join(SETTINGS)}")
     vocabulary = vocabulary or load_vocabulary("hico_det")
     if not vocabulary.classes:
         raise UserError(f"vocabulary {vocabulary.name!r} has no class to score")
-    ids = {"object_ids": vocabulary.object_ids, "verb_ids": vocabulary.verb_ids}
-    truth = read_ground_truth(ground_truth, **ids, progress=progress)
+    truth = read_ground_truth(
+        ground_truth,
+        object_ids=vocabulary.object_ids,
+        verb_ids=vocabulary.verb_ids,
+        progress=progress,
+    )
     found = read_predictions(
         predictions,
         {name: number for number, name in enumerate(truth.file_names)},
-        **ids,
-        unknown_pictures=unknown_pictures,
+        object_ids=vocabulary.object_ids,
+        verb_ids=vocabulary.verb_ids,
+        unknown_images=unknown_images,
         progress=progress,
     )
     if progress:
@@ -104,7 +114,7 @@ def evaluate(
         true_class = np.where(truth.box_object[truth.human] == 0, true_class, -1)
         found_class = np.where(found.box_object[found.human] == 0, found_class, -1)
         wrong = int((found_class < 0).sum()) - dropped["predictions_of_no_class"]
-        dropped["predictions_with_a_subject_that_is_no_person"] = wrong
+        dropped["predictions_with_a_subject_that_is_not_a_person"] = wrong
     ranked, hits = (_match_ppdm if protocol == "ppdm" else _match_ho_rcnn)(
         found, found_class, truth, true_class
     )
@@ -114,18 +124,18 @@ def evaluate(
     for name in SETTINGS[protocol]:
         kept = np.ones(len(ranked), bool)
         if name == "known_object":
-            # The same matches: a picture with a class's ground truth has the class's object.
+            # The same matches: an image with a class's ground truth has the class's object.
             listed = _listed_objects(truth, vocabulary)
             objects = np.array([obj for _, obj in vocabulary.classes])
-            kept = listed[found.picture[ranked], objects[group]]
+            kept = listed[found.image[ranked], objects[group]]
         columns = score_classes(group[kept], hits[kept], total, average_precision.eleven_point)
         if name == "ppdm":
             columns["ap"] = np.where(total > 0, columns["ap"], np.nan)
         settings[name] = _scores(columns, vocabulary)
     counts = {
-        "pictures": len(truth.file_names),
-        "pictures_without_an_entry": len(truth.file_names)
-        - (len(found.file_names) - found.dropped["unknown_pictures"]),
+        "images": len(truth.file_names),
+        "images_without_an_entry": len(truth.file_names)
+        - (len(found.file_names) - found.dropped["unknown_images"]),
         "predictions": len(found.verb),
         "ground_truth_pairs": int(total.sum()),
     }
@@ -138,66 +148,50 @@ def evaluate(
 
 
 def _classes(pairs: Interactions, vocabulary: Vocabulary) -> np.ndarray:
-    """[m] class of every pair, -1 for none."""
+    """[m] class of every pair, -1 where it is none."""
     return vocabulary.class_index[pairs.verb, pairs.box_object[pairs.object]]
 
 
 def _listed_objects(truth: Interactions, vocabulary: Vocabulary) -> np.ndarray:
-    """[I, O] bool: the objects of a picture's annotated pairs, which make it known for a class.
+    """[I, O] bool: the objects of an image's annotated pairs, for Known Object.
 
-    HICO-DET's own table isn't published with the code. A person counts only where a person is
-    the object, and a picture without pairs lists nothing.
+    (HICO-DET's own table is not published with its code.) A person counts only where a person is
+    the object of a pair; an image without pairs lists nothing.
     """
     listed = np.zeros((len(truth.file_names), vocabulary.num_objects), bool)
-    listed[truth.picture, truth.box_object[truth.object]] = True
+    listed[truth.image, truth.box_object[truth.object]] = True
     return listed
 
 
 def _match_ho_rcnn(
     found: Interactions, found_class: np.ndarray, truth: Interactions, true_class: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every prediction takes the first free pair that matches.
+    """Every prediction takes the first pair that matches and is still free.
 
     Returns:
-        The rows of the predictions that have a class, ranked, and whether each is right.
+        The rows of the predictions that have a class, ranked, and whether each is a true positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
-    rows, pairs = [], []
-    for row, pair in _same_class_and_picture(found, found_class, ranked, truth, true_class):
-        prediction = ranked[row]
-        human = overlap.ho_rcnn(
-            found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]]
-        )
-        row, pair, prediction = (column[human > 0.5] for column in (row, pair, prediction))
-        target = overlap.ho_rcnn(
-            found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
-        )
-        rows.append(row[target > 0.5])
-        pairs.append(pair[target > 0.5])
-    row, pair = _joined(rows), _joined(pairs)
+    candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
+    row, pair, _ = _overlapping(
+        candidates, ranked, found, found.boxes, truth, overlap.ho_rcnn, lambda iou: iou > 0.5
+    )
     return ranked, matching.first_free(row, pair, len(ranked), len(truth.verb))
 
 
 def _match_ppdm(
     found: Interactions, found_class: np.ndarray, truth: Interactions, true_class: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every prediction chooses the pair of largest smaller overlap, and is right if it is free.
+    """Every prediction claims the pair whose smaller overlap is largest; the first one gets it.
 
     Returns:
-        The rows of the predictions that have a class, ranked, and whether each is right.
+        The rows of the predictions that have a class, ranked, and whether each is a true positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
-    boxes = found.boxes + 1
-    rows, pairs, overlaps = [], [], []
-    for row, pair in _same_class_and_picture(found, found_class, ranked, truth, true_class):
-        prediction = ranked[row]
-        human = overlap.ppdm(boxes[found.human[prediction]], truth.boxes[truth.human[pair]])
-        target = overlap.ppdm(boxes[found.object[prediction]], truth.boxes[truth.object[pair]])
-        smaller = np.minimum(human, target)
-        rows.append(row[smaller >= 0.5])
-        pairs.append(pair[smaller >= 0.5])
-        overlaps.append(smaller[smaller >= 0.5])
-    row, pair, smaller = _joined(rows), _joined(pairs), _joined(overlaps)
+    candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
+    row, pair, smaller = _overlapping(
+        candidates, ranked, found, found.boxes + 1, truth, overlap.ppdm, lambda iou: iou >= 0.5
+    )
     order = np.lexsort((pair, -smaller, row))
     row, pair = row[order], pair[order]
     best = np.flatnonzero(np.diff(row, prepend=-1))
@@ -205,43 +199,71 @@ def _match_ppdm(
 
 
 def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:
-    """Rows of the predictions that have a class, by class, then falling score."""
+    """Rows of the predictions that have a class, ordered by class, then descending score."""
     rows = np.flatnonzero(group >= 0)
-
-    def ties():
-        name_rank = np.argsort(np.argsort(np.array(file_names)))
-        human, target = found.boxes[found.human[rows]], found.boxes[found.object[rows]]
-        return name_rank[found.picture[rows]], *human.T, *target.T
-
-    return rows[matching.by_falling_score(group[rows], found.score[rows], ties)]
+    order = matching.by_descending_score(
+        group[rows], found.score[rows], lambda: found.tie_columns(rows, name_rank(file_names))
+    )
+    return rows[order]
 
 
-def _same_class_and_picture(
+def _same_class_and_image(
     found: Interactions,
     found_class: np.ndarray,
     ranked: np.ndarray,
     truth: Interactions,
     true_class: np.ndarray,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Blocks of (position in `ranked`, row of `truth`), the latter in annotation order."""
-    num_pictures = len(truth.file_names)
+    """Blocks of candidates: (position in `ranked`, row of `truth`), in annotation order."""
+    num_images = len(truth.file_names)
     pairs = np.flatnonzero(true_class >= 0)
-    key = true_class[pairs] * num_pictures + truth.picture[pairs]
+    key = true_class[pairs] * num_images + truth.image[pairs]
     order = np.argsort(key, kind="stable")
     pairs, key = pairs[order], key[order]
-    wanted = found_class[ranked] * num_pictures + found.picture[ranked]
+    wanted = found_class[ranked] * num_images + found.image[ranked]
     for row, place in matching.candidates(wanted, key):
         yield row, pairs[place]
 
 
-def _joined(blocks: list[np.ndarray]) -> np.ndarray:
-    return np.concatenate(blocks) if blocks else np.empty(0, np.int64)
+def _overlapping(
+    candidates: Iterator[tuple[np.ndarray, np.ndarray]],
+    ranked: np.ndarray,
+    found: Interactions,
+    boxes: np.ndarray,
+    truth: Interactions,
+    overlap_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    enough: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The candidates whose human and object boxes both overlap enough.
+
+    Args:
+        candidates: from `_same_class_and_image`.
+        ranked: rows of the predictions.
+        found, truth: predictions and ground truth.
+        boxes: [n, 4] the boxes of `found` as the protocol takes them.
+        overlap_of: a function of `overlap`.
+        enough: overlaps -> bool.
+
+    Returns:
+        Position in `ranked`, row of `truth` and the smaller of the two overlaps, in the order of
+        the candidates.
+    """
+    rows, pairs, overlaps = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
+    for row, pair in candidates:
+        human = overlap_of(boxes[found.human[ranked[row]]], truth.boxes[truth.human[pair]])
+        row, pair, human = (column[enough(human)] for column in (row, pair, human))
+        target = overlap_of(boxes[found.object[ranked[row]]], truth.boxes[truth.object[pair]])
+        kept = enough(target)
+        rows.append(row[kept])
+        pairs.append(pair[kept])
+        overlaps.append(np.minimum(human, target)[kept])
+    return np.concatenate(rows), np.concatenate(pairs), np.concatenate(overlaps)
 
 
 def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
+    """A setting's figures with the names and groups of the classes."""
     rare = vocabulary.rare
-    everyone = np.ones(vocabulary.num_classes, bool)
-    groups = {"full": everyone}
+    groups = {"full": np.ones(vocabulary.num_classes, bool)}
     if rare is not None:
         groups |= {"rare": np.array(rare, bool), "non_rare": ~np.array(rare, bool)}
     return Scores(
@@ -258,7 +280,7 @@ def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
-    parser = command.parser(__doc__)
+    parser = command.parser(__doc__ or "")
     parser.add_argument(
         "--protocol", default="ho_rcnn", choices=SETTINGS, help="which rules (ho_rcnn)"
     )
@@ -273,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.ground_truth,
             load_vocabulary(arguments.vocabulary),
             protocol=arguments.protocol,
-            unknown_pictures=arguments.unknown_pictures,
+            unknown_images=arguments.unknown_images,
             progress=progress,
         ),
     )

@@ -1,7 +1,7 @@
-"""Which prediction meets which ground truth, for a whole data set at once.
+"""Which prediction is matched to which ground truth, for a whole data set at once.
 
-Predictions and ground truth are columns; a key says which rows may meet at all (the same picture
-and class, say), so that no protocol loops over pictures.
+Predictions and ground truth are columns; only rows with the same key (the same image and
+class, say) can match, so that no protocol loops over images.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,14 +11,17 @@ import numpy as np
 _BLOCK = 1 << 19  # candidate pairs handled at once: about 100 MB of temporaries at the widest
 
 
-def by_falling_score(
+def by_descending_score(
     group: np.ndarray, score: np.ndarray, ties: Callable[[], Sequence[np.ndarray]]
 ) -> np.ndarray:
-    """The order [m] of rows by group, then falling score.
+    """The order [m] of rows by group, then descending score.
 
-    Rows of equal group and score go by the columns that `ties` returns, the first counting most.
-    With columns that hold what a row says, and not where it stood in the file, the order (and so
-    every figure) is the same for a shuffled file. They are asked for only if there are such rows.
+    Args:
+        group: [m] integers.
+        score: [m] floats.
+        ties: gives the columns that order rows of equal group and score, the most significant
+            first; called only if there are such rows. They hold what a row says and not its place
+            in the file, so that every figure is the same for a shuffled file.
     """
     order = np.lexsort((-score, group))
     sorted_group, sorted_score = group[order], score[order]
@@ -31,12 +34,12 @@ def by_falling_score(
 def candidates(
     left: np.ndarray, right: np.ndarray, block: int = _BLOCK
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """All (i, j) with left[i] == right[j], in blocks, by rising i, then j.
+    """All (i, j) with left[i] == right[j], in blocks, ordered by i, then j.
 
     Args:
         left: [m] integer keys in any order.
-        right: [n] integer keys in rising order.
-        block: how many pairs a block holds at most (one i's pairs are never parted).
+        right: [n] integer keys in ascending order.
+        block: how many pairs a block holds at most (those of one i are never split).
 
     Yields:
         i and j, two integer arrays of equal length.
@@ -56,15 +59,15 @@ def candidates(
 
 
 def first_free(i: np.ndarray, j: np.ndarray, num_left: int, num_right: int) -> np.ndarray:
-    """[num_left] bool: each left row, in rising order, takes its first free match, if one is left.
+    """[num_left] bool: whether a left row, in their order, got its first match that was still free.
 
     Args:
-        i, j: matching (left, right) rows, by rising i; an i's own j in order of preference.
+        i, j: matching (left, right) rows, ordered by i; those of one i by preference.
         num_left, num_right: how many rows there are.
     """
     found = np.zeros(num_left, bool)
-    # Who is free depends on everyone before, so this one step is sequential. Two rows that match
-    # each other and nobody else need no turn; what is left is a plain walk over a few matches.
+    # Which rows are free depends on all matches before, so this one step is sequential. Two rows
+    # that match each other alone are settled at once; the loop sees the few others.
     alone = (np.bincount(i, minlength=num_left)[i] == 1) & (
         np.bincount(j, minlength=num_right)[j] == 1
     )
@@ -82,11 +85,11 @@ def first_free(i: np.ndarray, j: np.ndarray, num_left: int, num_right: int) -> n
 
 
 def first_of_each(rows: np.ndarray, what: np.ndarray, num_rows: int) -> np.ndarray:
-    """[num_rows] bool: the rows that are the first (in rising order) to name some `what`.
+    """[num_rows] bool: the rows that are the first to claim some ground truth.
 
     Args:
-        rows: [k] row numbers in rising order.
-        what: [k] what that row names.
+        rows: [k] row numbers, ascending.
+        what: [k] the ground truth that each of them claims.
         num_rows: how many rows there are.
     """
     found = np.zeros(num_rows, bool)

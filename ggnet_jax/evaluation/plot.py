@@ -8,16 +8,16 @@ from html import escape
 
 import numpy as np
 
-from ggnet_jax.evaluation.results import Scores, words
+from ggnet_jax.evaluation.results import Scores, readable
 
-OTHER, RARE = "#0072B2", "#E69F00"  # blue and orange stay apart for colour-blind eyes
+OTHER, RARE = "#0072B2", "#E69F00"  # blue and orange stay apart for color-blind eyes
 _GREY = "#DDDDDD"
 _NAMED = 60  # more names than that can't be read
 _LEFT, _TOP, _BOTTOM = 60, 78, 46
 
 
 def draw(scores: Scores, title: str) -> str:
-    """Every class's AP as a bar, best first; rare classes, where known, in their own colour.
+    """Every class's AP as a bar, best first; rare classes, where known, in their own color.
 
     Classes without an AP are left out and counted. Up to 60 classes are lines with their name and
     figure; more are columns, whose names show under the mouse.
@@ -39,10 +39,10 @@ def draw(scores: Scores, title: str) -> str:
     for name, mean in scores.means.items():
         value = "none" if np.isnan(mean) else f"{100 * mean:.2f}"
         size = int(scores.groups[name].sum())
-        text = f"{words(name)}{'' if str(size) in name else f' ({size})'}: mAP {value}"
-        colour = {"rare": RARE, "non_rare": OTHER}.get(name)
-        if colour:
-            legend.append(f'<rect x="{at}" y="46" width="11" height="11" fill="{colour}"/>')
+        text = f"{readable(name)}{'' if str(size) in name else f' ({size})'}: mAP {value}"
+        color = {"rare": RARE, "non_rare": OTHER}.get(name)
+        if color:
+            legend.append(f'<rect x="{at}" y="46" width="11" height="11" fill="{color}"/>')
             at += 17
         legend.append(_text(at, 56, text))
         at += 40 + 7 * len(text)
@@ -96,7 +96,7 @@ def _lines(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[st
         parts.append(f'<path d="M{x:g} {_TOP}v{plot_height}" stroke="{_GREY}"/>')
         parts.append(_text(x, _TOP + plot_height + 16, str(percent), anchor="middle"))
     for place, index in enumerate(shown):
-        y, size = _TOP + place * step, plot_width * scores.ap[index]
+        y, size = _TOP + place * step, plot_width * float(scores.ap[index])
         parts.append(_text(left - 8, y + 15, scores.labels[index], anchor="end"))
         parts.append(
             f'<rect x="{left}" y="{y + 3}" width="{size:.2f}" height="{step - 6}" '

@@ -86,7 +86,7 @@ class Result:
     Attributes:
         title: data set and protocol in words.
         settings: name -> scores.
-        counts: pictures, pairs, and what was left out.
+        counts: images, pairs, and what was left out.
     """
 
     title: str
@@ -122,14 +122,14 @@ class Result:
             kinds.setdefault((scores.labels, *scores.groups), {})[name] = scores
         for settings in kinds.values():
             first = next(iter(settings.values()))
-            head = ["mAP, percent", *map(words, first.groups), "without AP"]
+            head = ["mAP, percent", *map(readable, first.groups), "without AP"]
             rows = [
-                [words(name), *map(_percent, scores.means.values()), str(scores.invalid)]
+                [readable(name), *map(_percent, scores.means.values()), str(scores.invalid)]
                 for name, scores in settings.items()
             ]
             blocks.append(align([head, *rows]))
             if len(first.labels) <= class_rows:
-                head = ["AP, percent", *map(words, settings), "ground truth"]
+                head = ["AP, percent", *map(readable, settings), "ground truth"]
                 rows = [
                     [
                         label,
@@ -139,7 +139,7 @@ class Result:
                     for i, label in enumerate(first.labels)
                 ]
                 blocks.append(align([head, *rows]))
-        blocks.append("\n".join(f"{words(k)}: {v:,}" for k, v in self.counts.items()))
+        blocks.append("\n".join(f"{readable(k)}: {v:,}" for k, v in self.counts.items()))
         return "\n\n".join(blocks)
 
 
@@ -152,8 +152,8 @@ def score_classes(
     """The columns of `Scores` from ranked predictions.
 
     Args:
-        group: [m] class of every prediction, rising; inside of a class by falling score.
-        hits: [m] bool, whether it is right.
+        group: [m] class of every prediction, ascending; inside of a class by descending score.
+        hits: [m] bool, whether it is a true positive.
         ground_truth: [C] how many there are to find.
         average_precision: (hits, number of ground truth) -> AP.
 
@@ -194,7 +194,7 @@ def _percent(value: float) -> str:
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 
-def words(name: str) -> str:
+def readable(name: str) -> str:
     """A key as a reader likes it: "non_rare" -> "non-rare", "roles_24" -> "24 roles"."""
     what, _, number = name.rpartition("_")
     if what and number.isdigit() and not what.startswith("scenario"):

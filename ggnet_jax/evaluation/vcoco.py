@@ -3,8 +3,8 @@
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=VSRL --instances=COCO
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=PPDM
 
-scores the prediction JSON (PPDM's format, `.json` or `.json.gz`) of any repository, against
-V-COCO's annotation with COCO's instances or, where there is only that, PPDM's pair lists.
+scores the predictions of any repository (PPDM's format, `.json`, `.jsonl` or either packed by gzip)
+against V-COCO's annotations with COCO's instances or, where there is only that, PPDM's pair lists.
 
 Every figure comes for 24 roles and for 25, which differ by `point`: papers report either and
 seldom say which. The paper's 54.7 is Scenario 1; 24 roles are the usual count.
@@ -20,10 +20,10 @@ ppdm         the figure of PPDM's code on pair lists. People who do something wi
              the mean of 24 APs; the original computes it so that it is off when `point` is found.
 
 A prediction without an object has the object_id -1, or an object box of four zeros or four NaN.
-Categories of boxes are not compared. Equal scores are ordered by picture and boxes, so that the
+Categories of boxes are not compared. Equal scores are ordered by image and boxes, so that the
 figures don't depend on the order of a file. A role without any prediction has AP 0; one with
-predictions but nobody to find has none and is left out of the means (with `ppdm`: 0, as there). In
-a picture without people every prediction is wrong.
+predictions but nobody to find has none and is left out of the means (with `ppdm` it has 0, as
+there). In an image without people every prediction is a false positive.
 """
 
 import re
@@ -36,57 +36,62 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, matching, overlap
 from ggnet_jax.evaluation.average_precision import area_under_curve
-from ggnet_jax.evaluation.reading import Progress, load, load_instances
-from ggnet_jax.evaluation.records import Interactions, read_ground_truth, read_predictions
+from ggnet_jax.evaluation.reading import Progress, Source, load, load_instances
+from ggnet_jax.evaluation.records import (
+    Interactions,
+    name_rank,
+    read_ground_truth,
+    read_predictions,
+)
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
 from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
 
 ACTIONS_WITHOUT_OBJECT = {3: "walk", 17: "smile", 22: "run", 27: "stand"}
-"""The four verb-role ids that the vocabulary doesn't have; they count for agent AP alone."""
+"""The four verb-role ids that the vocabulary does not have; they count for agent AP alone."""
 
 _COCO_ID = re.compile(r"(\d{12})(?:\.\w+)?$")
 
 
 def evaluate(
-    predictions: Any,
+    predictions: Source,
     ground_truth: Any,
     instances: Any = None,
     *,
-    unknown_pictures: str = "error",
+    unknown_images: str = "error",
     progress: Progress | None = None,
 ) -> Result:
     """AP of every verb-role, by whichever protocol the ground truth allows.
 
     Args:
-        predictions: path or entries in PPDM's format, boxes in picture pixels.
+        predictions: path or entries in PPDM's format, boxes in image pixels.
         ground_truth: path or content of V-COCO's VSRL file, or of pair lists in PPDM's format.
         instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
-        unknown_pictures: "error", or "ignore" to leave out predictions for pictures without
+        unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
-        progress: called with what is being done and how far it is.
+        progress: called with what is being done and how much of it is done.
 
     Returns:
         A `Result` with the settings "scenario_1", "scenario_2" (means "roles_24", "roles_25") and
         "agent" (means "actions_22", "actions_26"); with pair lists "ppdm" (means as the scenarios).
 
     Raises:
-        UserError: bad input, naming picture and entry.
+        UserError: bad input; the message names image and entry.
     """
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
     if not is_vsrl(content):
-        return _evaluate_ppdm(predictions, content, vocabulary, unknown_pictures, progress)
+        return _evaluate_ppdm(predictions, content, vocabulary, unknown_images, progress)
     if instances is None:
         raise UserError(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
     people = join(content, load_instances(instances, progress))
-    found = _read(predictions, people.picture_of_id, vocabulary, unknown_pictures, progress)
-    if found.file_names and not (found.box_picture >= 0).any():
+    found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
+    if found.file_names and not (found.box_image >= 0).any():
         raise UserError(
-            f"none of the {len(found.file_names)} predicted pictures is annotated; check that "
+            f"none of the {len(found.file_names)} predicted images is annotated; check that "
             "predictions and ground truth are of the same split"
         )
     if progress:
@@ -98,7 +103,7 @@ def evaluate(
         "agent": _score_agents(records, people, vocabulary),
     }
     counts = {
-        "pictures": sum(number >= 0 for number in people.picture_of_id.values()),
+        "images": sum(number >= 0 for number in people.image_of_id.values()),
         "people": len(people.boxes),
         "people_without_annotation": int((~people.annotated).sum()),
         "predictions": len(found.verb),
@@ -109,26 +114,27 @@ def evaluate(
     return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out})
 
 
-def picture_key(file_name: str) -> Any:
-    """COCO's picture id, the last 12 digits of a file name; another name stands for itself."""
+def image_key(file_name: str) -> Any:
+    """COCO's image id, the last 12 digits of a file name; any other name is its own key."""
     match = _COCO_ID.search(file_name)
     return int(match[1]) if match else file_name
 
 
 def _read(
-    predictions: Any,
-    pictures: Mapping[Any, int],
+    predictions: Source,
+    images: Mapping[Any, int],
     vocabulary: Vocabulary,
-    unknown_pictures: str,
+    unknown_images: str,
     progress: Progress | None,
 ) -> Interactions:
+    """The predictions, with V-COCO's ids and its ways to say that there is no object."""
     return read_predictions(
         predictions,
-        pictures,
+        images,
         object_ids=vocabulary.object_ids,
         verb_ids=(*vocabulary.verb_ids, *ACTIONS_WITHOUT_OBJECT),
-        key=picture_key,
-        unknown_pictures=unknown_pictures,
+        key=image_key,
+        unknown_images=unknown_images,
         missing_object=True,
         progress=progress,
     )
@@ -140,15 +146,15 @@ class _Records:
     Attributes:
         found: what was read.
         rows: [r] its rows that count: of the same three, the one with the highest score.
-        person: [r] number of the person box; equal boxes in a picture are one person.
-        match: [r] the annotated person whom it overlaps most, the first of the picture if it
-            overlaps nobody; -1 in a picture without people.
+        person: [r] number of the person box; equal boxes in an image are one person.
+        match: [r] the annotated person whom it overlaps most, the first of the image if it
+            overlaps nobody; -1 in an image without people.
         overlap: [r] that overlap.
-        ignored: [r] bool, whether that person has no annotation: the prediction doesn't count.
+        ignored: [r] bool, whether that person is not annotated: then the prediction is left out.
     """
 
     def __init__(self, found: Interactions, people: People):
-        box = _number_boxes(found.box_picture, found.boxes)
+        box = _number_boxes(found.box_image, found.boxes)
         human, target = box[found.human], box[found.object]
         order = np.lexsort((-found.score, target, found.verb, human))
         new = np.ones(len(order), bool)
@@ -158,10 +164,10 @@ class _Records:
         self.found, self.rows = found, order[new]
         self.person = human[self.rows]
         person, first, inverse = np.unique(self.person, return_index=True, return_inverse=True)
-        picture = found.picture[self.rows][first]
+        image = found.image[self.rows][first]
         boxes = found.boxes[found.human[self.rows][first]]
         match, overlaps = np.full(len(person), -1), np.zeros(len(person))
-        for one, other in matching.candidates(picture, people.picture):
+        for one, other in matching.candidates(image, people.image):
             value = overlap.vsrl(boxes[one], people.boxes[other])
             best = np.lexsort((other, -value, one))
             best = best[np.flatnonzero(np.diff(one[best], prepend=-1))]
@@ -171,17 +177,12 @@ class _Records:
         self.ignored = ~annotated[self.match]
 
     def ranked(self, group: np.ndarray, members: np.ndarray) -> np.ndarray:
-        """Those of the given records (indices) that count, by group [r], then falling score."""
+        """Those of the given records (indices) that count, by group [r], then descending score."""
         members = members[~self.ignored[members]]
         rows = self.rows[members]
-
-        def ties():
-            human, target = (
-                self.found.boxes[end[rows]] for end in (self.found.human, self.found.object)
-            )
-            return self.found.picture[rows], *human.T, *target.T
-
-        order = matching.by_falling_score(group[members], self.found.score[rows], ties)
+        order = matching.by_descending_score(
+            group[members], self.found.score[rows], lambda: self.found.tie_columns(rows)
+        )
         return members[order]
 
 
@@ -252,30 +253,28 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
 
 
 def _evaluate_ppdm(
-    predictions: Any,
-    ground_truth: Any,
+    predictions: Source,
+    ground_truth: Source,
     vocabulary: Vocabulary,
-    unknown_pictures: str,
+    unknown_images: str,
     progress: Progress | None,
 ) -> Result:
     """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
     truth = read_ground_truth(
         ground_truth, object_ids=vocabulary.object_ids, verb_ids=vocabulary.verb_ids
     )
-    pictures = {picture_key(name): number for number, name in enumerate(truth.file_names)}
-    found = _read(predictions, pictures, vocabulary, unknown_pictures, progress)
+    images = {image_key(name): number for number, name in enumerate(truth.file_names)}
+    found = _read(predictions, images, vocabulary, unknown_images, progress)
     members = np.flatnonzero(found.verb < vocabulary.num_verbs)
-
-    def ties():
-        human, target = found.boxes[found.human[members]], found.boxes[found.object[members]]
-        name_rank = np.argsort(np.argsort(np.array(truth.file_names)))
-        return name_rank[found.picture[members]], *human.T, *target.T
-
-    order = matching.by_falling_score(found.verb[members], found.score[members], ties)
+    order = matching.by_descending_score(
+        found.verb[members],
+        found.score[members],
+        lambda: found.tie_columns(members, name_rank(truth.file_names)),
+    )
     ranked = members[order]
-    key = truth.verb * len(truth.file_names) + truth.picture
+    key = truth.verb * len(truth.file_names) + truth.image
     by_key = np.argsort(key, kind="stable")
-    wanted = found.verb[ranked] * len(truth.file_names) + found.picture[ranked]
+    wanted = found.verb[ranked] * len(truth.file_names) + found.image[ranked]
     rows, pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for row, place in matching.candidates(wanted, key[by_key]):
         pair, prediction = by_key[place], ranked[row]
@@ -301,7 +300,7 @@ def _evaluate_ppdm(
         **columns,
     )
     counts = {
-        "pictures": len(truth.file_names),
+        "images": len(truth.file_names),
         "predictions": len(found.verb),
         "ground_truth_pairs": len(truth.verb),
     }
@@ -316,9 +315,9 @@ def _role_groups(names: Sequence[str]) -> dict[str, np.ndarray]:
     return {f"roles_{without.sum()}": without, f"roles_{len(names)}": everyone}
 
 
-def _number_boxes(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """[n] a number for every box, equal for equal coordinates in one picture."""
-    columns = (*boxes.T, picture)
+def _number_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """[n] a number for every box, equal for equal coordinates in one image."""
+    columns = (*boxes.T, image)
     order = np.lexsort(columns)
     new = np.zeros(len(order), bool)
     for column in columns:
@@ -330,8 +329,8 @@ def _number_boxes(picture: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
-    parser = command.parser(__doc__)
-    parser.add_argument("--instances", help="COCO's instances JSON or JSON.gz, for VSRL")
+    parser = command.parser(__doc__ or "")
+    parser.add_argument("--instances", help="COCO's instances, JSON or gzip, for VSRL")
     arguments = parser.parse_args(argv)
     return command.run(
         arguments,
@@ -339,7 +338,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.predictions,
             arguments.ground_truth,
             arguments.instances,
-            unknown_pictures=arguments.unknown_pictures,
+            unknown_images=arguments.unknown_images,
             progress=progress,
         ),
     )

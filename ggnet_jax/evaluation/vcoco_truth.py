@@ -1,4 +1,4 @@
-"""V-COCO's own annotation (VSRL) joined with COCO's boxes.
+"""V-COCO's own annotations (VSRL) joined with COCO's boxes.
 
 VSRL lists, for each of 26 actions, which people (COCO annotation ids) do it and with which
 objects; the boxes are in COCO's `instances_*.json`.
@@ -15,26 +15,26 @@ from ggnet_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class People:
-    """Everybody in the pictures of a split, and what they do.
+    """The people in the images of a split, and what they do.
 
     Attributes:
         actions: A names, in VSRL's order.
         roles: R (action index, role name), in VSRL's order; V-COCO has 25.
-        picture_of_id: number of each picture by its COCO id, -1 for one that only COCO has: nobody
-            in it is annotated, so nothing predicted there counts.
-        picture: [n] picture of each person, rising; inside a picture in COCO's order.
-        boxes: [n, 4] float64, (x1, y1, x2, y2) in picture pixels, inclusive ends.
-        annotated: [n] bool, whether VSRL says anything about the person.
+        image_of_id: number of each image by its COCO id; -1 where VSRL annotates nobody, so that
+            predictions there do not count.
+        image: [n] image of each person, ascending; in an image they are in COCO's order.
+        boxes: [n, 4] float64, (x1, y1, x2, y2) in image pixels, inclusive ends.
+        annotated: [n] bool, whether VSRL has the person.
         acts: [n, A] bool.
         has_object: [n, R] bool, whether the role has an object with a box.
         object_boxes: [n, R, 4] float64, zeros where there is none.
-        dropped: people and objects that VSRL names but that have no box, counted.
+        dropped: number of people and objects that VSRL names but that have no box.
     """
 
     actions: tuple[str, ...]
     roles: tuple[tuple[int, str], ...]
-    picture_of_id: Mapping[int, int]
-    picture: np.ndarray
+    image_of_id: Mapping[int, int]
+    image: np.ndarray
     boxes: np.ndarray
     annotated: np.ndarray
     acts: np.ndarray
@@ -54,16 +54,16 @@ def is_vsrl(ground_truth: Any) -> bool:
 
 
 def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> People:
-    """The people of VSRL's pictures with COCO's boxes.
+    """The people of VSRL's images with COCO's boxes.
 
-    Box ends are inclusive and clipped to the picture; boxes without area or extent, and those
-    marked `ignore`, are dropped, as the original does.
+    Box ends are inclusive and clipped to the image; boxes without area or extent, and those
+    marked `ignore`, are dropped, as in the original.
 
     Raises:
-        UserError: a field is missing, or the instances lack a picture of VSRL.
+        UserError: a field is missing, or the instances lack an image of VSRL.
     """
     try:
-        picture_ids = sorted({int(i) for action in vsrl for i in action["image_id"]})
+        image_ids = sorted({int(i) for action in vsrl for i in action["image_id"]})
         actions = tuple(str(action["action_name"]) for action in vsrl)
         roles = tuple(
             (index, str(role), slot)
@@ -74,12 +74,12 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
         tables = [_table(action) for action in vsrl]
     except (KeyError, TypeError) as error:
         raise UserError(
-            f"the ground truth is no VSRL list: every action needs action_name, role_name, "
+            f"the ground truth is not a VSRL list: every action needs action_name, role_name, "
             f"image_id, ann_id, role_object_id and label ({type(error).__name__}: {error})"
         ) from None
-    ids, picture_id, category, boxes = _clean_boxes(instances, picture_ids)
+    ids, image_id, category, boxes = _clean_boxes(instances, image_ids)
     people = np.flatnonzero(category == 1)
-    people = people[np.argsort(picture_id[people], kind="stable")]
+    people = people[np.argsort(image_id[people], kind="stable")]
     person_of_box = np.full(len(ids) + 1, -1)  # the last stands for an id without a box
     person_of_box[people] = np.arange(len(people))
     by_id = np.argsort(ids, kind="stable")
@@ -105,9 +105,9 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
     return People(
         actions=actions,
         roles=tuple((action, role) for action, role, _ in roles),
-        picture_of_id={image["id"]: -1 for image in instances["images"]}
-        | {number: index for index, number in enumerate(picture_ids)},
-        picture=np.searchsorted(picture_ids, picture_id[people]),
+        image_of_id={image["id"]: -1 for image in instances["images"]}
+        | {number: index for index, number in enumerate(image_ids)},
+        image=np.searchsorted(image_ids, image_id[people]),
         boxes=boxes[people],
         annotated=annotated,
         acts=acts,
@@ -135,21 +135,23 @@ def _table(action: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return ann_id, label, objects.reshape(roles, -1)
 
 
-def _clean_boxes(instances: Mapping[str, Any], picture_ids: Sequence[int]) -> tuple:
-    """Ids [n], picture ids [n], categories [n] and boxes [n, 4] of the pictures' annotations."""
+def _clean_boxes(
+    instances: Mapping[str, Any], image_ids: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Ids [n], image ids [n], categories [n] and boxes [n, 4] of the images' annotations."""
     try:
         sizes = {image["id"]: (image["width"], image["height"]) for image in instances["images"]}
-        missing = [number for number in picture_ids if number not in sizes]
+        missing = [number for number in image_ids if number not in sizes]
         if missing:
             raise UserError(
-                f"{len(missing)} pictures of the VSRL ground truth, the first with id "
+                f"{len(missing)} images of the VSRL ground truth, the first with id "
                 f"{missing[0]}, are not in the instances; give COCO's instances file of the same "
                 "split (V-COCO's test split belongs to val2014, the others to train2014)"
             )
-        wanted = set(picture_ids)
+        wanted = set(image_ids)
         kept = [a for a in instances["annotations"] if a["image_id"] in wanted]
         ids = np.array([a["id"] for a in kept], np.int64)
-        picture_id = np.array([a["image_id"] for a in kept], np.int64)
+        image_id = np.array([a["image_id"] for a in kept], np.int64)
         category = np.array([a["category_id"] for a in kept], np.int64)
         x, y, w, h = np.array([a["bbox"] for a in kept], np.float64).reshape(-1, 4).T
         area = np.array([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in kept], np.float64)
@@ -170,11 +172,11 @@ def _clean_boxes(instances: Mapping[str, Any], picture_ids: Sequence[int]) -> tu
         axis=1,
     )
     good = ~ignore & (area > 0) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return ids[good], picture_id[good], category[good], boxes[good]
+    return ids[good], image_id[good], category[good], boxes[good]
 
 
 def _find(wanted: np.ndarray, ids: np.ndarray, by_id: np.ndarray) -> np.ndarray:
-    """Position of every wanted id in `ids` (sorted by `by_id`), len(ids) where it is not there."""
+    """Position of every wanted id in `ids` (sorted by `by_id`), len(ids) where it is missing."""
     ordered = ids[by_id]
     at = np.searchsorted(ordered, wanted)
     at[at == len(ids)] = 0

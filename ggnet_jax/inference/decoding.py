@@ -4,20 +4,21 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ggnet_jax.models.outputs import Outputs
 from ggnet_jax.ops import find_peaks, gather_cells, gather_offsets
 
 
 class Detections(NamedTuple):
-    """Interactions of every picture by falling score, at most n of them; lengths in map cells.
+    """Interactions of every image by descending score, R <= top_k of them; lengths in map cells.
 
     Attributes:
-      human_box, object_box: [B, n, 4] (x1, y1, x2, y2).
-      object_class, verb: int32 [B, n].
-      score: verb_score * human_score * object_score, [B, n] each.
-      human_cell, object_cell, interaction_cell: int32 [B, n], flat index y * w + x of the peaks.
-      valid: bool [B, n]; the rest is filling.
+        human_box, object_box: [B, R, 4] (x1, y1, x2, y2).
+        object_class, verb: int32 [B, R].
+        score: verb_score * human_score * object_score, [B, R] each.
+        human_cell, object_cell, interaction_cell: int32 [B, R], flat index y * w + x of the peaks.
+        valid: bool [B, R]; the rest is padding.
     """
 
     human_box: jax.Array
@@ -35,22 +36,25 @@ class Detections(NamedTuple):
 
 
 class BoxDetections(NamedTuple):
-    """Boxes of an outside detector, padded to D a picture; lengths in map cells.
+    """Boxes of an external detector, padded to D an image; lengths in map cells.
 
     Attributes:
-      boxes: [B, D, 4]; classes: int [B, D]; scores: [B, D]; valid: bool [B, D].
+        boxes: [B, D, 4] (x1, y1, x2, y2).
+        classes: int [B, D].
+        scores: [B, D].
+        valid: bool [B, D]; the rest is padding.
     """
 
-    boxes: jax.Array
-    classes: jax.Array
-    scores: jax.Array
-    valid: jax.Array
+    boxes: jax.Array | np.ndarray
+    classes: jax.Array | np.ndarray
+    scores: jax.Array | np.ndarray
+    valid: jax.Array | np.ndarray
 
 
 class _Points(NamedTuple):
-    """Candidates for the human or the object of an interaction, [B, n] each."""
+    """Human or object points that an interaction can be matched to; [B, n] unless said."""
 
-    position: jax.Array  # [B, n, 2] (x, y): what interaction points are matched to
+    position: jax.Array  # [B, n, 2] (x, y), in map cells
     box: jax.Array  # [B, n, 4]
     object_class: jax.Array
     score: jax.Array
@@ -61,66 +65,69 @@ def decode(
     outputs: Outputs,
     *,
     top_k: int = 100,
-    valid_pairs: jax.Array | None = None,
+    valid_pairs: jax.Array | np.ndarray | None = None,
     person_class: int = 0,
     detections: BoxDetections | None = None,
 ) -> Detections:
     """Find the interactions in the maps of one stack.
 
-    The `top_k` best peaks of the last interaction heatmap each look for the human and the object
-    that their verb's offsets point at. The paper's eq. (8) divides the distance by the score;
-    the released code, which we follow, maximises score / ((|dx| + 1) (|dy| + 1)). A person may
-    be an object, and nothing forbids that both are the same point.
+    Every one of the `top_k` best peaks of the last interaction heatmap is matched to a human and
+    an object by eq. (8), see `_match`. A person may be an object, and nothing forbids that both
+    are the same point.
 
     Args:
-      outputs: one `Outputs`, usually the last stack's.
-      top_k: how many interactions, humans and objects to consider.
-      valid_pairs: bool [V, O], the (verb, object) pairs that exist; None for all. Other pairs are
-        not matched, and a verb without an allowed object in the picture gives nothing.
-      person_class: index of the person among the objects.
-      detections: boxes to match in place of the object branch's.
+        outputs: one `Outputs`, usually the last stack's.
+        top_k: how many interaction, human and object points to consider.
+        valid_pairs: bool [V, O], the (verb, object) pairs that exist; None for all. Other pairs
+            are not matched, and a verb without an allowed object in the image gives nothing.
+        person_class: index of the person among the objects.
+        detections: boxes to match in place of the object branch's.
 
     Returns:
-      `Detections` of fixed shape; of several equal (human, object, verb) the best is valid.
+        `Detections` of fixed shape; of several equal (human, object, verb) the best is valid.
     """
     with jax.named_scope("decode"):
         height, width = outputs.object_logits.shape[1:3]
         if detections is None:
+            person_logits = outputs.object_logits[..., person_class : person_class + 1]
+            humans = _peak_points(outputs, person_logits, person_class, top_k)
             objects = _peak_points(outputs, outputs.object_logits, 0, top_k)
-            person = outputs.object_logits[..., person_class : person_class + 1]
-            humans = _peak_points(outputs, person, person_class, top_k)
         else:
-            objects = _outside_points(detections, detections.valid, (height, width))
             is_person = detections.valid & (detections.classes == person_class)
-            humans = _outside_points(detections, is_person, (height, width))
+            humans = _external_points(detections, is_person, (height, width))
+            objects = _external_points(detections, detections.valid, (height, width))
 
         logit, cell, verb = find_peaks(outputs.interaction_logits[-1], top_k)
         verb_score = jax.nn.sigmoid(logit)
-        point = _cell_position(cell, width, outputs.box_size.dtype)
-        human = _match(point - gather_offsets(outputs.human_offset, cell, verb), humans, None)
+        point = cell_position(cell, width, outputs.box_size.dtype)
+        human_target = point - gather_offsets(outputs.human_offset, cell, verb)
+        object_target = point - gather_offsets(outputs.object_offset, cell, verb)
+
+        pairs = None if valid_pairs is None else jnp.asarray(valid_pairs)
         allowed = None
-        if valid_pairs is not None:
-            pairs = jnp.asarray(valid_pairs)
+        if pairs is not None:
             allowed = pairs[verb[:, :, None], objects.object_class[:, None, :]]
-        thing = _match(point - gather_offsets(outputs.object_offset, cell, verb), objects, allowed)
-        human_score = _take(humans.score, human)
-        object_score = _take(objects.score, thing)
+        human_index = _match(human_target, humans)
+        object_index = _match(object_target, objects, allowed)
+
+        human_score = _take(humans.score, human_index)
+        object_score = _take(objects.score, object_index)
         score = verb_score * human_score * object_score
-        valid = (score > 0) & ~_repeated(human, thing, verb)
-        object_class = _take(objects.object_class, thing)
-        if valid_pairs is not None:
+        object_class = _take(objects.object_class, object_index)
+        valid = (score > 0) & ~_repeated(human_index, object_index, verb)
+        if pairs is not None:
             valid &= pairs[verb, object_class]
         found = Detections(
-            human_box=_take(humans.box, human),
-            object_box=_take(objects.box, thing),
+            human_box=_take(humans.box, human_index),
+            object_box=_take(objects.box, object_index),
             object_class=object_class,
             verb=verb,
             score=score,
             human_score=human_score,
             object_score=object_score,
             verb_score=verb_score,
-            human_cell=_take(humans.cell, human),
-            object_cell=_take(objects.cell, thing),
+            human_cell=_take(humans.cell, human_index),
+            object_cell=_take(objects.cell, object_index),
             interaction_cell=cell,
             valid=valid,
         )
@@ -128,29 +135,21 @@ def decode(
         return jax.tree.map(lambda values: _take(values, order), found)
 
 
-def _peak_points(outputs: Outputs, logits: jax.Array, first_class: int, count: int) -> _Points:
-    """The best peaks of class heatmaps [B, h, w, C] whose first channel is `first_class`."""
-    logit, cell, channel = find_peaks(logits, count)
-    position = _cell_position(cell, logits.shape[2], outputs.box_size.dtype)
-    center = position + gather_cells(outputs.center_offset, cell)
-    half = gather_cells(outputs.box_size, cell) / 2
-    box = jnp.concatenate([center - half, center + half], axis=-1)
-    return _Points(position, box, channel + first_class, jax.nn.sigmoid(logit), cell)
+def _match(target: jax.Array, points: _Points, allowed: jax.Array | None = None) -> jax.Array:
+    """Eq. (8): which of n human (or object) points belongs to each of R interaction points.
 
+    The paper takes the point with the least distance to the target divided by its score,
+    argmin |(x_i, y_i) - (d_x, d_y) - (x_h, y_h)| / P_h. The released code, which we follow, takes
+    argmax P_h / ((|dx| + 1) (|dy| + 1)), with (dx, dy) the vector inside the bars.
 
-def _outside_points(detections: BoxDetections, valid, map_size) -> _Points:
-    """An outside detector's boxes as candidates; those not valid get the score 0."""
-    height, width = map_size
-    center = (detections.boxes[..., :2] + detections.boxes[..., 2:]) / 2
-    cell = jnp.clip(center.astype(jnp.int32), 0, jnp.array([width, height]) - 1)
-    score = jnp.where(valid, detections.scores, 0.0)
-    return _Points(
-        center, detections.boxes, detections.classes, score, cell[..., 1] * width + cell[..., 0]
-    )
+    Args:
+        target: (x_i, y_i) - (d_x, d_y), [B, R, 2]: where the matching offset (APM) points.
+        points: (x_h, y_h) and P_h.
+        allowed: bool [B, R, n], the points that may be chosen; None for all.
 
-
-def _match(target: jax.Array, points: _Points, allowed: jax.Array | None) -> jax.Array:
-    """Index [B, R] of the candidate that fits best where the offsets point, target [B, R, 2]."""
+    Returns:
+        Indices of points, [B, R].
+    """
     distance = jnp.abs(target[:, :, None] - points.position[:, None])  # [B, R, n, 2]
     fit = points.score[:, None] / jnp.prod(distance + 1, axis=-1)
     if allowed is not None:
@@ -158,15 +157,37 @@ def _match(target: jax.Array, points: _Points, allowed: jax.Array | None) -> jax
     return jnp.argmax(fit, axis=-1)
 
 
-def _repeated(human: jax.Array, thing: jax.Array, verb: jax.Array) -> jax.Array:
+def _peak_points(outputs: Outputs, logits: jax.Array, first_class: int, count: int) -> _Points:
+    """The best peaks of class heatmaps [B, h, w, C] whose first channel is `first_class`."""
+    logit, cell, channel = find_peaks(logits, count)
+    position = cell_position(cell, logits.shape[2], outputs.box_size.dtype)
+    center = position + gather_cells(outputs.center_offset, cell)
+    half = gather_cells(outputs.box_size, cell) / 2
+    box = jnp.concatenate([center - half, center + half], axis=-1)
+    return _Points(position, box, channel + first_class, jax.nn.sigmoid(logit), cell)
+
+
+def _external_points(
+    detections: BoxDetections, valid: jax.Array | np.ndarray, map_size: tuple[int, int]
+) -> _Points:
+    """The centers of an external detector's boxes; those not valid get the score 0."""
+    height, width = map_size
+    boxes, classes, scores, valid = map(jnp.asarray, (*detections[:3], valid))
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2
+    cell = jnp.clip(center.astype(jnp.int32), 0, jnp.array([width, height]) - 1)
+    score = jnp.where(valid, scores, 0.0)
+    return _Points(center, boxes, classes, score, cell[..., 1] * width + cell[..., 0])
+
+
+def _repeated(human: jax.Array, obj: jax.Array, verb: jax.Array) -> jax.Array:
     """bool [B, R]: an earlier, hence better, interaction has the same human, object and verb."""
     same = jnp.ones((), bool)
-    for index in (human, thing, verb):
+    for index in (human, obj, verb):
         same &= index[:, :, None] == index[:, None, :]
     return jnp.any(jnp.tril(same, k=-1), axis=-1)
 
 
-def _cell_position(cell: jax.Array, width: int, dtype) -> jax.Array:
+def cell_position(cell: jax.Array, width: int, dtype: jnp.dtype) -> jax.Array:
     """Flat cells [...] -> (x, y) [..., 2]."""
     return jnp.stack([cell % width, cell // width], axis=-1).astype(dtype)
 

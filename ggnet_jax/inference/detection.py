@@ -7,7 +7,6 @@ them for testing (section 3.4).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,10 +19,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ggnet_jax import models
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import decoding
+from ggnet_jax.inference.prefetch import one_ahead
 from ggnet_jax.models.outputs import ActPoints, Outputs
 from ggnet_jax.ops import gather_cells, gather_offsets, normalize_images
 from ggnet_jax.run_dir import checkpoints
-from ggnet_jax.run_dir import folder as workdir
+from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.vocabularies import Vocabulary
 
 
@@ -31,11 +31,11 @@ class Found(NamedTuple):
     """Detections and how the network came to them; slots as in `detections`, lengths in map cells.
 
     Attributes:
-        detections: `decoding.Detections`, [B, K'] each.
-        interaction_point: [B, K', 2] (x, y).
-        human_target: [B, K', 2] where the interaction point's offset (APM) puts the person.
-        object_target: [B, K', 2] where it puts the object.
-        act_points: one a gaze step: position [B, K', K, 2] on the map, weight [B, K', K].
+        detections: `decoding.Detections`, [B, R] each.
+        interaction_point: [B, R, 2] (x, y).
+        human_target: [B, R, 2] where the interaction point's offset (APM) puts the person.
+        object_target: [B, R, 2] where it puts the object.
+        act_points: one a gaze step: position [B, R, K, 2] on the map, weight [B, R, K].
         heatmaps: [B, n, 1 + steps, h, w] probabilities of the verb of the first n slots after the
             glance and each gaze step; None unless asked for.
     """
@@ -48,11 +48,17 @@ class Found(NamedTuple):
     heatmaps: jax.Array | None = None
 
 
-DetectFn = Callable[..., Found]
-
-
 class Trained(NamedTuple):
-    """All that inference needs of a run."""
+    """All that inference needs of a run.
+
+    Attributes:
+        config: the run's resolved configuration.
+        vocabulary: its classes.
+        model: its network.
+        variables: the weights, `{'params': ..., 'batch_stats': ...}`; NumPy arrays, `jax.Array`s
+            or, before they are read, `jax.ShapeDtypeStruct`s.
+        step: of the checkpoint they come from.
+    """
 
     config: Any
     vocabulary: Vocabulary
@@ -61,46 +67,36 @@ class Trained(NamedTuple):
     step: int
 
 
-def load(
-    folder: str | Path,
-    step: int | None = None,
-    *,
-    device: jax.Device | None = None,
-    heatmaps: int | None = None,
-) -> Trained:
-    """Read a run's configuration, classes and weights from its workdir.
+def load(workdir: str | Path, step: int | None = None) -> Trained:
+    """Read a run's configuration, classes and weights, the last as NumPy arrays.
 
     Args:
-        folder: the workdir.
+        workdir: of the run.
         step: of the checkpoint; None for the newest.
-        device: for the weights; None leaves them on the host, as NumPy arrays.
-        heatmaps: with a device, compile for single pictures while the weights are read. The
-            function that `make_detect` gives for this network with as many heatmaps (or
-            `config.eval.top_k`, if that is less) and without a mesh is then ready.
 
     Raises:
         UserError: the folder holds no run or no such checkpoint.
     """
-    config = workdir.load_config(folder)
-    vocabulary = Vocabulary.from_dict(workdir.read_vocabulary(folder))
-    model = models.create_model(config.model)
-    if device is None:
-        return Trained(config, vocabulary, model, *checkpoints.load_variables(folder, step))
-    step = checkpoints.existing(folder, step)  # the same for both, should a newer one appear
-    shapes = checkpoints.variable_shapes(folder, step, device=device)
-    with ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(checkpoints.load_variables, folder, step, onto=shapes)
-        if heatmaps is not None:
-            detect = make_detect(
-                model,
-                top_k=config.eval.top_k,
-                valid_pairs=vocabulary.valid_pairs,
-                heatmaps=min(heatmaps, config.eval.top_k),
-            )
-            size = tuple(config.data.image_size)
-            detect.lower(shapes, jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)).compile()
-        variables, _ = reading.result()
-    return Trained(config, vocabulary, model, variables, step)
+    return Trained(*_read_network(workdir), *checkpoints.load_variables(workdir, step))
+
+
+def load_shapes(workdir: str | Path, step: int | None = None) -> Trained:
+    """`load` without reading the weights: `variables` holds their shapes on the first device.
+
+    That is enough to compile the network while `checkpoints.load_variables(onto=...)` reads them.
+    """
+    config, vocabulary, model = _read_network(workdir)
+    step = checkpoints.existing(workdir, step)
+    shapes = checkpoints.variable_shapes(
+        workdir, step, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    )
+    return Trained(config, vocabulary, model, shapes, step)
+
+
+def _read_network(workdir: str | Path) -> tuple[Any, Vocabulary, models.GGNet]:
+    config = run_folder.read_config(workdir)
+    vocabulary = Vocabulary.from_dict(run_folder.read_vocabulary(workdir))
+    return config, vocabulary, models.create_model(config.model)
 
 
 def make_detect(
@@ -110,19 +106,19 @@ def make_detect(
     valid_pairs: np.ndarray | None = None,
     heatmaps: int = 0,
     mesh: Mesh | None = None,
-) -> DetectFn:
-    """Compile `detect(variables, images, boxes=None) -> Found`.
+) -> jax.stages.Wrapped:
+    """Make the jitted function `detect(variables, images, boxes=None) -> Found`.
 
     Equal arguments give the same function, so that evaluating again and again while training
     compiles once.
 
     Args:
         model: from `models.create_model`.
-        top_k: candidates of each kind per picture.
+        top_k: candidates of each kind per image.
         valid_pairs: [V, O] bool, the pairs that may be found; None for all.
         heatmaps: for so many of the best interactions the verb's heatmaps are returned as well;
             this computes all classifiers of the last stack.
-        mesh: with an axis 'data', over whose devices each batch is divided; None for one device.
+        mesh: with an axis 'data', over whose devices each batch is sharded; None for one device.
 
     Returns:
         A jitted function. `images` is [B, H, W, 3], RGB, uint8 or floats in [0, 1]; `boxes` is
@@ -131,17 +127,18 @@ def make_detect(
     pairs = None
     if valid_pairs is not None:
         pairs = tuple(map(tuple, np.asarray(valid_pairs, bool).tolist()))
-    return _make_detect(model, top_k, pairs, heatmaps, mesh)
+    key: Any = model  # hashable, as Flax makes its modules, though type checkers do not see it
+    return _make_detect(key, top_k, pairs, heatmaps, mesh)
 
 
 @lru_cache(maxsize=8)
 def _make_detect(
-    model: models.GGNet,
+    model: Any,
     top_k: int,
     valid_pairs: tuple[tuple[bool, ...], ...] | None,
     heatmaps: int,
     mesh: Mesh | None,
-) -> DetectFn:
+) -> jax.stages.Wrapped:
     pairs = None if valid_pairs is None else np.array(valid_pairs)
 
     def detect(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
@@ -153,22 +150,46 @@ def _make_detect(
 
     if mesh is None:
         return jax.jit(detect)
-    one, shared = PartitionSpec("data"), PartitionSpec()
-    divided = jax.shard_map(
-        detect, mesh=mesh, in_specs=(shared, one, one), out_specs=one, check_vma=False
+    sharded, replicated = PartitionSpec("data"), PartitionSpec()
+    detect_shards = jax.shard_map(
+        detect,
+        mesh=mesh,
+        in_specs=(replicated, sharded, sharded),
+        out_specs=sharded,
+        check_vma=False,
     )
 
     def detect_on_mesh(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
-        return divided(variables, images, boxes)
+        return detect_shards(variables, images, boxes)
 
     return jax.jit(detect_on_mesh)
+
+
+def compile_detect(trained: Trained, batch_size: int, *, heatmaps: int = 0) -> jax.stages.Compiled:
+    """Compile `make_detect`'s function for a network's own input size, on one device.
+
+    Args:
+        trained: the network; its variables may be `jax.ShapeDtypeStruct`s, see `load_shapes`.
+        batch_size: of the uint8 images [B, H, W, 3] that the compiled function takes.
+        heatmaps: see `make_detect`.
+
+    Returns:
+        The compiled `detect(variables, images) -> Found`.
+    """
+    detect = make_detect(
+        trained.model,
+        top_k=trained.config.eval.top_k,
+        valid_pairs=trained.vocabulary.valid_pairs,
+        heatmaps=heatmaps,
+    )
+    shape = (batch_size, *trained.config.data.image_size, 3)
+    return detect.lower(trained.variables, jax.ShapeDtypeStruct(shape, jnp.uint8)).compile()
 
 
 def _look_up(outputs: Outputs, found: decoding.Detections, heatmaps: int) -> Found:
     """Read what the maps hold at the interaction points."""
     cell, verb = found.interaction_cell, found.verb
-    width = outputs.object_logits.shape[2]
-    point = jnp.stack([cell % width, cell // width], axis=-1).astype(jnp.float32)
+    point = decoding.cell_position(cell, outputs.object_logits.shape[2], jnp.float32)
     steps = tuple(
         ActPoints(
             gather_cells(step.position, cell) + point[:, :, None, :],
@@ -178,8 +199,8 @@ def _look_up(outputs: Outputs, found: decoding.Detections, heatmaps: int) -> Fou
     )
     maps = None
     if heatmaps:
-        wanted = verb[:, None, None, :heatmaps]
-        maps = [jnp.take_along_axis(v, wanted, axis=-1) for v in outputs.interaction_logits]
+        verbs = verb[:, None, None, :heatmaps]
+        maps = [jnp.take_along_axis(v, verbs, axis=-1) for v in outputs.interaction_logits]
         maps = jnp.moveaxis(jax.nn.sigmoid(jnp.stack(maps, axis=1)), -1, 1)
     return Found(
         found,
@@ -192,22 +213,22 @@ def _look_up(outputs: Outputs, found: decoding.Detections, heatmaps: int) -> Fou
 
 
 def local_mesh(batch_size: int) -> Mesh:
-    """A mesh over this process's devices, among which a batch is shared out.
+    """A mesh over this process's devices, to shard its part of a batch over.
 
     Raises:
-        UserError: the devices can't share out the batch evenly.
+        UserError: the batch cannot be sharded evenly over the devices.
     """
     devices = jax.local_devices()
     if batch_size % len(devices) or not batch_size:
         raise UserError(
-            f"a batch of {batch_size} pictures a process can't be shared out to {len(devices)} "
-            f"devices; set eval.batch_size to a multiple of {jax.device_count()}"
+            f"a batch of {batch_size} images per process cannot be sharded evenly over "
+            f"{len(devices)} devices; set eval.batch_size to a multiple of {jax.device_count()}"
         )
     return Mesh(np.array(devices), ("data",))
 
 
 def detect_batches(
-    detect: DetectFn,
+    detect: Callable[..., Found],
     variables: Any,
     batches: Iterable[Mapping[str, np.ndarray]],
     *,
@@ -227,13 +248,12 @@ def detect_batches(
         (batch, `Found` with NumPy arrays), in order.
     """
     variables = jax.device_put(variables, NamedSharding(mesh, PartitionSpec()))
-    divided = NamedSharding(mesh, PartitionSpec("data"))
-    ahead: tuple[Mapping[str, np.ndarray], Found] | None = None
-    for batch in batches:
-        boxes = None if boxes_of is None else jax.device_put(boxes_of(batch), divided)
-        found = detect(variables, jax.device_put(batch["image"], divided), boxes)
-        if ahead is not None:
-            yield ahead[0], jax.device_get(ahead[1])
-        ahead = (batch, found)
-    if ahead is not None:
-        yield ahead[0], jax.device_get(ahead[1])
+    sharded = NamedSharding(mesh, PartitionSpec("data"))
+
+    def dispatched() -> Iterator[tuple[Mapping[str, np.ndarray], Found]]:
+        for batch in batches:
+            boxes = None if boxes_of is None else jax.device_put(boxes_of(batch), sharded)
+            yield batch, detect(variables, jax.device_put(batch["image"], sharded), boxes)
+
+    for batch, found in one_ahead(dispatched()):
+        yield batch, jax.device_get(found)

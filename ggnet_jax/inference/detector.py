@@ -1,10 +1,11 @@
-"""Detector: what a user calls on a picture."""
+"""Detector: what a user calls on an image."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import jax
 import numpy as np
@@ -13,37 +14,59 @@ from ggnet_jax.inference import detection
 from ggnet_jax.inference.detection import Found
 from ggnet_jax.inference.images import ImageLike, is_image, letterbox_image, load_image
 from ggnet_jax.inference.interactions import Heatmaps, Interaction, to_interactions
-from ggnet_jax.inference.prefetch import ahead
-from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.inference.prefetch import one_ahead, prefetch
+from ggnet_jax.run_dir import checkpoints
 
 DEFAULT_THRESHOLD = 0.1  # a score is a product of three probabilities: 0.46 each
-EXPLAINED = 10  # interactions of a picture that get heatmaps
+EXPLAINED = 10  # interactions of an image that get heatmaps
 
 
-class _Ready(NamedTuple):
-    """A picture warped to the network's input, uint8 [H, W, 3], and its own size in pixels."""
+class Explanation(NamedTuple):
+    """What `draw_summary` and `draw_explanation` draw.
 
+    Attributes:
+        image: RGB uint8 [H, W, 3], upright.
+        interactions: by descending score, in pixels of `image`.
+        heatmaps: of the verbs of the first interactions.
+    """
+
+    image: np.ndarray
+    interactions: list[Interaction]
+    heatmaps: list[Heatmaps]
+
+
+class _Input(NamedTuple):
+    """An image [H, W, 3] warped to the network's input, uint8, and its own size in pixels."""
+
+    pixels: np.ndarray
     width: int
     height: int
-    image: np.ndarray
 
 
 class Detector:
-    """A trained network, ready for pictures.
+    """A trained network, ready for images.
 
         detector = ggnet_jax.Detector.load("/tmp/ggnet_demo")
         for interaction in detector.detect("photo.jpg"):
             print(interaction.label)
 
-    The network is compiled on first use, once for single pictures and once for lists.
+    The network is compiled on first use, once for single images and once for lists.
     """
 
-    def __init__(self, trained: detection.Trained, *, batch_size: int = 8):
+    def __init__(
+        self,
+        trained: detection.Trained,
+        *,
+        batch_size: int = 8,
+        compiled: Mapping[tuple[int, int], jax.stages.Compiled] | None = None,
+    ):
         """Wrap a network that is already in memory; `Detector.load` reads one from disk.
 
         Args:
             trained: model, variables, vocabulary and configuration.
-            batch_size: pictures that a list is worked through by at a time.
+            batch_size: images that a list is worked through by at a time.
+            compiled: what `detection.compile_detect` has already made of this network, by batch
+                size and number of heatmaps.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -51,10 +74,8 @@ class Detector:
         self.step = trained.step
         self.input_size: tuple[int, int] = tuple(trained.config.data.image_size)
         self._batch_size = batch_size
-        self._variables = jax.device_put(trained.variables)
-        self._model = trained.model
-        self._top_k = trained.config.eval.top_k
-        self._functions: dict[int, detection.DetectFn] = {}
+        self._trained = trained._replace(variables=jax.device_put(trained.variables))
+        self._compiled = dict(compiled or {})
 
     @classmethod
     def load(
@@ -70,55 +91,69 @@ class Detector:
         Args:
             workdir: the folder that training wrote.
             step: of the checkpoint; None for the newest.
-            batch_size: pictures that a list is worked through by at a time.
+            batch_size: images that a list is worked through by at a time.
             explained: compile while the weights are read, for `explain` with this `top_k` or, if
-                it is 0, for `detect` with single pictures; None to compile on first use.
+                it is 0, for `detect` with single images; None to compile on first use.
 
         Raises:
             UserError: the folder holds no run or no such checkpoint.
         """
         folder = Path(workdir)
-        run_folder.require_run(folder)
-        trained = detection.load(folder, step, device=jax.devices()[0], heatmaps=explained)
-        return cls(trained, batch_size=batch_size)
+        unread = detection.load_shapes(folder, step)
+        compiled = {}
+        with ThreadPoolExecutor(1) as reader:
+            reading = reader.submit(
+                checkpoints.load_variables, folder, unread.step, onto=unread.variables
+            )
+            if explained is not None:
+                heatmaps = min(explained, unread.config.eval.top_k)
+                compiled[1, heatmaps] = detection.compile_detect(unread, 1, heatmaps=heatmaps)
+            variables, _ = reading.result()
+        return cls(unread._replace(variables=variables), batch_size=batch_size, compiled=compiled)
+
+    @overload
+    def detect(
+        self, images: ImageLike, *, threshold: float = ..., top_k: int | None = ...
+    ) -> list[Interaction]: ...
+
+    @overload
+    def detect(
+        self, images: Iterable[ImageLike], *, threshold: float = ..., top_k: int | None = ...
+    ) -> list[list[Interaction]]: ...
 
     def detect(
-        self,
-        images: ImageLike | Iterable[ImageLike],
-        *,
-        threshold: float = DEFAULT_THRESHOLD,
-        top_k: int | None = None,
+        self, images: Any, *, threshold: float = DEFAULT_THRESHOLD, top_k: int | None = None
     ) -> list[Interaction] | list[list[Interaction]]:
-        """Find the interactions of one picture, or of each of a list.
+        """Find the interactions of one image, or of each of a list.
 
         Args:
-            images: a path, the bytes of a picture file, a Pillow picture or an array uint8
+            images: a path, the bytes of an image file, a Pillow image or an array uint8
                 [H, W, 3] in RGB; or a list of these. EXIF rotation is applied first.
             threshold: interactions that score less are left out.
-            top_k: at most so many a picture.
+            top_k: at most so many an image.
 
         Returns:
-            The interactions by falling score, in pixels of the picture as shown (after the EXIF
-            rotation); for a list of pictures, a list of such lists.
+            The interactions by descending score, in pixels of the image as shown (after the EXIF
+            rotation); for a list of images, a list of such lists.
 
         Raises:
-            UserError: a picture can't be read; names it.
-            TypeError, ValueError: something that is no picture.
+            UserError: an image can't be read; names it.
+            TypeError, ValueError: something that is no image.
         """
         if is_image(images):
-            ready = self._prepare(images)
-            found = jax.device_get(self._begin([ready], heatmaps=0))
-            return self._interactions(found, 0, ready, threshold, top_k)
-        results = []
-        for batch, found in self._stream(images):
-            for row, ready in enumerate(batch):
-                results.append(self._interactions(found, row, ready, threshold, top_k))
-        return results
+            given = self._warp(load_image(images))
+            found = jax.device_get(self._dispatch([given]))
+            return self._interactions(found, 0, given, threshold, top_k)
+        return [
+            self._interactions(found, row, given, threshold, top_k)
+            for batch, found in self._stream(images)
+            for row, given in enumerate(batch)
+        ]
 
     def explain(
         self, image: ImageLike, *, threshold: float = DEFAULT_THRESHOLD, top_k: int = EXPLAINED
-    ) -> tuple[list[Interaction], list[Heatmaps]]:
-        """Find a picture's interactions with the heatmaps of their verbs, for figures.
+    ) -> Explanation:
+        """Find an image's interactions with the heatmaps of their verbs, for drawings.
 
         Args:
             image: as `detect`.
@@ -126,62 +161,63 @@ class Detector:
             top_k: heatmaps are computed for so many interactions.
 
         Returns:
-            All interactions as `detect` gives them, and `Heatmaps` for the first `top_k`.
+            All interactions as `detect` gives them, `Heatmaps` for the first `top_k`, and the
+            image, read but once.
         """
-        ready = self._prepare(image)
-        top_k = min(top_k, self._top_k)
-        found = jax.device_get(self._begin([ready], heatmaps=top_k))
-        interactions = self._interactions(found, 0, ready, threshold, None)
-        # Slots come by falling score, and those that hold nothing come last.
-        maps = [Heatmaps(m, self.input_size) for m in found.heatmaps[0, : len(interactions)]]
-        return interactions, maps
+        loaded = load_image(image)
+        given = self._warp(loaded)
+        top_k = min(top_k, self._trained.config.eval.top_k)
+        found = jax.device_get(self._dispatch([given], heatmaps=top_k))
+        interactions = self._interactions(found, 0, given, threshold, None)
+        # Slots come by descending score, and those that hold nothing come last.
+        maps = found.heatmaps[0, : len(interactions)] if top_k else ()
+        return Explanation(loaded, interactions, [Heatmaps(m, self.input_size) for m in maps])
 
-    def _stream(self, images: Iterable[ImageLike]) -> Iterator[tuple[list[_Ready], Found]]:
-        """Batches and what was found in them.
+    def _stream(self, images: Iterable[ImageLike]) -> Iterator[tuple[list[_Input], Found]]:
+        """Batches and what was found in them, as NumPy arrays.
 
-        Threads read and warp the pictures of the next batch, and the device is given it, before
+        Threads read and warp the images of the next batch, and the device is given it, before
         the host waits for the last one.
         """
-        futures = ahead(
-            self._prepare, images, depth=2 * self._batch_size, threads=min(8, os.cpu_count() or 1)
+        inputs = prefetch(
+            lambda image: self._warp(load_image(image)),
+            images,
+            depth=2 * self._batch_size,
+            threads=min(8, os.cpu_count() or 1),
         )
-        begun: tuple[list[_Ready], Found] | None = None
-        while batch := [future.result() for future in islice(futures, self._batch_size)]:
-            last, begun = begun, (batch, self._begin(batch, heatmaps=0))
-            if last is not None:
-                yield last[0], jax.device_get(last[1])
-        if begun is not None:
-            yield begun[0], jax.device_get(begun[1])
 
-    def _prepare(self, image: ImageLike) -> _Ready:
-        picture = load_image(image)
-        height, width = picture.shape[:2]
-        return _Ready(width, height, letterbox_image(picture, self.input_size))
+        def dispatched() -> Iterator[tuple[list[_Input], Found]]:
+            while batch := [future.result() for future in islice(inputs, self._batch_size)]:
+                yield batch, self._dispatch(batch)
 
-    def _begin(self, batch: Sequence[_Ready], heatmaps: int) -> Found:
-        """Detections, under way: of batches of one, or of `batch_size` with empty rows."""
-        if heatmaps not in self._functions:
-            self._functions[heatmaps] = detection.make_detect(
-                self._model,
-                top_k=self._top_k,
-                valid_pairs=self.vocabulary.valid_pairs,
-                heatmaps=heatmaps,
-            )
+        for batch, found in one_ahead(dispatched()):
+            yield batch, jax.device_get(found)
+
+    def _warp(self, image: np.ndarray) -> _Input:
+        height, width = image.shape[:2]
+        return _Input(letterbox_image(image, self.input_size), width, height)
+
+    def _dispatch(self, batch: Sequence[_Input], heatmaps: int = 0) -> Found:
+        """Start detection on a batch of one, or of up to `batch_size`; the rest is black."""
         size = 1 if len(batch) == 1 else self._batch_size
+        if (size, heatmaps) not in self._compiled:
+            self._compiled[size, heatmaps] = detection.compile_detect(
+                self._trained, size, heatmaps=heatmaps
+            )
         images = np.zeros((size, *self.input_size, 3), np.uint8)
-        for row, ready in enumerate(batch):
-            images[row] = ready.image
-        return self._functions[heatmaps](self._variables, images)
+        for row, given in enumerate(batch):
+            images[row] = given.pixels
+        return self._compiled[size, heatmaps](self._trained.variables, images)
 
     def _interactions(
-        self, found: Found, row: int, ready: _Ready, threshold: float, top_k: int | None
+        self, found: Found, row: int, given: _Input, threshold: float, top_k: int | None
     ) -> list[Interaction]:
         return to_interactions(
             found,
             row,
             self.vocabulary,
-            width=ready.width,
-            height=ready.height,
+            width=given.width,
+            height=given.height,
             input_size=self.input_size,
             threshold=threshold,
             top_k=top_k,

@@ -1,4 +1,4 @@
-"""An outside detector's boxes, to match interaction points to (the paper's double-dagger rows)."""
+"""External detections: another detector's boxes to match (the paper's double-dagger rows)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,22 +6,23 @@ from typing import Any
 
 import numpy as np
 
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.decoding import BoxDetections
 from ggnet_jax.io import read_json
 from ggnet_jax.vocabularies import Vocabulary
 
-MOST = 100  # boxes a picture, as many as there are candidates of the object branch
+MAX_BOXES = 100  # an image, as many as there are candidates of the object branch
 
 
 class ExternalDetections:
-    """Boxes by picture, from a JSON file in the format of COCO's detection results."""
+    """Boxes by image, from a JSON file in the format of COCO's detection results."""
 
     def __init__(self, boxes: Sequence[np.ndarray]):
-        """Hold boxes [n, 6] for every picture: x1, y1, x2, y2, object class, score."""
+        """Hold boxes [n, 6] for every image: x1, y1, x2, y2, object class, score."""
         self._boxes = boxes
-        self._size = max(1, min(MOST, max((len(rows) for rows in boxes), default=0)))
+        self._size = max(1, min(MAX_BOXES, max((len(rows) for rows in boxes), default=0)))
 
     @classmethod
     def read(
@@ -47,36 +48,33 @@ class ExternalDetections:
         by_name = {str(entry["file_name"]): k for k, entry in enumerate(truth)}
         by_id = {_image_id(entry): k for k, entry in enumerate(truth)}
         rows: list[list[tuple[float, ...]]] = [[] for _ in truth]
-        strangers = 0
+        unmatched = 0
         for number, entry in enumerate(entries):
+            where = f"eval.detections: entry {number} of {path}"
             try:
                 if "file_name" in entry:
-                    picture = by_name.get(str(entry["file_name"]))
+                    image = by_name.get(str(entry["file_name"]))
                 else:
-                    picture = by_id.get(int(entry["image_id"]))
+                    image = by_id.get(int(entry["image_id"]))
                 x, y, w, h = (float(v) for v in entry["bbox"])
                 score = float(entry["score"])
-                kind = vocabulary.object_index(int(entry["category_id"]))
+                obj = vocabulary.object_index(int(entry["category_id"]))
             except KeyError as error:
-                raise UserError(
-                    f"eval.detections: entry {number} of {path} has no {error}"
-                ) from error
+                raise UserError(f"{where} has no {error}") from error
             except (TypeError, ValueError) as error:
-                raise UserError(
-                    f"eval.detections: entry {number} of {path} can't be read ({error})"
-                ) from error
+                raise UserError(f"{where} can't be read ({error})") from error
             if not np.isfinite([x, y, w, h]).all() or w < 0 or h < 0 or not 0 <= score <= 1:
                 raise UserError(
-                    f"eval.detections: entry {number} of {path} has bbox {entry['bbox']} and score "
-                    f"{entry['score']}; sides can't be negative and scores lie between 0 and 1"
+                    f"{where} has bbox {entry['bbox']} and score {entry['score']}; "
+                    "sides can't be negative and scores lie between 0 and 1"
                 )
-            if picture is None:
-                strangers += 1
+            if image is None:
+                unmatched += 1
             else:
-                rows[picture].append((x, y, x + w, y + h, kind, score))
-        if entries and strangers == len(entries):
+                rows[image].append((x, y, x + w, y + h, obj, score))
+        if entries and unmatched == len(entries):
             raise UserError(
-                f"eval.detections: no entry of {path} belongs to a picture of this split; "
+                f"eval.detections: no entry of {path} belongs to an image of this split; "
                 "check file_name or image_id"
             )
         # The best first: more than fit are dropped from the end.
@@ -88,21 +86,21 @@ class ExternalDetections:
         """Boxes of a batch in map cells, padded to the same number for every batch.
 
         Args:
-            image_id: [B] place of each picture in the split, -1 for padding.
-            size: [B, 2] (width, height) of the pictures.
+            image_id: [B] index of each image in the split, -1 for padding.
+            size: [B, 2] (width, height) of the images.
             input_size: (H, W) of the network's input.
         """
         count = (len(image_id), self._size)
         boxes = np.zeros((*count, 4), np.float32)
         classes, scores = np.zeros(count, np.int32), np.zeros(count, np.float32)
         valid = np.zeros(count, bool)
-        for row, (picture, (width, height)) in enumerate(zip(image_id, size, strict=True)):
-            if picture < 0:
+        for row, (image, (width, height)) in enumerate(zip(image_id, size, strict=True)):
+            if image < 0:
                 continue
-            found = self._boxes[picture][: self._size]
+            found = self._boxes[image][: self._size]
             matrix = geometry.letterbox(width, height, input_size)
             corners = geometry.apply(matrix, found[:, :4].reshape(-1, 2, 2))
-            boxes[row, : len(found)] = corners.reshape(-1, 4) / geometry.OUTPUT_STRIDE
+            boxes[row, : len(found)] = corners.reshape(-1, 4) / OUTPUT_STRIDE
             classes[row, : len(found)] = found[:, 4]
             scores[row, : len(found)] = found[:, 5]
             valid[row, : len(found)] = True

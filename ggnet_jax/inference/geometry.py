@@ -1,26 +1,25 @@
-"""The affine map between a picture and the network's input, as 2x3 matrices. NumPy only.
+"""The affine map between an image and the network's input, as 2x3 matrices. NumPy only.
 
-Frames: picture pixels and input pixels, both 0-based with pixel (0, 0) lying at the coordinate
+Frames: image pixels and input pixels, both 0-based with pixel (0, 0) lying at the coordinate
 (0, 0). There is no half-pixel term, as in the released code. Points are (x, y).
 """
 
 import numpy as np
-
-OUTPUT_STRIDE = 4  # input pixels a cell of the output map
+from numpy.typing import ArrayLike
 
 
 def letterbox(width: float, height: float, input_size: tuple[int, int]) -> np.ndarray:
-    """Picture pixels -> input pixels, keeping the aspect ratio and the centre.
+    """Image pixels -> input pixels, keeping the aspect ratio and the center.
 
     A square input scales by `size / max(width, height)` as released; one that is not square by
-    the smaller of the two ratios, so that the whole picture is always inside.
+    the smaller of the two ratios, so that the whole image is always inside.
 
     Args:
-      width, height: the picture's size in pixels.
-      input_size: (H, W) of the network's input.
+        width, height: the image's size in pixels.
+        input_size: (H, W) of the network's input.
 
     Returns:
-      A float64 matrix [2, 3]: `input = matrix @ (x, y, 1)`.
+        A float64 matrix [2, 3]: `input = matrix @ (x, y, 1)`.
     """
     input_height, input_width = input_size
     scale = min(input_width / width, input_height / height)
@@ -37,15 +36,15 @@ def invert(matrix: np.ndarray) -> np.ndarray:
     return np.linalg.inv(np.vstack([matrix, [0.0, 0.0, 1.0]]))[:2]
 
 
-def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+def apply(matrix: np.ndarray, points: ArrayLike) -> np.ndarray:
     """Map points [..., 2] (x, y) by a [2, 3] matrix."""
     return np.asarray(points, np.float64) @ matrix[:, :2].T + matrix[:, 2]
 
 
-def clip_boxes(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
-    """Boxes [..., 4] (x1, y1, x2, y2) made to fit the picture as the released detector does.
+def clip_boxes(boxes: ArrayLike, width: float, height: float) -> np.ndarray:
+    """Boxes [..., 4] (x1, y1, x2, y2) made to fit the image as the released detector does.
 
-    x1 and y1 are clipped to the picture, width and height to [10, width] and [10, height]; the
+    x1 and y1 are clipped to the image, width and height to [10, width] and [10, height]; the
     far corner follows from them and may therefore lie outside.
     """
     boxes = np.asarray(boxes, np.float64)

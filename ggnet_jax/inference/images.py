@@ -1,4 +1,4 @@
-"""Pictures in any form -> RGB arrays -> the network's input. NumPy and Pillow only."""
+"""Images in any form -> RGB arrays -> the network's input. NumPy and Pillow only."""
 
 import io
 import os
@@ -14,85 +14,96 @@ ImageLike = str | os.PathLike | bytes | Image.Image | np.ndarray
 
 
 def is_image(value: Any) -> bool:
-    """Whether a value is one picture, rather than a list of them."""
+    """Whether a value is one image, rather than a list of them."""
     if isinstance(value, np.ndarray):
         return value.ndim != 4
     return isinstance(value, str | os.PathLike | bytes | bytearray | Image.Image)
 
 
 def load_image(source: ImageLike) -> np.ndarray:
-    """Read a picture in any form as RGB uint8 [H, W, 3], upright.
+    """Read an image in any form as RGB uint8 [H, W, 3], upright.
 
-    Grey, palette, CMYK and 16-bit pictures are converted; transparency is dropped.
+    Gray, palette, CMYK and 16-bit images are converted; transparency is dropped.
+
+    Args:
+        source: a path, the bytes of a file, a Pillow image, or an array uint8 [H, W, 3] in RGB
+            order, [H, W, 1] or [H, W].
 
     Raises:
-        UserError: the file is missing, or no picture, or broken; the message names it.
-        TypeError: not a form that a picture comes in.
-        ValueError: an array that is no picture.
+        UserError: the file is missing, not an image, or broken; the message names it.
+        TypeError: nothing that an image comes as.
+        ValueError: an array that is not an image.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
         return _from_pillow(source)
     if isinstance(source, bytes | bytearray):
-        name, stream = f"picture of {len(source)} bytes", io.BytesIO(source)
+        name, file = f"image of {len(source)} bytes", io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
-        name, stream = os.fspath(source), source
+        name, file = os.fspath(source), source
     else:
         raise TypeError(
-            f"a picture is a path, bytes, a Pillow picture or a uint8 array, not "
+            f"an image is a path, bytes, a Pillow image or a uint8 array, not "
             f"{type(source).__name__}"
         )
     try:
-        with Image.open(stream) as picture:
-            return _from_pillow(picture)
+        with Image.open(file) as image:
+            return _from_pillow(image)
     except FileNotFoundError as error:
         raise UserError(f"{name}: no such file") from error
     except IsADirectoryError as error:
-        raise UserError(f"{name}: a folder, not a picture") from error
+        raise UserError(f"{name}: a folder, not an image") from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{name}: not a picture that Pillow can read") from error
+        raise UserError(f"{name}: not an image that Pillow can read") from error
     # Decoders of the many formats fail in many ways on broken files.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: broken picture ({error})") from error
+        raise UserError(f"{name}: broken image ({error})") from error
 
 
-def _from_pillow(picture: Image.Image) -> np.ndarray:
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        values = np.asarray(picture, np.float64)  # convert() would clip these at 255
-        if picture.mode != "F" or values.max(initial=0) > 255:
-            values = values / 257.0
-        grey = np.clip(np.round(values), 0, 255).astype(np.uint8)
-        picture = Image.fromarray(grey)
-    return np.asarray(picture.convert("RGB"))
+def to_8_bit(image: Image.Image) -> Image.Image:
+    """A gray image of 16 bits, 32 bits or floats scaled to 8 bits; any other as it is.
+
+    Pillow's own `convert` would clip these values at 255. Floats up to 255 are taken for 8 bits,
+    everything else for 16.
+    """
+    if not image.mode.startswith("I;16") and image.mode not in ("I", "F"):
+        return image
+    values = np.asarray(image, np.float64)
+    if image.mode != "F" or values.max(initial=0) > 255:
+        values = values / 257.0
+    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+
+
+def _from_pillow(image: Image.Image) -> np.ndarray:
+    return np.asarray(to_8_bit(ImageOps.exif_transpose(image)).convert("RGB"))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:
     if array.dtype != np.uint8:
         raise ValueError(
-            f"a picture array must be uint8 in [0, 255], not {array.dtype}; for floats in [0, 1] "
+            f"an image array must be uint8 in [0, 255], not {array.dtype}; for floats in [0, 1] "
             "use np.round(255 * array).astype(np.uint8)"
         )
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
-        raise ValueError(f"a picture array must be [H, W, 3] in RGB order, not {array.shape}")
+        raise ValueError(f"an image array must be [H, W, 3] in RGB order, not {array.shape}")
     return np.broadcast_to(array, (*array.shape[:2], 3))
 
 
-def letterbox_image(picture: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
+def letterbox_image(image: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
     """Warp RGB uint8 [h, w, 3] to the network's input [H, W, 3], black around it.
 
-    Bilinear; input pixel (x, y) samples the picture exactly at the inverse of
-    `geometry.letterbox`, and the picture fades to black within a pixel of its border, both as
+    Bilinear; input pixel (x, y) samples the image exactly at the inverse of
+    `geometry.letterbox`, and the image fades to black within a pixel of its border, both as
     `cv2.warpAffine` does, which the released code uses.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     inverse = geometry.invert(geometry.letterbox(width, height, input_size))
     # The map has no rotation, so that rows and columns can be sampled one after the other.
-    # Pillow's own warp truncates where OpenCV rounds, which makes pictures darker.
-    rows = _sample(picture, inverse[1, 1] * np.arange(input_size[0]) + inverse[1, 2], axis=0)
+    # Pillow's own warp truncates where OpenCV rounds, which makes images darker.
+    rows = _sample(image, inverse[1, 1] * np.arange(input_size[0]) + inverse[1, 2], axis=0)
     warped = _sample(rows, inverse[0, 0] * np.arange(input_size[1]) + inverse[0, 2], axis=1)
     return np.rint(warped).astype(np.uint8)
 

@@ -1,17 +1,22 @@
-"""What a user gets for a picture: interactions in the picture's own pixels.
+"""What a user gets for an image: interactions in the image's own pixels.
 
-Everything here is NumPy. The network speaks in map cells of its input; these functions carry
-its detections back to the picture and give them their names.
+Everything here is NumPy. The network predicts in map cells of its input; these functions carry
+its detections back to the image and give them their names.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.inference import geometry
 from ggnet_jax.vocabularies import Vocabulary
+
+if TYPE_CHECKING:  # they load JAX, and what is drawn needs none
+    from ggnet_jax.inference.decoding import Detections
+    from ggnet_jax.inference.detection import Found
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -19,9 +24,9 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, eq=False)
 class Interaction:
-    """One person doing one thing to one object.
+    """One person, one object and one verb.
 
-    Boxes are (x1, y1, x2, y2), points (x, y), all in the picture's own pixels, pixel (0, 0) at
+    Boxes are (x1, y1, x2, y2), points (x, y), all in the image's own pixels, pixel (0, 0) at
     coordinate (0, 0). `score` is the product of `verb_score`, `human_score` and `object_score`.
 
     Attributes:
@@ -29,14 +34,14 @@ class Interaction:
         object_box: what the person interacts with; may be another person.
         object: name of the object class, "bicycle".
         verb: name of the verb, "ride".
-        phrase: both as one reads them, "ride bicycle".
+        phrase: verb and object as one reads them, "ride bicycle".
         score: confidence in [0, 1], see above.
         human_score: height of the person's peak in the object heatmap.
         object_score: height of the object's peak.
         verb_score: height of the verb's peak after the last gaze step.
-        interaction_point: the pixel that found the interaction.
-        human_point: centre of the person that was matched to it.
-        object_point: centre of the object that was matched to it.
+        interaction_point: the peak of the verb's heatmap.
+        human_point: center of the person that was matched to it.
+        object_point: center of the object that was matched to it.
         human_target: where the interaction point's own offset (APM) looked for the person.
         object_target: where it looked for the object.
         act_points: for each gaze step a pair of positions [K, 2] and weights [K] in (0, 1).
@@ -92,24 +97,25 @@ class Heatmaps:
 
 
 def cells_to_image(
-    points: np.ndarray, width: int, height: int, input_size: tuple[int, int]
+    points: ArrayLike, width: int, height: int, input_size: tuple[int, int]
 ) -> np.ndarray:
-    """Carry points [..., 2] from map cells to the pixels of a width x height picture."""
+    """Carry points [..., 2] from map cells to the pixels of a width x height image."""
     inverse = geometry.invert(geometry.letterbox(width, height, input_size))
-    return geometry.apply(inverse, np.asarray(points, np.float64) * geometry.OUTPUT_STRIDE)
+    return geometry.apply(inverse, np.asarray(points, np.float64) * OUTPUT_STRIDE)
 
 
 def boxes_to_image(
-    boxes: np.ndarray, width: int, height: int, input_size: tuple[int, int]
+    boxes: ArrayLike, width: int, height: int, input_size: tuple[int, int]
 ) -> np.ndarray:
-    """Carry boxes [..., 4] from map cells to a picture, clipped as `geometry.clip_boxes` does."""
-    corners = np.asarray(boxes, np.float64).reshape(*np.shape(boxes)[:-1], 2, 2)
+    """Carry boxes [..., 4] from map cells to an image, clipped as `geometry.clip_boxes` does."""
+    boxes = np.asarray(boxes, np.float64)
+    corners = boxes.reshape(*boxes.shape[:-1], 2, 2)
     corners = cells_to_image(corners, width, height, input_size)
-    return geometry.clip_boxes(corners.reshape(*np.shape(boxes)), width, height)
+    return geometry.clip_boxes(corners.reshape(boxes.shape), width, height)
 
 
 def to_interactions(
-    found: Any,
+    found: "Found",
     row: int,
     vocabulary: Vocabulary,
     *,
@@ -119,54 +125,55 @@ def to_interactions(
     threshold: float = 0.0,
     top_k: int | None = None,
 ) -> list[Interaction]:
-    """The interactions of one picture of a batch, by falling score.
+    """The interactions of one image of a batch, by descending score.
 
     Args:
-        found: `inference.Found` with NumPy arrays.
-        row: which picture of the batch.
+        found: `detection.Found` with NumPy arrays.
+        row: which image of the batch.
         vocabulary: names of verbs and objects.
-        width: of the picture, in its pixels.
+        width: of the image, in its pixels.
         height: alike.
         input_size: (H, W) of the network's input.
         threshold: interactions that score less are left out.
         top_k: at most so many.
     """
-    chosen = _chosen(found, row, threshold, top_k)
     detections = found.detections
+    passed = np.asarray(detections.valid[row] & (detections.score[row] >= threshold))
+    chosen = np.flatnonzero(passed)[:top_k]  # slots, which come by descending score
 
-    def points(cells: np.ndarray) -> np.ndarray:
+    def points(cells: ArrayLike) -> np.ndarray:
         return cells_to_image(cells, width, height, input_size)
 
-    boxes = {}
-    centres = {}
+    boxes: dict[str, np.ndarray] = {}
+    centers: dict[str, np.ndarray] = {}
     for side in ("human", "object"):
         cells = getattr(detections, f"{side}_box")[row][chosen].astype(np.float64)
         boxes[side] = boxes_to_image(cells, width, height, input_size)
-        centres[side] = points((cells[:, :2] + cells[:, 2:]) / 2)
-    places = points(found.interaction_point[row][chosen])
+        centers[side] = points((cells[:, :2] + cells[:, 2:]) / 2)
+    interaction_points = points(found.interaction_point[row][chosen])
     human_targets = points(found.human_target[row][chosen])
     object_targets = points(found.object_target[row][chosen])
     steps = [
-        (points(step.position[row][chosen]), step.weight[row][chosen].astype(np.float64))
+        (points(step.position[row][chosen]), np.asarray(step.weight[row][chosen], np.float64))
         for step in found.act_points
     ]
     interactions = []
     for i, slot in enumerate(chosen):
-        verb, kind = int(detections.verb[row, slot]), int(detections.object_class[row, slot])
+        verb, obj = int(detections.verb[row, slot]), int(detections.object_class[row, slot])
         interactions.append(
             Interaction(
                 human_box=_floats(boxes["human"][i]),
                 object_box=_floats(boxes["object"][i]),
-                object=vocabulary.objects[kind],
+                object=vocabulary.objects[obj],
                 verb=vocabulary.verbs[verb],
-                phrase=vocabulary.verb_phrase(verb, kind),
+                phrase=vocabulary.verb_phrase(verb, obj),
                 score=float(detections.score[row, slot]),
                 human_score=float(detections.human_score[row, slot]),
                 object_score=float(detections.object_score[row, slot]),
                 verb_score=float(detections.verb_score[row, slot]),
-                interaction_point=_floats(places[i]),
-                human_point=_floats(centres["human"][i]),
-                object_point=_floats(centres["object"][i]),
+                interaction_point=_floats(interaction_points[i]),
+                human_point=_floats(centers["human"][i]),
+                object_point=_floats(centers["object"][i]),
                 human_target=_floats(human_targets[i]),
                 object_target=_floats(object_targets[i]),
                 act_points=tuple((position[i], weight[i]) for position, weight in steps),
@@ -176,7 +183,7 @@ def to_interactions(
 
 
 def to_prediction_entry(
-    detections: Any,
+    detections: "Detections",
     row: int,
     vocabulary: Vocabulary,
     *,
@@ -185,14 +192,14 @@ def to_prediction_entry(
     height: int,
     input_size: tuple[int, int],
 ) -> dict[str, Any]:
-    """One picture of a batch in the field's prediction format, boxes listed once each.
+    """One image of a batch in the field's prediction format, boxes listed once each.
 
     Args:
         detections: `decoding.Detections` with NumPy arrays.
-        row: which picture of the batch.
+        row: which image of the batch.
         vocabulary: gives the category ids.
-        file_name: under which the picture is known to the ground truth.
-        width: of the picture, in its pixels.
+        file_name: under which the image is known to the ground truth.
+        width: of the image, in its pixels.
         height: alike.
         input_size: (H, W) of the network's input.
 
@@ -200,30 +207,30 @@ def to_prediction_entry(
         {"file_name", "predictions": [{"bbox", "category_id", "score"}],
         "hoi_prediction": [{"subject_id", "object_id", "category_id", "score"}]}
     """
-    slots = np.flatnonzero(detections.valid[row])
+    slots = np.flatnonzero(np.asarray(detections.valid[row]))
     human_boxes = boxes_to_image(detections.human_box[row][slots], width, height, input_size)
     object_boxes = boxes_to_image(detections.object_box[row][slots], width, height, input_size)
-    listed: dict[tuple, int] = {}  # (class, box) -> place in `predictions`
+    index_of: dict[tuple, int] = {}  # (class, box) -> index in `predictions`
     predictions: list[dict[str, Any]] = []
 
-    def place(kind: int, box: np.ndarray, score: float) -> int:
+    def box_index(object_class: int, box: np.ndarray, score: Any) -> int:
         corners = [_short(v) for v in box]
-        key = (kind, *corners)
-        if key not in listed:
-            listed[key] = len(predictions)
-            entry = {"bbox": corners, "category_id": vocabulary.object_ids[kind]}
+        key = (object_class, *corners)
+        if key not in index_of:
+            index_of[key] = len(predictions)
+            entry = {"bbox": corners, "category_id": vocabulary.object_ids[object_class]}
             predictions.append(entry | {"score": _short(score)})
-        return listed[key]
+        return index_of[key]
 
     hois = []
     for i, slot in enumerate(slots):
-        human = place(0, human_boxes[i], detections.human_score[row, slot])
-        kind = int(detections.object_class[row, slot])
-        thing = place(kind, object_boxes[i], detections.object_score[row, slot])
+        object_class = int(detections.object_class[row, slot])
         hois.append(
             {
-                "subject_id": human,
-                "object_id": thing,
+                "subject_id": box_index(0, human_boxes[i], detections.human_score[row, slot]),
+                "object_id": box_index(
+                    object_class, object_boxes[i], detections.object_score[row, slot]
+                ),
                 "category_id": vocabulary.verb_ids[int(detections.verb[row, slot])],
                 "score": _short(detections.score[row, slot]),
             }
@@ -231,17 +238,10 @@ def to_prediction_entry(
     return {"file_name": file_name, "predictions": predictions, "hoi_prediction": hois}
 
 
-def _chosen(found: Any, row: int, threshold: float, top_k: int | None) -> Sequence[int]:
-    """Slots of a picture's interactions that pass the threshold; they come by falling score."""
-    scores = found.detections.score[row]
-    kept = np.flatnonzero(found.detections.valid[row] & (scores >= threshold))
-    return kept if top_k is None else kept[:top_k]
-
-
 def _floats(values: np.ndarray) -> tuple:
     return tuple(float(v) for v in values)
 
 
-def _short(value: float) -> float:
+def _short(value: Any) -> float:
     """Nine digits tell any two float32 apart and make files half as long."""
     return float(f"{float(value):.9g}")

@@ -1,7 +1,7 @@
-"""Work on the next items while the present one is dealt with."""
+"""Start work on the next items while the present one is dealt with."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,29 +9,43 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
+def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], *, depth: int, threads: int = 1
-) -> Iterator[Future[Result]]:
+) -> Generator[Future[Result], None, None]:
     """Call a function in threads for the items to come.
 
     Args:
         function: called as `function(item)`.
         items: taken one by one, in the caller's thread.
-        depth: so many items beyond the present one are begun.
+        depth: how many items beyond the present one are submitted to the threads.
         threads: that share the calls.
 
     Yields:
         For each item, in order, the future of its call; `result()` gives what it returned or
-        raises what it raised. Calls that are not asked for any more are not begun.
+        raises what it raised. Pending calls are cancelled if the caller stops early.
     """
-    begun: deque[Future[Result]] = deque()
+    submitted: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for item in items:
-            begun.append(pool.submit(function, item))
-            if len(begun) > depth:
-                yield begun.popleft()
-        while begun:
-            yield begun.popleft()
+            submitted.append(pool.submit(function, item))
+            if len(submitted) > depth:
+                yield submitted.popleft()
+        while submitted:
+            yield submitted.popleft()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield items in order, each one only after the next has been taken from `items`.
+
+    Where taking an item dispatches work to a device, the device has work while the caller waits
+    for the result of the item before.
+    """
+    waiting: list[Item] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.pop(0)
+    yield from waiting

@@ -1,33 +1,44 @@
-"""The folder of a run: its configuration and its vocabulary, next to what it produces.
+"""What lies in a run's folder, its workdir.
 
-    config.json  vocabulary.json  checkpoints/<step>/  log.jsonl  tensorboard/  evaluation/
-    pictures/
+    config.json       the resolved configuration
+    vocabulary.json   the classes, and the pairs of an object and a verb that occur in training
+    checkpoints/      one folder a step; see `run_dir.checkpoints`
+    log.jsonl         the losses of every logged step, one JSON object a line
+    tensorboard/      the same, for TensorBoard
+    evaluation/       predictions, metrics, table and plots of the last evaluation
+    pictures/         drawings: examples of the evaluation split, learning curves
+    predictions/      what --mode=predict found, where no other folder was given
 
-Training writes the first two before anything else; with the checkpoints they are all that inference
-needs. No TensorFlow and no ml_collections here.
+Training writes the first two before anything else; with the checkpoints they are all that
+inference needs. No TensorFlow and no ml_collections here.
 """
 
-import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ggnet_jax import io
+from ggnet_jax.config import without_retired_fields
 from ggnet_jax.errors import UserError
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
-# Fields that are free to differ between the parts of one run have no place here.
-_FIXED = "model"
-_UNFINISHED = ".unfinished"
+CHECKPOINTS = "checkpoints"
+LOG = "log.jsonl"
+TENSORBOARD = "tensorboard"
+EVALUATION = "evaluation"
+DRAWINGS = "pictures"
+PREDICTIONS = "predictions"
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Write JSON so that the file is at every moment absent, old or new, never half."""
-    path = Path(path)
-    draft = path.with_name(path.name + _UNFINISHED)
-    draft.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(draft, path)
+class Fields(dict):
+    """A configuration without ml_collections: `config.model.stacks` or `config["model"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"the configuration has no field {name!r}") from None
 
 
 def is_run(workdir: str | Path) -> bool:
@@ -45,31 +56,27 @@ def require_run(workdir: str | Path) -> None:
     raise UserError(f"the workdir {workdir} holds no run ({CONFIG} is missing); check --workdir")
 
 
-def read_config(workdir: str | Path) -> dict[str, Any]:
-    """The resolved configuration of a run as nested dictionaries; lists come back as tuples."""
-    require_run(workdir)
-    return _tuples(_read_json(Path(workdir) / CONFIG))
+def read_config(workdir: str | Path) -> Fields:
+    """The resolved configuration of a run; lists come back as tuples.
 
+    Fields of the network that are retired since the run began are left out.
 
-class Fields(dict):
-    """A configuration without ml_collections: `config.model.stacks` or `config["model"]`."""
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"the configuration has no field {name!r}") from None
-
-
-def load_config(workdir: str | Path) -> Fields:
-    """The resolved configuration of a run, its fields also as attributes."""
-    return _fields(read_config(workdir))
+    Raises:
+        UserError: the folder holds no run, or its file cannot be read.
+    """
+    config = _fields(_read(workdir, CONFIG))
+    if "model" in config:
+        config["model"] = Fields(without_retired_fields(config["model"]))
+    return config
 
 
 def read_vocabulary(workdir: str | Path) -> dict[str, Any]:
-    """vocabulary.json: `Vocabulary.to_dict()` and `verbs_of_object`, [O][V] booleans."""
-    require_run(workdir)
-    return _read_json(Path(workdir) / VOCABULARY)
+    """vocabulary.json: `Vocabulary.to_dict()` and `verbs_of_object`, [O][V] booleans.
+
+    Raises:
+        UserError: the folder holds no run, or its file cannot be read.
+    """
+    return _read(workdir, VOCABULARY)
 
 
 def check_folder(workdir: str | Path) -> None:
@@ -80,8 +87,8 @@ def check_folder(workdir: str | Path) -> None:
     if not workdir.is_dir() or is_run(workdir):
         return
     # Another process of this run may be writing the two files just now.
-    ours = {CONFIG, VOCABULARY, CONFIG + _UNFINISHED, VOCABULARY + _UNFINISHED}
-    foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in ours)
+    own = {CONFIG, VOCABULARY, CONFIG + io.DRAFT, VOCABULARY + io.DRAFT}
+    foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in own)
     if foreign and not is_run(workdir):
         raise UserError(
             f"the workdir {workdir} holds files that no run made ({foreign[0]}); "
@@ -96,7 +103,7 @@ def prepare(
     *,
     write: bool = True,
 ) -> list[str]:
-    """Make a folder ready to train in, or see that the run in it may go on.
+    """Make a folder ready to train in, or check that the run in it may go on.
 
     Args:
         workdir: a new or empty folder, or that of an earlier run.
@@ -108,59 +115,67 @@ def prepare(
         One line for each field that differs from the run so far; empty for a new one.
 
     Raises:
-        UserError: the folder holds other people's files, or a run whose network or vocabulary is not
-            the one asked for.
+        UserError: the folder holds foreign files, or a run whose network or vocabulary is not the
+            one asked for.
     """
     workdir = Path(workdir)
     check_folder(workdir)
-    changes: list[str] = []
-    if is_run(workdir):
-        before = read_config(workdir)
-        check_model(workdir, before, config)
-        changes = [
-            f"{name}: {old} -> {new}" for name, old, new in _differences(before, _tuples(config))
-        ]
-        if (workdir / VOCABULARY).is_file():
-            # Other pairs seen in training only mean other hard negatives: an imported run, which
-            # had no data to see pairs in, may go on with some.
-            pairs = "verbs_of_object"
-            old, new = read_vocabulary(workdir), json.loads(json.dumps(vocabulary))
-            if old.pop(pairs, None) != new.pop(pairs, None):
-                changes.append(f"{pairs}: other pairs of an object and a verb occur in training")
-            if old != new:
-                raise UserError(
-                    f"the run in {workdir} was trained with other classes ({VOCABULARY} differs); "
-                    "use a new --workdir, or the data it was started with"
-                )
+    changes = _check_same_run(workdir, config, vocabulary) if is_run(workdir) else []
     if write:
         try:
             workdir.mkdir(parents=True, exist_ok=True)
-            write_json(workdir / CONFIG, config)
-            write_json(workdir / VOCABULARY, vocabulary)
         except OSError as error:
-            raise UserError(f"cannot write to the workdir {workdir}: {error.strerror}") from error
+            raise UserError(f"cannot make the workdir {workdir}: {error.strerror}") from error
+        io.write_json(workdir / CONFIG, config)
+        io.write_json(workdir / VOCABULARY, vocabulary)
     return changes
 
 
 def check_model(workdir: str | Path, before: Mapping[str, Any], config: Mapping[str, Any]) -> None:
-    """Raise a UserError if a field of `config['model']` is not that of the run's own.
+    """Raise a UserError if a field of `config["model"]` is not that of the run in `workdir`.
 
-    A field that is younger than the run is none of its own; `create_model` knows what it means to
-    be without.
+    Args:
+        workdir: for the message.
+        before: the run's configuration. A field that it does not have is younger than the run:
+            `create_model` knows what that means.
+        config: the configuration asked for.
     """
-    for name, old, new in _differences(
-        {_FIXED: before.get(_FIXED, {})}, {_FIXED: _tuples(config[_FIXED])}
-    ):
-        if old is None:
-            continue
-        raise UserError(
-            f"the run in {workdir} has config.{name}={old}, not {new}; "
-            "use a new --workdir, or give the field its old value"
-        )
+    for name, old, new in _differences(before.get("model", {}), config["model"], "model."):
+        if old is not None:
+            raise UserError(
+                f"the run in {workdir} has config.{name}={old}, not {new}; "
+                "use a new --workdir, or give the field its old value"
+            )
 
 
-def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[tuple[str, Any, Any]]:
+def _check_same_run(
+    workdir: Path, config: Mapping[str, Any], vocabulary: Mapping[str, Any]
+) -> list[str]:
+    """What differs from the run in a folder; a UserError for what must not."""
+    before = read_config(workdir)
+    check_model(workdir, before, config)
+    changes = [f"{name}: {old} -> {new}" for name, old, new in _differences(before, config)]
+    if (workdir / VOCABULARY).is_file():  # not where a process was killed between the two files
+        # Other pairs seen in training only mean other hard negatives: an imported run, which had
+        # no data to see pairs in, may go on with some.
+        pairs = "verbs_of_object"
+        old, new = _fields(read_vocabulary(workdir)), _fields(vocabulary)
+        if old.pop(pairs, None) != new.pop(pairs, None):
+            changes.append(f"{pairs}: other pairs of an object and a verb occur in training")
+        if old != new:
+            raise UserError(
+                f"the run in {workdir} was trained with other classes ({VOCABULARY} differs); "
+                "use a new --workdir, or the data it was started with"
+            )
+    return changes
+
+
+def _differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
+) -> list[tuple[str, Any, Any]]:
+    """(dotted name, old value, new value) of every field that differs; None where it is missing."""
     found = []
+    old, new = _fields(old), _fields(new)  # the run's own came from JSON
     for name in sorted({*old, *new}):
         a, b = old.get(name), new.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
@@ -170,22 +185,18 @@ def _differences(old: Mapping, new: Mapping, prefix: str = "") -> list[tuple[str
     return found
 
 
-def _read_json(path: Path) -> Any:
+def _read(workdir: str | Path, name: str) -> Any:
+    require_run(workdir)
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({error}); is this the folder of a run?") from error
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {k: _tuples(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return tuple(_tuples(v) for v in value)
-    return value
+        return io.read_json(Path(workdir) / name)
+    except UserError as error:
+        raise UserError(f"{error}; is this the folder of a run?") from error
 
 
 def _fields(value: Any) -> Any:
+    """JSON's objects as `Fields`, its lists as tuples, at every level."""
     if isinstance(value, Mapping):
-        return Fields({k: _fields(v) for k, v in value.items()})
+        return Fields({key: _fields(item) for key, item in value.items()})
+    if isinstance(value, list | tuple):
+        return tuple(map(_fields, value))
     return value

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_trees import VSRL, coco_instances, config_of, write_pictures
 from fake_split import FakeSplit
-from tiny_run import make_run
+from tiny import make_run
 
 import data_pipelines
 from data_pipelines.v_coco import vsrl
@@ -87,7 +87,7 @@ def test_a_split_built_from_v_cocos_own_files_gets_both_scenarios(dataset):
 def test_a_part_of_a_split_is_scored_on_its_own_pictures(dataset):
     result = score(dataset, "test[:1]", [entry(NAMES[0], 70, 72)])
     assert ap(result, "scenario_1", "cut_instr") == 1  # picture 9's person isn't missed
-    assert result.counts["pictures"] == 1
+    assert result.counts["images"] == 1
 
 
 def test_only_v_cocos_own_files_have_scenarios(dataset, files, tmp_path):

@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from subprocesses import run_python
-from training_fakes import NUM_VERBS, make_batch, tiny_config, verbs_of_object
+from tiny import NUM_VERBS, make_batch, training_config, verbs_of_object
 
 import data_pipelines
 from configs import ablation, hico, paper, vcoco
 from ggnet_jax.cli import modes
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
-from ggnet_jax.models.aggregation import AggregatedGlance, at_centre
+from ggnet_jax.models.aggregation import AggregatedGlance, at_center
 from ggnet_jax.training import loop
 from ggnet_jax.training.parallel import MeshParallel
 
@@ -174,7 +175,7 @@ FAST = ("table1_full", "table3_both", "table3_act_points")
 )
 def test_a_tiny_version_takes_a_step(name):
     """Every parameter is reached by the loss, and the last prediction is the interaction loss."""
-    config = tiny_config()
+    config = training_config()
     paper.apply(config, name)
     parallel = MeshParallel(jax.devices()[:1])
     step, make_state = loop.build(config, verbs_of_object(), 4, parallel)
@@ -209,7 +210,7 @@ def test_centres_are_read_where_the_offsets_point():
     rng = np.random.default_rng(0)
     feature = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
     offset = rng.uniform(-4, 4, (2, 5, 7, 1, 2)).astype(np.float32)
-    found = np.asarray(jax.jit(at_centre)(feature, offset))
+    found = np.asarray(jax.jit(at_center)(feature, offset))
     padded = np.pad(feature, ((0, 0), (9, 9), (9, 9), (0, 0)))
     for b, y, x in np.ndindex(2, 5, 7):
         px, py = x - offset[b, y, x, 0, 0] + 9, y - offset[b, y, x, 0, 1] + 9
@@ -228,7 +229,16 @@ def test_a_structure_reads_the_centres_that_it_is_named_after(structure, sides):
     rng = np.random.default_rng(1)
     feature = rng.normal(size=(1, 6, 6, 4)).astype(np.float32)
     offsets = [rng.uniform(-2, 2, (1, 6, 6, 1, 2)).astype(np.float32) for _ in "ho"]
-    module = AggregatedGlance(NUM_VERBS, structure, width=4, act_points=9)
+    module = AggregatedGlance(
+        ModelConfig(
+            head_width=4,
+            num_verbs=NUM_VERBS,
+            gaze_steps=0,
+            act_points=9,
+            per_verb_offsets=False,
+            aggregation=structure,
+        )
+    )
     variables = jax.jit(module.init)(jax.random.key(0), feature, *offsets)
     apply = jax.jit(module.apply)
     logits, points = apply(variables, feature, *offsets)

@@ -14,7 +14,7 @@ from ggnet_jax.io import read_json
 from ggnet_jax.vocabularies import Vocabulary
 
 MAN, CUP, DOG = (0, 0, 40, 40, 1), (50, 0, 70, 20, 47), (50, 50, 90, 90, 18)
-HOLD_CUP, PET_DOG, HOLD_DOG, CARRY_MAN, CARRY_CUP = range(5)
+HOLD_CUP, CARRY_MAN = 0, 3  # of the classes of SMALL
 
 
 def evaluate(predictions, ground_truth, **kwargs):
@@ -85,12 +85,12 @@ def test_recall_of_three_tenths_does_not_reach_the_point_above_it():
 
 def test_the_predicted_category_decides_the_class_and_the_subject_only_in_ppdm():
     real = [truth("a", [MAN, CUP], [(0, 1, 1)])]
-    no_person = (*MAN[:4], 18)
-    predictions = [found("a", [no_person, CUP], [(0, 1, 1, 0.5)])]
+    dog_as_subject = (*MAN[:4], 18)
+    predictions = [found("a", [dog_as_subject, CUP], [(0, 1, 1, 0.5)])]
     assert ap(evaluate(predictions, real))[HOLD_CUP] == pytest.approx(1.0)
     result = evaluate(predictions, real, protocol="ppdm")
     assert ap(result, "ppdm")[HOLD_CUP] == 0.0
-    assert result.counts["predictions_with_a_subject_that_is_no_person"] == 1
+    assert result.counts["predictions_with_a_subject_that_is_not_a_person"] == 1
 
 
 def test_overlap_of_one_half():
@@ -117,7 +117,7 @@ def test_classes_without_ground_truth_or_predictions():
     np.testing.assert_allclose(ppdm.ap, [1.0, 0.0, np.nan, np.nan, np.nan])
 
 
-def test_known_object_scores_a_class_on_pictures_with_its_object():
+def test_known_object_scores_a_class_on_images_with_its_object():
     real = [
         truth("a", [MAN, CUP], [(0, 1, 1)]),
         truth("b", [MAN, DOG], [(0, 1, 2)]),
@@ -134,7 +134,7 @@ def test_known_object_scores_a_class_on_pictures_with_its_object():
     assert ap(result)[HOLD_CUP] == pytest.approx(1 / 3)
     assert ap(result, "known_object")[HOLD_CUP] == pytest.approx(1.0)
     assert result["known_object"].predictions[HOLD_CUP] == 1
-    # A person in a picture is not enough for a class whose object is a person.
+    # A person in an image is not enough for a class whose object is a person.
     predictions[0] = found("a", [MAN, MAN, CUP], [(0, 2, 1, 0.5), (0, 1, 5, 0.9)])
     result = evaluate(predictions, real)
     assert ap(result)[CARRY_MAN] == pytest.approx(1 / 2)
@@ -251,7 +251,7 @@ def test_agrees_with_the_reference_on_hico_det(shared_dir):
         result = hico.evaluate(order, ground_truth)
         for setting in ("default", "known_object"):
             _assert_agrees(result[setting], expected[setting])
-    part = hico.evaluate(predictions, ground_truth[:500], unknown_pictures="ignore")
+    part = hico.evaluate(predictions, ground_truth[:500], unknown_images="ignore")
     for setting in ("default", "known_object"):
         _assert_agrees(part[setting], expected["first_500_images"][setting])
 

@@ -22,18 +22,8 @@ ACTIONS = {
     "point": ["agent", "instr"],
 }
 # COCO boxes (x, y, width, height, category), and the same as a prediction's corners.
-MAN, WOMAN, KNIFE, CAKE = (
-    (0, 0, 40, 80, 1),
-    (60, 0, 40, 80, 1),
-    (20, 40, 9, 9, 49),
-    (
-        30,
-        60,
-        30,
-        20,
-        61,
-    ),
-)
+MAN, WOMAN = (0, 0, 40, 80, 1), (60, 0, 40, 80, 1)
+KNIFE, CAKE = (20, 40, 9, 9, 49), (30, 60, 30, 20, 61)
 NOTHING = (0, 0, 0, 0, 1)
 
 
@@ -42,8 +32,8 @@ def corners(box):
     return (x, y, x + w - 1, y + h - 1, category)
 
 
-def annotation(pictures):
-    """VSRL and instances of {picture id: (boxes, {box index: {action: {slot: box index}}})}."""
+def annotation(scenes):
+    """VSRL and instances of {image id: (boxes, {box index: {action: {slot: box index}}})}."""
     table = {"image_id": [], "ann_id": [], "label": [], "role_object_id": []}
     vsrl = [
         {"action_name": name, "role_name": roles, "include": [[] for _ in roles]}
@@ -51,7 +41,7 @@ def annotation(pictures):
         for name, roles in ACTIONS.items()
     ]
     images, annotations = [], []
-    for number, (boxes, people) in pictures.items():
+    for number, (boxes, people) in scenes.items():
         images.append({"id": number, "file_name": name_of(number), "width": 200, "height": 200})
         for index, (*bbox, category) in enumerate(boxes):
             annotations.append(
@@ -179,7 +169,7 @@ def test_predictions_for_people_without_annotation_do_not_count():
     assert vcoco.evaluate(predictions, vsrl, coco)["scenario_1"].predictions[0] == 0
 
 
-def test_a_picture_without_people_makes_every_prediction_wrong():
+def test_an_image_without_people_makes_every_prediction_wrong():
     vsrl, coco = annotation(
         {
             1: ([MAN, KNIFE], {0: {"hold": {1: 1}}}),
@@ -244,7 +234,7 @@ def test_ppdms_prediction_takes_all_pairs_that_it_matches():
     assert scores.means["roles_24"] == pytest.approx(0.5 / 24)
 
 
-def test_pictures_are_known_by_their_coco_id():
+def test_images_are_known_by_their_coco_id():
     vsrl, coco = annotation({7: ([MAN, KNIFE], {0: {"hold": {1: 1}}})})
     predictions = predict((7, [MAN, KNIFE], [(0, 1, HOLD, 0.5)]))
     predictions[0]["file_name"] = "000000000007.jpg"  # COCO 2017's name
@@ -252,11 +242,11 @@ def test_pictures_are_known_by_their_coco_id():
     predictions[0]["file_name"] = name_of(8)
     with pytest.raises(UserError, match=r"000000000008.jpg.*not in the ground truth"):
         vcoco.evaluate(predictions, vsrl, coco)
-    with pytest.raises(UserError, match="none of the 1 predicted pictures is annotated"):
-        vcoco.evaluate(predictions, vsrl, coco, unknown_pictures="ignore")
+    with pytest.raises(UserError, match="none of the 1 predicted images is annotated"):
+        vcoco.evaluate(predictions, vsrl, coco, unknown_images="ignore")
     predictions += predict((7, [MAN, KNIFE], [(0, 1, HOLD, 0.5)]))
-    result = vcoco.evaluate(predictions, vsrl, coco, unknown_pictures="ignore")
-    assert result.counts["unknown_pictures"] == 1
+    result = vcoco.evaluate(predictions, vsrl, coco, unknown_images="ignore")
+    assert result.counts["unknown_images"] == 1
     assert ap(result, "scenario_1", "hold_obj") == 1.0
 
 
@@ -268,7 +258,7 @@ def test_wrong_files_are_named():
         vcoco.evaluate([], vsrl, coco | {"images": []})
     with pytest.raises(UserError, match="not COCO's"):
         vcoco.evaluate([], vsrl, {"pictures": []})
-    with pytest.raises(UserError, match="no VSRL list"):
+    with pytest.raises(UserError, match="not a VSRL list"):
         vcoco.evaluate([], [{"action_name": "hold"}], coco)
     vsrl[0]["label"] = []
     with pytest.raises(UserError, match="'hold' has 1 ann_id, 0 label"):
@@ -278,7 +268,7 @@ def test_wrong_files_are_named():
 def random_split(seed):
     """Random people and predictions; some people have no annotation, some actions no object."""
     rng = np.random.default_rng(seed)
-    predictions, pictures = [], {}
+    predictions, images = [], {}
     guesses, entries = random_scenes(seed, vocabulary=V_COCO, name="COCO_val2014_{:012d}.jpg")
     guesses = {entry["file_name"]: entry for entry in guesses}
     roles = [("hold", 1, HOLD), ("cut", 1, CUT_WITH), ("cut", 2, CUT)]
@@ -294,7 +284,7 @@ def random_split(seed):
             if relation["subject_id"] in people:
                 does = people[relation["subject_id"]].setdefault(action, {})
                 does[slot] = relation["object_id"]
-        pictures[index] = (boxes, people)
+        images[index] = (boxes, people)
         guess = guesses.get(entry["file_name"])
         if guess and people:
             for pair in guess["hoi_prediction"]:
@@ -303,7 +293,7 @@ def random_split(seed):
             for pair in guess["hoi_prediction"][::5]:
                 pair["object_id"] = len(guess["predictions"]) - 1
             predictions.append(guess)
-    return predictions, *annotation(pictures)
+    return predictions, *annotation(images)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -12,9 +12,9 @@ THRESHOLDS = [0.1 * i for i in range(11)]  # 0.1 * 3 is a little above 0.3, and 
 def hico(predictions, ground_truth, vocabulary):
     """{"default": {class: AP}, "known_object": {class: AP}} after HO-RCNN's protocol."""
     class_of = _class_of(vocabulary)
-    truth, listed, pictures = defaultdict(dict), defaultdict(set), set()
+    truth, listed, images = defaultdict(dict), defaultdict(set), set()
     for entry in ground_truth:
-        pictures.add(entry["file_name"])
+        images.add(entry["file_name"])
         for relation in entry["hoi_annotation"]:
             human = entry["annotations"][relation["subject_id"]]
             target = entry["annotations"][relation["object_id"]]
@@ -24,7 +24,7 @@ def hico(predictions, ground_truth, vocabulary):
             listed[entry["file_name"]].add(target["category_id"])
     found = defaultdict(list)
     for entry in predictions:
-        if entry["file_name"] not in pictures:
+        if entry["file_name"] not in images:
             continue
         for pair in entry["hoi_prediction"]:
             human = entry["predictions"][pair["subject_id"]]
@@ -38,7 +38,7 @@ def hico(predictions, ground_truth, vocabulary):
     for key, (_, obj) in enumerate(vocabulary.classes):
         category = vocabulary.object_ids[obj]
         for setting, figures in result.items():
-            known = {name for name in pictures if setting == "default" or category in listed[name]}
+            known = {name for name in images if setting == "default" or category in listed[name]}
             ours = sorted(one for one in found[key] if one[1] in known)
             free = {name: list(pairs) for name, pairs in truth[key].items() if name in known}
             total = sum(len(pairs) for pairs in free.values())
@@ -111,7 +111,7 @@ def hico_ppdm(predictions, ground_truth, vocabulary):
 
 def vcoco(predictions, vsrl, instances, verb_names, *, any_object):
     """{verb-role name: AP}; Scenario 2 with `any_object`, else Scenario 1."""
-    pictures, people = _vcoco_people(vsrl, instances)
+    images, people = _vcoco_people(vsrl, instances)
     result = {}
     for action in vsrl:
         for slot, role in enumerate(action["role_name"]):
@@ -125,7 +125,7 @@ def vcoco(predictions, vsrl, instances, verb_names, *, any_object):
             )
             outcomes = []
             for entry in predictions:
-                picture = pictures[entry["file_name"]]
+                image = images[entry["file_name"]]
                 records = {}
                 for pair in entry["hoi_prediction"]:
                     if verb_names[pair["category_id"]] == name:
@@ -137,12 +137,12 @@ def vcoco(predictions, vsrl, instances, verb_names, *, any_object):
                 detected = set()
                 ranking = sorted((-score, *boxes) for boxes, score in records.items())
                 for score, human, target in ranking:
-                    overlaps = [_iou_vsrl(human, one["box"]) for one in people[picture]]
+                    overlaps = [_iou_vsrl(human, one["box"]) for one in people[image]]
                     if not overlaps:
-                        outcomes.append((score, picture, human, target, False))
+                        outcomes.append((score, image, human, target, False))
                         continue
                     index = overlaps.index(max(overlaps))
-                    person = people[picture][index]
+                    person = people[image][index]
                     if not person["annotated"]:
                         continue
                     real = person["objects"].get((action["action_name"], slot))
@@ -154,7 +154,7 @@ def vcoco(predictions, vsrl, instances, verb_names, *, any_object):
                     right = right and max(overlaps) >= 0.5 and index not in detected
                     if right:
                         detected.add(index)
-                    outcomes.append((score, picture, human, target, right))
+                    outcomes.append((score, image, human, target, right))
             hits = _hits(outcomes)
             result[name] = _average_precision(hits, total, area_under_curve)
     return result
@@ -206,7 +206,7 @@ def area_under_curve(hits, total):
 
 
 def _hits(outcomes):
-    """Whether each was right, by falling score; the same prediction twice keeps its order."""
+    """Whether each was right, by descending score; the same prediction twice keeps its order."""
     return [one[-1] for one in sorted(outcomes, key=lambda one: one[:-1])]
 
 
@@ -224,7 +224,7 @@ def _class_of(vocabulary):
 
 
 def _vcoco_people(vsrl, instances):
-    """{file name: picture id}, {picture id: people in COCO's order}."""
+    """{file name: image id}, {image id: people in COCO's order}."""
     sizes = {image["id"]: (image["width"], image["height"]) for image in instances["images"]}
     boxes, people = {}, {number: [] for number in sizes}
     for one in instances["annotations"]:

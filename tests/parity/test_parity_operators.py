@@ -7,6 +7,7 @@ import pytest
 import reference_weights as reference
 from reference_networks import difference
 
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.models.gaze import GazeStep
 from ggnet_jax.models.outputs import Outputs
@@ -66,10 +67,9 @@ def test_offsets_add_up_over_the_gaze_steps():
                 "bias": arrays[f"{name}.conv_offset_mask.bias"],
             },
         }
-        module = GazeStep(width=6, act_points=25)
-        gathered, offset, weight = module.apply(
-            {"params": params}, gaze, last(arrays[sampled]), offset
-        )
+        module = GazeStep(ModelConfig(head_width=6))
+        bound = module.bind({"params": params})
+        gathered, offset, weight = bound(gaze, last(arrays[sampled]), offset)
         assert difference(offset, taps(arrays[f"{name}_offset"])) < 1e-5
         assert weight.min() > 0 and weight.max() < 1
         assert difference(gathered, last(np.maximum(arrays[f"{name}_out"], 0))) < 1e-5

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
+from tiny import VOCABULARY, make_run, model_config
 from tiny_config import get_config
-from tiny_run import VOCABULARY, make_run, model_config
 
 import data_pipelines
 from ggnet_jax import models
@@ -71,11 +71,11 @@ def test_equal_detectors_are_one():
 def test_what_is_compiled_while_weights_are_read_is_used(events, tmp_path):
     """Neither `explain` nor `detect` then trace or compile the network."""
     run = make_run(tmp_path)
-    picture = np.zeros((40, 60, 3), np.uint8)
+    image = np.zeros((40, 60, 3), np.uint8)
     for explained, call in (
-        (7, lambda detector: detector.explain(picture, top_k=7)),
-        (0, lambda detector: detector.detect(picture)),
-        (1000, lambda detector: detector.explain(picture, top_k=1000)),  # more than eval.top_k
+        (7, lambda detector: detector.explain(image, top_k=7)),
+        (0, lambda detector: detector.detect(image)),
+        (1000, lambda detector: detector.explain(image, top_k=1000)),  # more than eval.top_k
     ):
         detector = Detector.load(run, explained=explained)
         assert sum("detect" in function for event, function in events if event == COMPILED) == 1

@@ -23,9 +23,9 @@ def test_mesh_and_pmap_make_the_single_device_update():
     assert report["devices"] == 8
     assert min(report["relations"]) == 0 and len(set(report["relations"])) > 3
     assert np.isfinite(report["loss"])
-    for way in ("mesh", "mesh, sums", "mesh, cells", "pmap"):
+    for way in ("mesh", "mesh, as on GPUs", "mesh, as on TPUs", "pmap"):
         assert max(report[way].values()) < 1e-9, (way, report[way])
-        # Gradients and sums over the batch travel; feature maps, targets and pictures stay.
+        # Gradients and sums over the batch travel; feature maps, targets and images stay.
         assert set(report[f"{way} exchanges"]) == {"all-reduce"}, report[f"{way} exchanges"]
         assert report[f"{way} exchanges"]["all-reduce"] < 2 * report["parameters"]
 

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import optax
+from tiny import training_config
 
 from data_pipelines.figures_hoi import scenes
 from ggnet_jax.inference.decoding import decode
@@ -10,7 +11,6 @@ from ggnet_jax.models import create_model
 from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.training.state import create_state
 from ggnet_jax.training.step import make_train_step
-from tests.training_fakes import tiny_config
 
 SIZE = 64
 STEPS = 150
@@ -52,7 +52,7 @@ def rendered_batch(indices):
 
 def test_two_pictures_are_learnt_by_heart():
     batch, vocabulary = rendered_batch([2, 3])
-    config = tiny_config(
+    config = training_config(
         model__stem_width=16, model__widths=(24, 24), model__head_width=24,
         model__num_verbs=vocabulary.num_verbs, model__num_objects=vocabulary.num_objects,
     )  # fmt: skip

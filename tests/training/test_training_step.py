@@ -3,10 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from training_fakes import make_batch, tiny_config, verbs_of_object
+from tiny import make_batch, training_config, verbs_of_object
 
+from ggnet_jax.errors import UserError
 from ggnet_jax.training import loop
-from ggnet_jax.training.parallel import MeshParallel
+from ggnet_jax.training.parallel import MeshParallel, create_parallel
 from ggnet_jax.training.step import BATCH_KEYS
 
 RATE = 1e-3
@@ -21,7 +22,7 @@ def parallel():
 @pytest.fixture(scope="module")
 def built(parallel):
     """(compiled step, state on the host); the glance head learns at ten times the rate."""
-    config = tiny_config(
+    config = training_config(
         learning_rate=RATE, lr_drop_epochs=(1,), glance_lr_multiplier=10.0, model__gaze_steps=1
     )
     step, make_state = loop.build(config, verbs_of_object(), STEPS_PER_EPOCH, parallel)
@@ -116,3 +117,8 @@ def test_padding_of_annotations_does_not_matter(built, parallel):
 def test_only_what_the_device_needs_is_sent(parallel):
     sent = parallel.put_batch(make_batch(0, 4))
     assert set(sent) == set(BATCH_KEYS) and "image_id" not in sent
+
+
+def test_an_unknown_way_over_devices_is_named():
+    with pytest.raises(UserError, match="'jit' or 'pmap'"):
+        create_parallel("pjit")

@@ -40,7 +40,7 @@ def found(name, boxes, pairs):
     }
 
 
-def random_scenes(seed, *, pictures=25, vocabulary=SMALL, name="picture_{:012d}.jpg"):
+def random_scenes(seed, *, images=25, vocabulary=SMALL, name="image_{:012d}.jpg"):
     """(predictions, ground truth) on a coarse grid: overlaps of exactly 0.5, ties, repeats."""
     rng = np.random.default_rng(seed)
     ids = list(vocabulary.object_ids)
@@ -67,7 +67,7 @@ def random_scenes(seed, *, pictures=25, vocabulary=SMALL, name="picture_{:012d}.
                 yield int(human), int(target), int(rng.choice(verbs))
 
     predictions, ground_truth = [], []
-    for index in range(pictures):
+    for index in range(images):
         real = boxes(int(rng.integers(0, 6)))
         relations = list(dict.fromkeys(draw(real, 6)))
         ground_truth.append(truth(name.format(index), real, relations))
@@ -86,7 +86,7 @@ def random_scenes(seed, *, pictures=25, vocabulary=SMALL, name="picture_{:012d}.
 
 
 def shuffled(entries, seed):
-    """The same predictions with pictures, boxes and pairs in another order."""
+    """The same predictions with images, boxes and pairs in another order."""
     rng = np.random.default_rng(seed)
     entries = copy.deepcopy(entries)
     rng.shuffle(entries)

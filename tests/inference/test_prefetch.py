@@ -1,10 +1,10 @@
-"""Work ahead: in order, no further than told, errors where they belong."""
+"""Prefetching: in order, no further than its depth, errors where they belong."""
 
 import threading
 
 import pytest
 
-from ggnet_jax.inference.prefetch import ahead
+from ggnet_jax.inference.prefetch import one_ahead, prefetch
 
 
 def test_results_come_in_order_whatever_their_time():
@@ -17,7 +17,7 @@ def test_results_come_in_order_whatever_their_time():
             first_may_end.set()
         return number * number
 
-    futures = ahead(slow_start, range(6), depth=3, threads=3)
+    futures = prefetch(slow_start, range(6), depth=3, threads=3)
     assert [future.result() for future in futures] == [0, 1, 4, 9, 16, 25]
 
 
@@ -29,7 +29,7 @@ def test_takes_no_more_items_than_its_depth():
             taken.append(number)
             yield number
 
-    futures = ahead(lambda number: number, items(), depth=2)
+    futures = prefetch(lambda number: number, items(), depth=2)
     assert next(futures).result() == 0
     assert taken == [0, 1, 2]
     assert next(futures).result() == 1
@@ -38,7 +38,7 @@ def test_takes_no_more_items_than_its_depth():
 
 def test_an_error_is_raised_at_its_item_and_the_next_go_on():
     results = []
-    for future in ahead(lambda number: 12 // number, [3, 0, 4], depth=1):
+    for future in prefetch(lambda number: 12 // number, [3, 0, 4], depth=1):
         try:
             results.append(future.result())
         except ZeroDivisionError:
@@ -46,7 +46,7 @@ def test_an_error_is_raised_at_its_item_and_the_next_go_on():
     assert results == [4, "error", 3]
 
 
-def test_what_nobody_asks_for_is_not_begun():
+def test_what_nobody_asks_for_is_cancelled():
     done, first_began, may_end = [], threading.Event(), threading.Event()
 
     def work(number):
@@ -54,7 +54,7 @@ def test_what_nobody_asks_for_is_not_begun():
         assert may_end.wait(10)
         done.append(number)
 
-    futures = ahead(work, range(3), depth=2)
+    futures = prefetch(work, range(3), depth=2)
     _, second, last = (next(futures) for _ in range(3))
     assert first_began.wait(10)
     last.add_done_callback(lambda _: may_end.set())  # the first ends when the last is called off
@@ -65,4 +65,18 @@ def test_what_nobody_asks_for_is_not_begun():
 
 @pytest.mark.parametrize("items", [[], range(1)])
 def test_few_items(items):
-    assert [future.result() for future in ahead(str, items, depth=4)] == [str(i) for i in items]
+    assert [future.result() for future in prefetch(str, items, depth=4)] == [str(i) for i in items]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_one_ahead_takes_the_next_item_before_it_yields_one(count):
+    taken = []
+
+    def items():
+        for number in range(count):
+            taken.append(number)
+            yield number
+
+    for number in one_ahead(items()):
+        assert taken == list(range(min(number + 2, count)))
+    assert taken == list(range(count))

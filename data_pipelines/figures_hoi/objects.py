@@ -1,9 +1,9 @@
 """The objects of the embedded set: how each is drawn and where hands and feet go.
 
 Frame as for figures: x to the right (the way the object faces), y down, a standing person is about
-1 tall. Things that stand do so on y = 0 with x = 0 in their middle; a cup, ball, kite or dog in
-somebody's arms is moved by a `Placement`. A kind keeps to colours of its own, so that a small
-network has a chance to tell kinds apart at 128 pixels.
+1 tall. Objects that stand do so on y = 0 with x = 0 in their middle; a cup, ball, kite or dog in
+somebody's arms is moved by a `Placement`. Every kind has colors of its own, so that a small
+network can tell kinds apart at 128 pixels.
 """
 
 import cmath
@@ -12,7 +12,7 @@ import math
 import random
 
 from data_pipelines.figures_hoi.shapes import (
-    Colour,
+    Color,
     Disc,
     Extent,
     Placement,
@@ -20,17 +20,17 @@ from data_pipelines.figures_hoi.shapes import (
     Ring,
     Shape,
     Stroke,
+    block,
     curve,
     extent,
     shade,
 )
 
 DARK = (38, 36, 42)
-_SCALLOPS = tuple(2 * k / 6 - 1 for k in range(7))  # tips and hollows of an umbrella's rim
 
 
 @dataclasses.dataclass(frozen=True)
-class Thing:
+class Object:
     """An object of some kind: its shapes and the named points that bodies touch."""
 
     kind: str
@@ -41,20 +41,21 @@ class Thing:
         """The box around it."""
         return extent(self.shapes)
 
-    def placed(self, place: Placement) -> "Thing":
+    def placed(self, place: Placement) -> "Object":
         """The object somewhere else."""
-        return Thing(
+        return Object(
             self.kind,
             tuple(shape.placed(place) for shape in self.shapes),
             {name: place(point) for name, point in self.points.items()},
         )
 
 
-def _around(colour: Colour, rng: random.Random, spread: int = 14) -> Colour:
-    return tuple(min(255, max(0, c + rng.randint(-spread, spread))) for c in colour)
+def _around(color: Color, rng: random.Random, spread: int = 14) -> Color:
+    red, green, blue = (min(255, max(0, c + rng.randint(-spread, spread))) for c in color)
+    return red, green, blue
 
 
-def bicycle(rng: random.Random) -> Thing:
+def bicycle(rng: random.Random) -> Object:
     """Red, in profile, about 0.95 long and 0.58 high."""
     red = _around((205, 35, 45), rng)
     wheel = rng.uniform(0.185, 0.205)
@@ -81,11 +82,10 @@ def bicycle(rng: random.Random) -> Thing:
         Stroke((saddle - 0.07, saddle + 0.06), 0.046, DARK),
         Disc(crank, 0.052, (95, 95, 100)),
     ]
-    points = {"saddle": saddle, "bar": bar, "crank": crank, "rear": rear, "front": front}
-    return Thing("bicycle", tuple(shapes), points)
+    return Object("bicycle", tuple(shapes), {"saddle": saddle, "bar": bar, "crank": crank})
 
 
-def skateboard(rng: random.Random) -> Thing:
+def skateboard(rng: random.Random) -> Object:
     """Orange deck on pale wheels, about 0.6 long, on the ground."""
     deck = _around((255, 120, 0), rng, 8)
     half = rng.uniform(0.27, 0.31)
@@ -99,12 +99,12 @@ def skateboard(rng: random.Random) -> Thing:
         Stroke(points, 0.062, shade(deck, 0.6)),
         Stroke(points, 0.042, deck),
     ]
-    return Thing("skateboard", tuple(shapes), {"deck": y * 1j, "middle": y * 1j})
+    return Object("skateboard", tuple(shapes))
 
 
-def sports_ball(rng: random.Random) -> Thing:
+def sports_ball(rng: random.Random) -> Object:
     """Bright yellow-green with a dark seam; origin in its middle."""
-    colour = _around((212, 240, 40), rng, 8)
+    color = _around((212, 240, 40), rng, 8)
     r = rng.uniform(0.12, 0.135)
     turn = cmath.exp(1j * rng.uniform(0, math.pi))
     seam = [
@@ -112,15 +112,15 @@ def sports_ball(rng: random.Random) -> Thing:
         for s in (-1, 1)
     ]
     shapes = [
-        Disc(0j, r, shade(colour, 0.45)),
-        Disc(0j, r - 0.016, colour),
-        Stroke(seam[0], 0.02, shade(colour, 0.4)),
-        Stroke(seam[1], 0.02, shade(colour, 0.4)),
+        Disc(0j, r, shade(color, 0.45)),
+        Disc(0j, r - 0.016, color),
+        Stroke(seam[0], 0.02, shade(color, 0.4)),
+        Stroke(seam[1], 0.02, shade(color, 0.4)),
     ]
-    return Thing("sports_ball", tuple(shapes), {"height": complex(r)})
+    return Object("sports_ball", tuple(shapes))
 
 
-def kite(rng: random.Random) -> Thing:
+def kite(rng: random.Random) -> Object:
     """A magenta and yellow diamond with a tail; origin where the string is tied."""
     pink = _around((235, 30, 150), rng, 10)
     yellow = (255, 225, 40)
@@ -139,10 +139,10 @@ def kite(rng: random.Random) -> Thing:
         Polygon((top, left, 0j), yellow),
         Polygon((bottom, right, 0j), yellow),
     ]
-    return Thing("kite", tuple(shapes), {"tie": 0j})
+    return Object("kite", tuple(shapes))
 
 
-def umbrella(rng: random.Random) -> Thing:
+def umbrella(rng: random.Random) -> Object:
     """Open, violet and white; origin at the handle, the canopy's top 0.75 above."""
     violet = _around((110, 60, 215), rng, 10)
     radius = rng.uniform(0.33, 0.37)
@@ -152,7 +152,7 @@ def umbrella(rng: random.Random) -> Thing:
         complex(radius * math.cos(a), rim - 0.78 * radius * math.sin(a))
         for a in (math.pi * k / 12 for k in range(13))
     ]
-    scallops = [complex(x * radius, rim - 0.045 * (k % 2)) for k, x in enumerate(_SCALLOPS)]
+    scallops = [complex((2 * k / 6 - 1) * radius, rim - 0.045 * (k % 2)) for k in range(7)]
     left, right = complex(-radius / 3, rim), complex(radius / 3, rim)
     gore = [*curve(top, left + 0.12 * top, left, 4), rim * 1j - 0.045j]
     gore += curve(right, right + 0.12 * top, top, 4)
@@ -163,31 +163,24 @@ def umbrella(rng: random.Random) -> Thing:
         Polygon(tuple(gore), (238, 232, 250)),
         Stroke(tuple(dome), 0.018, shade(violet, 0.6)),
     ]
-    return Thing("umbrella", tuple(shapes), {"handle": 0j})
+    return Object("umbrella", tuple(shapes))
 
 
-def cup(rng: random.Random) -> Thing:
+def cup(rng: random.Random) -> Object:
     """A big white mug with a cyan band; origin where a hand holds it."""
     cyan = _around((0, 195, 225), rng, 8)
     w, h = 0.088, rng.uniform(0.095, 0.105)
     rim = shade(cyan, 0.4)
-    corners = [complex(sx, sy) for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
-
-    def block(half_width: float, half_height: float, colour: Colour) -> Polygon:
-        return Polygon(
-            tuple(complex(c.real * half_width, c.imag * half_height) for c in corners), colour
-        )
-
     shapes = [
         Ring(complex(w + 0.02, 0), 0.06, 0.03, rim),
-        block(w, h, rim),
-        block(w - 0.016, h - 0.016, cyan),
-        block(w - 0.016, 0.35 * h, (250, 250, 250)),
+        block(0j, w, h, rim),
+        block(0j, w - 0.016, h - 0.016, cyan),
+        block(0j, w - 0.016, 0.35 * h, (250, 250, 250)),
     ]
-    return Thing("cup", tuple(shapes), {"hand": 0j, "height": complex(h)})
+    return Object("cup", tuple(shapes))
 
 
-def chair(rng: random.Random) -> Thing:
+def chair(rng: random.Random) -> Object:
     """Wooden, its back on the left, the seat 0.27 high."""
     wood = _around((150, 85, 35), rng, 10)
     dark = shade(wood, 0.7)
@@ -205,12 +198,12 @@ def chair(rng: random.Random) -> Thing:
         Stroke((complex(-half, seat), complex(half, seat)), 0.068, dark),
         Stroke((complex(-half, seat - 0.005), complex(half, seat - 0.005)), 0.05, wood),
     ]
-    points = {"seat": complex(0, seat), "back": complex(-half - 0.03, back), "leg": half - 0.15j}
-    return Thing("chair", tuple(shapes), points)
+    points = {"seat": complex(0, seat), "back": complex(-half - 0.03, back)}
+    return Object("chair", tuple(shapes), points)
 
 
-def dog(rng: random.Random) -> Thing:
-    """Grey-and-white husky in profile, facing right, about 0.55 long and 0.45 high."""
+def dog(rng: random.Random) -> Object:
+    """Gray-and-white husky in profile, facing right, about 0.55 long and 0.45 high."""
     coat = _around((98, 108, 122), rng, 8)
     pale = (236, 236, 232)
     rim = shade(coat, 0.55)
@@ -220,9 +213,9 @@ def dog(rng: random.Random) -> Thing:
     tail = curve(-0.18 - 0.27j, -0.3 - 0.28j, -0.26 - rng.uniform(0.4, 0.44) * 1j, 6)
     shapes: list[Shape] = [Stroke(tail, 0.055, rim)]
     for k, x in enumerate(legs):
-        colour = shade(coat, 0.7) if k % 2 else pale
+        color = shade(coat, 0.7) if k % 2 else pale
         shapes.append(Stroke((complex(x, -0.2), complex(x, -0.035)), 0.062, rim))
-        shapes.append(Stroke((complex(x, -0.2), complex(x, -0.035)), 0.046, colour))
+        shapes.append(Stroke((complex(x, -0.2), complex(x, -0.035)), 0.046, color))
     shapes += [
         Stroke(body, 0.19, rim),
         Stroke((0.12 - 0.26j, head), 0.14, rim),
@@ -238,20 +231,11 @@ def dog(rng: random.Random) -> Thing:
         Polygon((head - 0.07 - 0.04j, head - 0.05 - 0.16j, head + 0.01 - 0.08j), rim),
         Stroke((0.07 - 0.29j, 0.17 - 0.25j), 0.035, (225, 45, 45)),
     ]
-    points = {
-        "collar": 0.1 - 0.29j, "back": -0.07 - 0.32j, "head": head - 0.08j, "belly": -0.16j,
-        "nose": head + 0.14 + 0.03j,
-    }  # fmt: skip
-    return Thing("dog", tuple(shapes), points)
+    points = {"collar": 0.1 - 0.29j, "back": -0.07 - 0.32j, "head": head - 0.08j}
+    return Object("dog", tuple(shapes), points)
 
 
 MAKERS = {
-    "bicycle": bicycle,
-    "skateboard": skateboard,
-    "sports_ball": sports_ball,
-    "kite": kite,
-    "umbrella": umbrella,
-    "cup": cup,
-    "chair": chair,
-    "dog": dog,
+    maker.__name__: maker
+    for maker in (bicycle, skateboard, sports_ball, kite, umbrella, cup, chair, dog)
 }
