@@ -224,12 +224,12 @@ def test_decoding(case):
         assert candidates[nearest, 4] == pytest.approx(score, rel=1e-4)
         return nearest
 
-    humans, things = arrays["human_detections"][0], arrays["obj_detections"][0]
+    humans, objects = arrays["human_detections"][0], arrays["obj_detections"][0]
     ours = {}
     for i in np.flatnonzero(found.valid):
         human = index_of(found.human_box[i], 0, found.human_score[i], humans)
-        thing = index_of(found.object_box[i], found.object_class[i], found.object_score[i], things)
-        ours[human, thing, int(found.verb[i])] = float(found.score[i])
+        obj = index_of(found.object_box[i], found.object_class[i], found.object_score[i], objects)
+        ours[human, obj, int(found.verb[i])] = float(found.score[i])
     theirs = {tuple(map(int, triplet[:3])): float(triplet[3]) for triplet in arrays["rel_triplet"]}
     assert ours.keys() == theirs.keys()
     assert len(ours) == found.valid.sum()
