@@ -11,8 +11,8 @@ from ggnet_jax.config import ModelConfig
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.models.gaze import GazeStep
 from ggnet_jax.models.outputs import Outputs
-from ggnet_jax.ops import deform_conv2d
-from ggnet_jax.training.losses import focal_loss, gather_cells, hna_loss, masked_l1
+from ggnet_jax.ops import deform_conv2d, gather_cells
+from ggnet_jax.training.losses import focal_loss, hna_loss, masked_l1
 from ggnet_jax.training.targets import Annotations, render_targets
 
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from ggnet_jax.models.outputs import Outputs
+from ggnet_jax.ops import gather_cells, gather_offsets
 from ggnet_jax.training.losses import (
     LossWeights,
     focal_loss,
-    gather_cells,
-    gather_offsets,
     ggnet_loss,
     hna_loss,
     masked_l1,
