@@ -96,13 +96,13 @@ def predict(
 
 def import_checkpoint(checkpoint: str | None, config: Any | None, workdir: str | Path) -> int:
     """Make a workdir of a PyTorch checkpoint."""
-    from ggnet_jax.torch_import import command
+    from ggnet_jax import torch_import
 
     if not checkpoint:
         raise UserError("give the file to import, --checkpoint=model.pth")
     if config is None:
         raise UserError("give the configuration of its network, such as --config=configs/hico.py")
-    command.import_checkpoint(checkpoint, config, workdir)
+    torch_import.import_checkpoint(checkpoint, config, workdir)
     return 0
 
 

@@ -8,13 +8,13 @@ Only a complete checkpoint is ever named by a step: Orbax writes to a temporary 
 it, and an old checkpoint is renamed before it is deleted. A process killed at any moment leaves at
 worst a folder with another name, which the next writer removes.
 
-Orbax's `CheckpointManager` (0.12) would drop old checkpoints and temporary folders too, but
-- it deletes an old checkpoint in place: one killed meanwhile leaves half of it under its step
-  (`test_a_kill_while_an_old_checkpoint_is_deleted`), and with `todelete_subdir`, which renames,
-  deleting is again ours;
-- when a save ends, a thread of it asks JAX's preemption service about that save's step. With two
-  processes, of which the first was ahead, this moved the step at which all are to stop back behind
-  the first, which then never stopped.
+Orbax's `CheckpointManager` (0.12.8) drops old checkpoints and temporary folders too, but
+- it deletes an old checkpoint in place, so that a kill leaves half of one under its step
+  (`test_a_kill_while_an_old_checkpoint_is_deleted`); with `todelete_subdir` it renames, and the
+  deleting is ours again;
+- when a save ends, its thread asks JAX's preemption service about the step of that save. This moves
+  the step at which all processes are to stop back, behind a process that is ahead: it never stops
+  (`test_the_end_of_a_save_leaves_the_step_to_stop_at_alone`).
 """
 
 import shutil

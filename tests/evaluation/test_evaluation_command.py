@@ -73,6 +73,17 @@ def test_a_folder_that_cannot_be_written_is_an_error(files, capsys):
     assert "p.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--unknown_images", "--unknown_pictures"])
+def test_unknown_images_may_be_left_out(files, capsys, flag):
+    """The second is the flag's old name."""
+    entries = json.loads((files / "p.json").read_text())
+    (files / "p.json").write_text(json.dumps([entries[0] | {"file_name": "z"}, *entries[1:]]))
+    assert hico.main(arguments(files)) == 2
+    assert "set unknown_images to 'ignore'" in capsys.readouterr().err
+    assert hico.main(arguments(files, f"{flag}=ignore")) == 0
+    assert "unknown images: 1" in capsys.readouterr().out
+
+
 def test_run_as_a_module_without_jax_tensorflow_or_matplotlib(files):
     code = (
         "import runpy, sys\n"

@@ -55,6 +55,21 @@ def test_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text().splitlines()) < 150
 
 
+def test_tree():
+    """The annotated tree of the README: every folder and module that it names."""
+    blocks = [block for _, block in BLOCK.findall((REPOSITORY / "README.md").read_text())]
+    (tree,) = (block for block in blocks if block.startswith("main.py"))
+    parent = REPOSITORY
+    for line in tree.splitlines():
+        indented, first = line.startswith(" "), line.split()[0]
+        path = (parent if indented else REPOSITORY) / first
+        assert path.exists(), line
+        if first == "ggnet_jax/":
+            parent = path
+        for module in re.findall(r"\w+\.py", line.partition(first)[2]):
+            assert (path / module).exists() or (path.parent / module).exists(), (line, module)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links(page):
     for link in LINK.findall(page.read_text()):

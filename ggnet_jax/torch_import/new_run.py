@@ -1,4 +1,4 @@
-"""`python -m ggnet_jax.torch_import`: a `.pth` file -> the workdir of a run that has not begun."""
+"""A PyTorch checkpoint -> the workdir of a run that has not begun; `main.py --mode=import`."""
 
 import shutil
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from ggnet_jax.models import create_model
 from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.run_dir.checkpoints import Checkpoints
 from ggnet_jax.torch_import.architecture import describe
-from ggnet_jax.torch_import.convert import convert, fill, pretrained
+from ggnet_jax.torch_import.convert import convert, pretrained
 from ggnet_jax.torch_import.files import read_state_dict
 from ggnet_jax.torch_import.report import Report
 
@@ -30,20 +30,20 @@ def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) 
     every other file has to be the network of `config.model` exactly.
 
     Args:
-      checkpoint: the `.pth` file.
-      config: a ConfigDict; the classes are `config.data.vocabulary`'s or, if that is empty, the
-        data set's of the name `config.data.name`.
-      workdir: a new or empty folder. It appears once everything is written.
+        checkpoint: the `.pth` file.
+        config: a ConfigDict; the classes are `config.data.vocabulary`'s or, if that is empty, the
+            data set's of the name `config.data.name`.
+        workdir: a new or empty folder. It appears once everything is written.
 
     Raises:
-      UserError: the file, the config or the folder can't be used; nothing has been written then.
+        UserError: the file, the config or the folder can't be used; nothing has been written then.
     """
     target = Path(workdir).resolve()
     if run_folder.is_run(target):
         raise UserError(f"{workdir} already holds a run; give a new folder")
     run_folder.check_folder(target)
-    vocabulary = _vocabulary(config)
     check_config(config)
+    vocabulary = _vocabulary(config)
     config = resolve_config(config, vocabulary)
     arrays = read_state_dict(checkpoint)
     found = describe(arrays)
@@ -52,7 +52,7 @@ def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) 
         variables, report = convert(arrays, config.model)
     else:
         variables, report = pretrained(arrays, config.model)
-        variables = fill(variables, _initial(variables, config))
+        variables = _initialize_gaps(variables, config)
     del arrays  # mapped from the disk: hundreds of megabytes
     print(report.table())
     # Without a data set the pairs seen in training are not known; all classes stand in.
@@ -74,25 +74,23 @@ def _vocabulary(config: Any) -> vocabularies.Vocabulary:
     return vocabularies.load(name)
 
 
-def _initial(variables: Mapping[str, Any], config: Any) -> dict[str, Any]:
-    """Initial values where `variables` has gaps, and nothing elsewhere.
+def _initialize_gaps(variables: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """The variables of `pretrained` with initial values where the file had none.
 
     Only the gaps are returned from the compiled function, so that no time goes into the rest.
     """
     model = create_model(config.model)
-    flat = traverse_util.flatten_dict(dict(variables))
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(variables))
     gaps = [path for path, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
 
-    def make() -> list[jax.Array]:
+    def initialize() -> list[jax.Array]:
         images = jnp.zeros((1, *config.data.image_size, 3))
-        made = model.init(jax.random.key(config.seed, impl="rbg"), images, train=False)
-        made = traverse_util.flatten_dict(made)
-        return [made[path] for path in gaps]
+        initial = model.init(jax.random.key(config.seed, impl="rbg"), images, train=False)
+        values: dict[Any, Any] = traverse_util.flatten_dict(initial)
+        return [values[path] for path in gaps]
 
-    values = dict(zip(gaps, map(np.asarray, jax.jit(make)()), strict=True))
-    return traverse_util.unflatten_dict(
-        {path: values.get(path, leaf) for path, leaf in flat.items()}
-    )
+    values = dict(zip(gaps, map(np.asarray, jax.jit(initialize)()), strict=True))
+    return traverse_util.unflatten_dict(flat | values)
 
 
 def _write(target: Path, config: dict, classes: dict, variables: Mapping[str, Any]) -> None:
