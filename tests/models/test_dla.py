@@ -1,4 +1,4 @@
-"""DLA-34: its learnt upsampling by hand, its shapes, that all of it learns."""
+"""DLA-34: its learned upsampling by hand, its shapes, that all of it learns."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def test_upsampling_is_a_transposed_convolution(factor):
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_upsampling_starts_bilinear(factor):
-    """A plane through the centres of the old cells goes on through those of the new ones."""
+    """A plane through the centers of the old cells goes on through those of the new ones."""
     kernel = bilinear_kernel(jax.random.key(0), (2 * factor, 2 * factor, 1, 1))
     rows, columns = np.mgrid[:6, :7]
     y = Upsample(factor).apply(

@@ -1,5 +1,7 @@
 """The network: shapes of the interface, batch norm by hand, the gaze step's algebra."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,7 +85,7 @@ def test_batch_norm_keeps_pytorchs_statistics():
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     np.testing.assert_allclose(y, (x - mean) / np.sqrt(var + 1e-5), atol=1e-5)
     n = 3 * 4 * 5
-    stats = updated["batch_stats"]
+    stats: Any = updated["batch_stats"]
     np.testing.assert_allclose(stats["mean"], 0.1 * mean, rtol=1e-5)
     np.testing.assert_allclose(stats["var"], 0.9 + 0.1 * var * n / (n - 1), rtol=1e-5)
     still = norm.apply({**variables, **updated}, x, False)
@@ -92,12 +94,12 @@ def test_batch_norm_keeps_pytorchs_statistics():
 
 
 def test_strided_convolution_starts_where_pytorch_starts():
-    """Padding 1 before the first pixel: the first output of a stride of 2 is centred on it."""
+    """Padding 1 before the first pixel: the first output of a stride of 2 is centered on it."""
     x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
     conv = Conv(1, kernel=3, stride=2, use_bias=False)
-    centre = np.zeros((3, 3, 1, 1), np.float32)
-    centre[1, 1] = 1
-    y = conv.apply({"params": {"kernel": centre}}, x)
+    center = np.zeros((3, 3, 1, 1), np.float32)
+    center[1, 1] = 1
+    y = conv.apply({"params": {"kernel": center}}, x)
     np.testing.assert_array_equal(y[0, ..., 0], x[0, ::2, ::2, 0])
 
 

@@ -11,8 +11,8 @@ from ggnet_jax.config import ModelConfig
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.models.gaze import GazeStep
 from ggnet_jax.models.outputs import Outputs
-from ggnet_jax.ops import deform_conv2d
-from ggnet_jax.training.losses import focal_loss, gather_cells, hna_loss, masked_l1
+from ggnet_jax.ops import deform_conv2d, gather_cells
+from ggnet_jax.training.losses import focal_loss, hna_loss, masked_l1
 from ggnet_jax.training.targets import Annotations, render_targets
 
 
@@ -224,12 +224,12 @@ def test_decoding(case):
         assert candidates[nearest, 4] == pytest.approx(score, rel=1e-4)
         return nearest
 
-    humans, things = arrays["human_detections"][0], arrays["obj_detections"][0]
+    humans, objects = arrays["human_detections"][0], arrays["obj_detections"][0]
     ours = {}
     for i in np.flatnonzero(found.valid):
         human = index_of(found.human_box[i], 0, found.human_score[i], humans)
-        thing = index_of(found.object_box[i], found.object_class[i], found.object_score[i], things)
-        ours[human, thing, int(found.verb[i])] = float(found.score[i])
+        obj = index_of(found.object_box[i], found.object_class[i], found.object_score[i], objects)
+        ours[human, obj, int(found.verb[i])] = float(found.score[i])
     theirs = {tuple(map(int, triplet[:3])): float(triplet[3]) for triplet in arrays["rel_triplet"]}
     assert ours.keys() == theirs.keys()
     assert len(ours) == found.valid.sum()

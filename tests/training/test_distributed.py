@@ -12,7 +12,7 @@ from ggnet_jax.run_dir import checkpoints
 
 
 def test_mesh_and_pmap_make_the_single_device_update():
-    """Float64 and plain SGD, as Adam would hide a wrong normaliser.
+    """Float64 and plain SGD, as Adam would hide a wrong normalizer.
 
     The shards have 0 to 5 interactions. With N of eq. (4) or the batch norm's statistics taken
     over each shard the parameters would be off by more than the whole update.

@@ -1,4 +1,4 @@
-"""The whole model learns two pictures by heart: targets, losses, gradients and decoding agree."""
+"""The whole model overfits to two images: targets, losses, gradients and decoding agree."""
 
 import jax
 import numpy as np
@@ -24,7 +24,7 @@ def overlap(a, b):
 
 
 def rendered_batch(indices):
-    """Pictures of the embedded set with their annotation in map cells, by hand."""
+    """Images of the embedded set with their annotation in map cells, by hand."""
     vocabulary = scenes.vocabulary()
     batch = {
         "image": np.zeros((len(indices), SIZE, SIZE, 3), np.uint8),
@@ -50,7 +50,7 @@ def rendered_batch(indices):
     return batch, vocabulary
 
 
-def test_two_pictures_are_learnt_by_heart():
+def test_overfits_to_two_images():
     batch, vocabulary = rendered_batch([2, 3])
     config = training_config(
         model__stem_width=16, model__widths=(24, 24), model__head_width=24,
@@ -74,13 +74,13 @@ def test_two_pictures_are_learnt_by_heart():
     for row in range(2):
         count = int(batch["relation_valid"][row].sum())
         annotated += count
-        for human, thing, verb in batch["relations"][row, :count]:
+        for human, obj, verb in batch["relations"][row, :count]:
             matches = [
                 overlap(np.asarray(found.human_box[row, i]), batch["boxes"][row, human]) > 0.5
-                and overlap(np.asarray(found.object_box[row, i]), batch["boxes"][row, thing]) > 0.5
+                and overlap(np.asarray(found.object_box[row, i]), batch["boxes"][row, obj]) > 0.5
                 and int(found.verb[row, i]) == verb
                 for i in range(count + 2)
                 if found.valid[row, i]
             ]
-            assert any(matches), (row, human, thing, verb)
+            assert any(matches), (row, human, obj, verb)
     assert annotated >= 4

@@ -27,7 +27,7 @@ VOCABULARY = Vocabulary(
     verb_ids=(1, 2, 3),
     classes=((0, 1), (1, 1), (2, 2)),
 )
-NUM_TRAIN = 21  # five steps of four pictures an epoch
+NUM_TRAIN = 21  # five steps of four images an epoch
 BUILD = loop.build  # the toy's replaces it
 
 
@@ -35,7 +35,7 @@ BUILD = loop.build  # the toy's replaces it
 def toy(monkeypatch):
     """Replace data set and network; returns what the test may change and look at.
 
-    The toy's state is a running sum of means of pictures: order and number of batches show in it.
+    The toy's state is a running sum of means of images: order and number of batches show in it.
     """
     seen = SimpleNamespace(batches=[], bad_step=None, at_step=lambda step: None)
 
@@ -166,7 +166,7 @@ def test_finished_run_is_left_as_it_is(toy, tmp_path):
 
 @pytest.mark.parametrize(("bad", "last"), [(5, "4"), (6, "4"), (2, "no checkpoint"), (10, "8")])
 def test_bad_loss_stops_and_is_never_saved(toy, tmp_path, bad, last):
-    """Step, pictures and last good checkpoint are named, wherever the bad step lies."""
+    """Step, images and last good checkpoint are named, wherever the bad step lies."""
     toy.bad_step = bad
     with pytest.raises(UserError) as error:
         loop.train(training_config(checkpoint_every_steps=4), tmp_path, toy.data)
@@ -222,7 +222,7 @@ def test_evaluates_between_epochs(toy, tmp_path):
     assert {"step": 5, "eval/mAP/full": 12.5} in log_of(tmp_path)
 
 
-def test_too_few_pictures(toy, tmp_path):
+def test_too_few_images(toy, tmp_path):
     with pytest.raises(UserError, match="more than the 21 pictures"):
         loop.train(training_config(batch_size=22), tmp_path, toy.data)
     assert not list(tmp_path.iterdir())
