@@ -124,8 +124,6 @@ def _decode(image: Image.Image, data: bytes, name: str, report: Report) -> Image
         report.add("image_gray", name)
     elif mode != "RGB" or image.format not in (*_JPEG, "PNG"):
         report.add("image_converted", name)
-    if mode.startswith("I"):  # 16 bits a pixel
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
     return Image.fromarray(np.asarray(to_rgb(image)))  # leaves EXIF and other baggage behind
 
 

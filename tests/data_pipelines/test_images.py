@@ -9,6 +9,7 @@ from PIL import Image
 
 from data_pipelines import images
 from data_pipelines.report import Report
+from ggnet_jax.inference.images import load_image
 
 WIDTH, HEIGHT = 40, 24
 
@@ -77,9 +78,11 @@ def test_other_modes_and_formats_become_rgb(mode, kind, expected, atol):
 
 def test_sixteen_bits_are_scaled_not_clipped():
     gray = np.tile(np.linspace(0, 65535, WIDTH).astype(np.uint16), (HEIGHT, 1))
-    _, pixels, found = prepare(encoded(Image.fromarray(gray), "PNG"))
+    data = encoded(Image.fromarray(gray), "PNG")
+    _, pixels, found = prepare(data)
     assert found == {"image_converted": 1}
-    np.testing.assert_array_equal(pixels[..., 0], gray >> 8)
+    np.testing.assert_array_equal(pixels[..., 0], np.rint(gray / 257))
+    np.testing.assert_array_equal(pixels, load_image(data))  # training sees what detection sees
 
 
 @pytest.mark.parametrize(
