@@ -1,206 +1,228 @@
-"""From a JPEG's bytes to interactions: latency of one picture, throughput of many, start-up.
+"""From the bytes of a JPEG to interactions: latency, throughput, and the network beside PyTorch's.
 
-    python -m benchmarks.inference [--photo=FILE] [--network=demo] [--dtype=bfloat16] [--repeats=20]
-        [--batch_sizes=1,2,4] [--pictures=64] [--output=FILE]
-    python -m benchmarks.inference --start [--workdir=DIR] [--repeats=5] [--output=FILE]
+    python -m benchmarks.inference [--network=ggnet,demo] [--size=512] [--batch_size=1,2,4]
+        [--dtype=bfloat16] [--images=64] [--photo=FILE] [--repeats=20] [--output=FILE]
 
-The first command calls the Detector as a user does, with random weights, on whatever device JAX
-finds. Latency is split into reading the JPEG and warping it, network and decoding on the device
-(copying the picture there included), and reading out all interactions. For throughput a list of
-pictures is given; threads read them while the device works. Operations are XLA's count of what is
-left to compute, which takes the blocks of a deformable convolution for one. The second command
-starts `main.py --mode=predict` in new processes, once with nothing compiled and then again. JAX,
-Flax and Pillow only; main.py itself needs the rest.
+With random weights on the device that JAX finds, for each network: one image as the Detector treats
+it, step by step; the network alone, ours and PyTorch's (tests/oracles, eager), whose outputs are
+compared first; and a list of images through the Detector, whose threads read them while the device
+works. Both networks leave out the heads of the first stacks. Ours leaves out the classifiers of the
+glance and of the earlier gaze steps too, which the released code computes.
 """
 
-import argparse
 import io
-import resource
+import sys
 import time
-from collections.abc import Sequence
+from argparse import ArgumentTypeError
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
-from benchmarks import networks, start, timing
-from benchmarks.arguments import DTYPES, new_file, number, numbers
-from ggnet_jax import models, vocabularies
+from benchmarks import timing
+from benchmarks.training_step import NETWORKS, network_config, random_variables
+from ggnet_jax import vocabularies
+from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.inference.images import letterbox_image, load_image
 from ggnet_jax.inference.interactions import to_interactions
-from ggnet_jax.ops import normalize as preprocessing
+from ggnet_jax.models import create_model
+from ggnet_jax.ops import normalize_images
 
-PARTS = ("read and warp", "network and decode", "read out", "whole")
+STEPS = ("read and warp", "network and decoding", "to interactions", "whole")
 
 
 def make_jpeg(width: int = 640, height: int = 480, seed: int = 0) -> bytes:
-    """A JPEG of smooth random colours, the size of a usual photo."""
-    few = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), np.uint8)
+    """A JPEG of smooth random colors, the size of a usual photo."""
+    colors = np.random.default_rng(seed).integers(0, 256, (height // 20, width // 20, 3), np.uint8)
     stream = io.BytesIO()
-    picture = Image.fromarray(few).resize((width, height), Image.Resampling.BICUBIC)
-    picture.save(stream, "JPEG", quality=90)
+    image = Image.fromarray(colors).resize((width, height), Image.Resampling.BICUBIC)
+    image.save(stream, "JPEG", quality=90)
     return stream.getvalue()
 
 
-def make_trained(network: str, size: int, dtype: str) -> detection.Trained:
-    """A network of `networks.NETWORKS` with random weights on the device."""
-    vocabulary = vocabularies.load(networks.USUAL[network][0])
-    model = models.create_model(networks.settings(network, vocabulary, dtype=dtype))
-    variables = jax.device_put(networks.random_variables(model, (size, size)))
-    config = SimpleNamespace(
-        data=SimpleNamespace(image_size=(size, size)), eval=SimpleNamespace(top_k=100)
-    )
-    return detection.Trained(config, vocabulary, model, variables, 0)
+def photo(text: str) -> bytes:
+    """An argument type: the bytes of an image file that can be read."""
+    try:
+        load_image(text)
+        return Path(text).read_bytes()
+    except (UserError, OSError) as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
-def compile_both(trained: detection.Trained) -> tuple[Any, Any]:
-    """The compiled detector, and the forward pass of training, both of one picture."""
+def make_trained(config: Any) -> detection.Trained:
+    """A network with random weights on the device.
+
+    Raises:
+        UserError: it cannot have an input of this size.
+    """
+    variables = jax.device_put(random_variables(config))
+    vocabulary = vocabularies.load(config.data.name)
+    return detection.Trained(config, vocabulary, create_model(config.model), variables, 0)
+
+
+def time_one_image(
+    trained: detection.Trained, jpeg: bytes, repeats: int
+) -> dict[str, timing.Seconds]:
+    """Seconds of each of `STEPS`, nothing overlapped."""
+    size = tuple(trained.config.data.image_size)
     detect = detection.make_detect(
         trained.model,
         top_k=trained.config.eval.top_k,
         valid_pairs=trained.vocabulary.valid_pairs,
     )
-
-    def train_forward(variables: Any, images: jax.Array) -> Any:
-        images = preprocessing.normalize_images(images)
-        return trained.model.apply(variables, images, train=True, mutable=["batch_stats"])
-
-    images = jax.ShapeDtypeStruct((1, *trained.config.data.image_size, 3), np.uint8)
-    functions = (detect, jax.jit(train_forward))
-    return tuple(one.lower(trained.variables, images).compile() for one in functions)
-
-
-def latency(
-    trained: detection.Trained, compiled: Any, jpeg: bytes, repeats: int
-) -> dict[str, timing.Seconds]:
-    """Seconds of each of `PARTS` for one picture at a time, nothing overlapped."""
-    size = trained.config.data.image_size
-    samples: dict[str, list[float]] = {part: [] for part in PARTS}
+    samples: dict[str, list[float]] = {step: [] for step in STEPS}
     for repeat in range(repeats + 1):
         clock = [time.perf_counter()]
-        picture = load_image(jpeg)
-        image = letterbox_image(picture, size)[None]
+        image = load_image(jpeg)
+        warped = letterbox_image(image, size)[None]
         clock.append(time.perf_counter())
-        found = jax.block_until_ready(compiled(trained.variables, image))
+        found = jax.block_until_ready(detect(trained.variables, warped))
         clock.append(time.perf_counter())
-        to_interactions(
-            jax.device_get(found),
-            0,
-            trained.vocabulary,
-            width=picture.shape[1],
-            height=picture.shape[0],
-            input_size=size,
+        height, width = image.shape[:2]
+        found, words = jax.device_get(found), trained.vocabulary
+        to_interactions(found, 0, words, width=width, height=height, input_size=size)
+        clock.append(time.perf_counter())
+        if repeat:  # the first is compiled
+            for step, took in zip(STEPS, [*np.diff(clock), clock[-1] - clock[0]], strict=True):
+                samples[step].append(float(took))
+    return {step: timing.seconds(values) for step, values in samples.items()}
+
+
+def prepare_ours(trained: detection.Trained, images: np.ndarray) -> timing.Peer:
+    """The forward pass of what inference needs."""
+
+    def forward(variables: Any, images: jax.Array) -> list[jax.Array]:
+        last = trained.model.apply(variables, normalize_images(images), train=False)[-1]
+        maps = (
+            last.object_logits,
+            last.box_size,
+            last.center_offset,
+            last.human_offset.reshape(*last.human_offset.shape[:3], -1),
+            last.object_offset.reshape(*last.object_offset.shape[:3], -1),
+            last.interaction_logits[-1],
         )
-        clock.append(time.perf_counter())
-        if repeat:  # the first touches memory
-            for part, seconds in zip(PARTS, [*np.diff(clock), clock[-1] - clock[0]], strict=True):
-                samples[part].append(float(seconds))
-    return {part: timing.seconds(values) for part, values in samples.items()}
+        return [jnp.moveaxis(one, -1, 1) for one in maps]
+
+    on_device = jax.device_put(images)
+    compiled = jax.jit(forward).lower(trained.variables, on_device).compile()
+
+    def call() -> list[jax.Array]:
+        return jax.block_until_ready(compiled(trained.variables, on_device))
+
+    return timing.Peer(call, call, timing.temporary_bytes(compiled))
 
 
-def throughput(
-    trained: detection.Trained, jpeg: bytes, batch_sizes: Sequence[int], pictures: int, repeats: int
+def prepare_torch(trained: detection.Trained, images: np.ndarray) -> timing.Peer:
+    """The same in PyTorch, eager."""
+    import torch
+
+    from tests.oracles.torch_training import make_network, make_planes
+
+    device, model = timing.torch_device(), trained.config.model
+    network = make_network(model, jax.device_get(trained.variables), device)
+    planes = make_planes(images, device)
+    half = model.dtype == "bfloat16"
+
+    def call() -> list[torch.Tensor]:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+            heads = network.last_stack(planes)
+        last = "hm_rel_refine" if "hm_rel_refine" in heads else "hm_rel"
+        return [heads[name] for name in ("hm", "wh", "reg", "sub_offset", "obj_offset", last)]
+
+    def values() -> list[np.ndarray]:
+        return [head.float().cpu().numpy() for head in call()]
+
+    return timing.torch_peer(call, values, device)
+
+
+def time_list(
+    trained: detection.Trained, jpeg: bytes, batch_sizes: Sequence[int], images: int, repeats: int
 ) -> dict[int, timing.Seconds]:
-    """Seconds that the Detector takes for a list of so many pictures, by batch size."""
+    """Seconds for a list of images through the Detector, by batch size."""
 
-    def call(batch_size: int) -> Any:
+    def call(batch_size: int) -> Callable[[], Any]:
         detector = Detector(trained, batch_size=batch_size)
-        count = -(-pictures // batch_size) * batch_size  # whole batches
-        return lambda: detector.detect([jpeg] * count, threshold=0.0)
+        return lambda: detector.detect([jpeg] * images, threshold=0.0)
 
     calls = {str(size): call(size) for size in batch_sizes}
     return {int(size): took for size, took in timing.time_in_turn(calls, repeats).items()}
 
 
-def peak_gib() -> float:
-    """The most memory that the device has held, GiB; of a CPU, that this process has."""
-    told = jax.devices()[0].memory_stats()
-    if told:
-        return told["peak_bytes_in_use"] / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def measure(arguments: argparse.Namespace, jpeg: bytes) -> list[dict[str, Any]]:
-    """Everything but the start-up, printed as it comes."""
-    trained = make_trained(arguments.network, arguments.size, arguments.dtype)
-    count = sum(leaf.size for leaf in jax.tree.leaves(trained.variables["params"]))
-    width, height = Image.open(io.BytesIO(jpeg)).size
-    print(
-        f"{arguments.network}, {count / 1e6:.1f} million parameters, {arguments.dtype}, input "
-        f"{arguments.size} x {arguments.size}, JPEG {width} x {height}\n",
-        flush=True,
-    )
-    before = peak_gib()
-    began = time.perf_counter()
-    compiled, training = compile_both(trained)
-    took = time.perf_counter() - began
-    flops = [one.cost_analysis()["flops"] / 1e9 for one in (compiled, training)]
+def measure(arguments: Any, config: Any, **shape: Any) -> list[dict[str, Any]]:
+    """Rows of everything for one network, printed as they come."""
+    trained = make_trained(config)
+    jpeg = arguments.photo or make_jpeg()
     rows: list[dict[str, Any]] = []
-    for part, seconds in latency(trained, compiled, jpeg, arguments.repeats).items():
-        rows.append({"one picture": part, "ms (lowest to highest)": in_ms(seconds)})
-        rows[-1] |= seconds._asdict()
-    shown = [dict(list(row.items())[:2]) for row in rows]
-    print(timing.table(shown), "\n", flush=True)
-    times = throughput(trained, jpeg, arguments.batch_sizes, arguments.pictures, arguments.passes)
-    several = []
-    for size, seconds in times.items():
-        pictures = -(-arguments.pictures // size) * size
-        rate = f"{pictures / seconds.median:.3g}"
-        spread = f"{pictures / seconds.highest:.3g} to {pictures / seconds.lowest:.3g}"
-        several.append({"batch": size, "pictures/s": rate, "spread": spread})
-        rows.append(several[-1] | {"pictures": pictures} | seconds._asdict())
-    print(timing.table(several), "\n")
-    work = {
-        "GFLOP of inference": round(flops[0], 1),
-        "GFLOP of training's forward": round(flops[1], 1),
-        "not computed": f"{100 * (1 - flops[0] / flops[1]):.1f} %",
-        "compiling both, s": round(took, 1),
-        "peak memory, GiB": round(peak_gib(), 2),
-        "before compiling": round(before, 2),
-        "temporaries": round(compiled.memory_analysis().temp_size_in_bytes / 2**30, 2),
-    }
-    print(timing.table([work]))
-    return [*rows, work]
-
-
-def in_ms(seconds: timing.Seconds) -> str:
-    """Milliseconds: median and spread."""
-    median, lowest, highest = (f"{1000 * value:.3g}" for value in seconds[:3])
-    return f"{median} ({lowest} to {highest})"
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print Markdown tables, and write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--photo", type=Path, help="a JPEG; by default one is made")
-    parser.add_argument("--network", choices=networks.NETWORKS, default="hourglass_104")
-    parser.add_argument("--size", type=number, help="side of the input; the network's usual one")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the convolutions")
-    parser.add_argument("--batch_sizes", type=numbers, default=[1, 2, 4])
-    parser.add_argument("--repeats", type=number, default=20, help="single pictures, or starts")
-    parser.add_argument("--pictures", type=number, default=64, help="in a list, for throughput")
-    parser.add_argument("--passes", type=number, default=3, help="through that list")
-    parser.add_argument("--start", action="store_true", help="measure main.py's start-up instead")
-    parser.add_argument("--workdir", help="for --start; by default one with random weights is made")
-    parser.add_argument("--output", type=new_file, help="JSON file")
-    arguments = parser.parse_args(argv)
-    arguments.size = arguments.size or networks.USUAL[arguments.network][1]
-    jpeg = arguments.photo.read_bytes() if arguments.photo else make_jpeg()
-    machine = timing.environment(jax.devices()[0].device_kind)
-    print(timing.describe(machine), "\n")
-    if arguments.start:
-        rows = start.measure(
-            arguments.workdir, jpeg, arguments.repeats, arguments.network, arguments.size
+    for step, took in time_one_image(trained, jpeg, arguments.repeats).items():
+        rows.append({**shape, "one_image": step, "seconds": took})
+    print(
+        timing.table(
+            {"one image": row["one_image"], "ms (min to max)": row["seconds"].ms()} for row in rows
         )
-    else:
-        rows = measure(arguments, jpeg)
-    timing.write(arguments.output, machine, rows)
+    )
+    prepare = {"ours": prepare_ours} | ({"eager": prepare_torch} if timing.torch_device() else {})
+    for batch_size in arguments.batch_size:
+        size = (batch_size, *config.data.image_size, 3)
+        images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
+        measured = timing.measure_peers(
+            {name: partial(make, trained, images) for name, make in prepare.items()},
+            arguments.repeats,
+            1e-2 if config.model.dtype == "float32" else 0.2,
+            batch_size=batch_size,
+            **shape,
+        )
+        print(f"\nthe network alone, {batch_size} images at a time\n")
+        print(timing.report_peers(measured), flush=True)
+        rows += measured
+    lines: list[dict[str, Any]] = []
+    passes = min(3, arguments.repeats)
+    times = time_list(trained, jpeg, arguments.batch_size, arguments.images, passes)
+    for batch_size, took in times.items():
+        rate = timing.figure(arguments.images / took.median)
+        per_image = took.ms(arguments.images)
+        lines.append(
+            {"at a time": batch_size, "ms an image (min to max)": per_image, "images/s": rate}
+        )
+        rows.append({**shape, "list_of": arguments.images, "at": batch_size, "seconds": took})
+    print(f"\na list of {arguments.images} images through the Detector\n")
+    print(timing.table(lines) + "\n", flush=True)
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print; 1 if PyTorch's outputs are not ours."""
+    parser = timing.parser(
+        __doc__,
+        network=(NETWORKS, ["ggnet"]),
+        size=None,
+        batch_size=[1, 2, 4],
+        dtype=["float32"],
+        images=64,
+        repeats=20,
+    )
+    parser.add_argument("--photo", type=photo, help="an image file; by default a JPEG is made")
+    arguments = parser.parse_args(argv)
+    machine = timing.machine(timing.start_jax())
+    rows: list[dict[str, Any]] = []
+    for name, dtype in product(arguments.network, arguments.dtype):
+        config = network_config(name, arguments.size, dtype)
+        side = config.data.image_size[0]
+        print(f"{name}, {dtype}, {side} x {side}\n")
+        try:
+            rows += measure(arguments, config, network=name, dtype=dtype, size=side)
+        except UserError as error:
+            parser.error(str(error))
+        timing.write(arguments.output, machine, rows)
+    return timing.status([row for row in rows if "peer" in row])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,132 +1,146 @@
-"""How many pictures a second the input pipeline makes, and where its time goes.
+"""Images a second that the input pipeline prepares, and what augmentation costs.
 
-    python benchmarks/input_pipeline.py --images=FOLDER [--size=512] [--number=300]
+    python -m benchmarks.input_pipeline [--photos=FOLDER] [--size=512] [--batch_size=16]
+        [--images=320] [--repeats=5] [--output=FILE]
 
-Repeats the pictures of a folder (with made-up boxes) until there are enough, builds a data set of
-them in a temporary folder, and runs the training pipeline up to one stage after the other. CPU time
-a picture is what counts on a shared machine; pictures a second is what this run got.
+Builds a data set of the photos of a folder, or of made JPEGs, with made boxes in a temporary
+folder, and takes batches for evaluation and for training, with and without augmentation. CPU time
+an image is what counts on a shared machine; images/s is what this run got.
 """
 
-import argparse
 import itertools
 import json
 import os
 import resource
+import sys
 import tempfile
 import time
+from argparse import ArgumentTypeError
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import tensorflow as tf
+from typing import Any
 
 import data_pipelines
+from benchmarks import timing
+from benchmarks.inference import make_jpeg
 from configs import base
-from data_pipelines import augment, records
 
-BATCH = 16
+PHOTOS = 300  # in the data set; those of a folder are repeated
+# What the batches are for, and the fields of `data.augment` that are switched off.
+PIPELINES = {
+    "evaluation": (),
+    "training": (),
+    "training without color": ("color",),
+    "training without augmentation": ("color", "crop", "scale", "flip"),
+}
 
 
-def prepare(images: Path, number: int, size: int, workdir: Path):
-    """(data set, config) of `number` pictures, each with a person, a dog and a relation."""
-    found = sorted(path for path in images.iterdir() if path.suffix.lower() in (".jpg", ".png"))
+def photo_folder(text: str) -> list[Path]:
+    """An argument type: the photos in a folder."""
+    found = [p for p in Path(text).glob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")]
     if not found:
-        raise SystemExit(f"no .jpg or .png in {images}")
-    (workdir / "images").mkdir()
+        raise ArgumentTypeError(f"no .jpg, .jpeg or .png in {text!r}")
+    return sorted(found)
+
+
+def make_data_set(photos: Sequence[Path], folder: Path, size: int, batch_size: int) -> Any:
+    """(data set, config) of `PHOTOS` images, each with a person, a dog and an interaction."""
+    if not photos:
+        photos = [folder / f"photo{seed}.jpg" for seed in range(10)]
+        for seed, path in enumerate(photos):
+            path.write_bytes(make_jpeg(seed=seed))
+    (folder / "images").mkdir()
     entries = []
-    for index, path in zip(range(number), itertools.cycle(found), strict=False):
+    for index, path in zip(range(PHOTOS), itertools.cycle(photos), strict=False):
         name = f"{index:06}{path.suffix}"
-        (workdir / "images" / name).symlink_to(path.resolve())
+        (folder / "images" / name).symlink_to(path.resolve())
         boxes = [
             {"bbox": [10, 10, 100, 200], "category_id": 1},
             {"bbox": [90, 100, 200, 210], "category_id": 2},
         ]
-        relation = {"subject_id": 0, "object_id": 1, "category_id": 1}
-        entries.append({"file_name": name, "annotations": boxes, "hoi_annotation": [relation]})
-    (workdir / "annotations.json").write_text(json.dumps(entries))
+        pair = {"subject_id": 0, "object_id": 1, "category_id": 1}
+        entries.append({"file_name": name, "annotations": boxes, "hoi_annotation": [pair]})
+    (folder / "annotations.json").write_text(json.dumps(entries))
     classes = {"objects": {"1": "person", "2": "dog"}, "verbs": {"1": "walk"}}
-    (workdir / "classes.json").write_text(json.dumps(classes))
+    (folder / "classes.json").write_text(json.dumps(classes))
     config = base.get_config()
-    config.batch_size = BATCH
+    config.batch_size = config.eval.batch_size = batch_size
     config.data.name = "json"
-    config.data.data_dir = str(workdir / "prepared")
-    config.data.train_annotations = str(workdir / "annotations.json")
-    config.data.train_images = str(workdir / "images")
-    config.data.vocabulary = str(workdir / "classes.json")
+    config.data.data_dir = str(folder / "prepared")
+    config.data.train_annotations = str(folder / "annotations.json")
+    config.data.train_images = str(folder / "images")
+    config.data.vocabulary = str(folder / "classes.json")
     config.data.eval_split = "train"
     config.data.image_size = (size, size)
     return data_pipelines.load_dataset(config.data), config
 
 
-def stages(dataset, config):
-    """{name: iterator of batches}, each doing everything up to its stage."""
-    index = records.index_split(dataset.builder, "train")
-    size = tuple(config.data.image_size)
-
-    def upto(stage: int):
-        def load(step):
-            position = step % len(index)
-            serialized = index.read(position)
-            if stage == 0:
-                return tf.strings.length(serialized)
-            example = records.parse(dataset.builder, serialized)
-            picture = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
-            if stage == 1:
-                return tf.reduce_max(picture)
-            key = augment.example_key(0, 0, position)
-            drawn = augment.draw(key, example["width"], example["height"])
-            matrix = augment.warp_matrix(example["width"], example["height"], size, drawn)
-            image = augment.warp_image(picture, matrix, size)
-            if stage == 2:
-                return image[0, 0]
-            return augment.color(image, drawn)[0, 0]
-
-        mapped = tf.data.Dataset.counter().map(load, tf.data.AUTOTUNE, deterministic=True)
-        return mapped.batch(BATCH).prefetch(2).as_numpy_iterator()
-
-    names = ("read", "+ decode", "+ draw and warp", "+ colour")
-    yield from ((name, upto(stage)) for stage, name in enumerate(names))
-    yield "training, whole", data_pipelines.train_batches(dataset, config)
-    yield "evaluation, whole", evaluation_forever(dataset, config)
+def batches_of(name: str, dataset: Any, config: Any) -> Iterator[Any]:
+    """Batches without end of one of `PIPELINES`."""
+    config = config.copy_and_resolve_references()
+    for field in PIPELINES[name]:
+        config.data.augment[field] = False
+    if name != "evaluation":
+        return data_pipelines.train_batches(dataset, config)
+    passes = (data_pipelines.eval_batches(dataset, config, "train") for _ in itertools.count())
+    return itertools.chain.from_iterable(passes)
 
 
-def evaluation_forever(dataset, config):
-    """Evaluation batches without end."""
-    while True:
-        yield from data_pipelines.eval_batches(dataset, config, "train")
+def measure(
+    batches: Iterator[Any], count: int, repeats: int
+) -> tuple[timing.Seconds, timing.Seconds]:
+    """Wall seconds and CPU seconds of `count` batches, again and again without a pause.
+
+    (In a pause the pipeline would prefetch some of the next ones.)
+    """
+    took: list[float] = []
+    used: list[float] = []
+    for _ in range(repeats + 1):
+        start, before = time.perf_counter(), cpu_seconds()
+        for _ in range(count):
+            next(batches)
+        took.append(time.perf_counter() - start)
+        used.append(cpu_seconds() - before)
+    return timing.seconds(took[1:]), timing.seconds(used[1:])
 
 
-def measure(batches, seconds: float) -> tuple[float, float]:
-    """(pictures a second, CPU milliseconds a picture) after two batches of warming up."""
-
-    def cpu() -> float:
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        return usage.ru_utime + usage.ru_stime
-
-    for _ in range(2):
-        next(batches)
-    number, used, start = 0, cpu(), time.perf_counter()
-    while time.perf_counter() - start < seconds:
-        next(batches)
-        number += BATCH
-    return number / (time.perf_counter() - start), 1e3 * (cpu() - used) / number
+def cpu_seconds() -> float:
+    """CPU time of all threads of this process."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--number", type=int, default=300)
-    parser.add_argument("--seconds", type=float, default=5.0)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        dataset, config = prepare(args.images, args.number, args.size, Path(folder))
-
-        print(f"{args.number} pictures, {args.size} px, {os.cpu_count()} cores")
-        print(f"{'stage':<20}{'pictures/s':>12}{'CPU ms/picture':>16}   load")
-        for name, batches in stages(dataset, config):
-            rate, cost = measure(batches, args.seconds)
-            print(f"{name:<20}{rate:>12.1f}{cost:>16.2f}   {os.getloadavg()[0]:.1f}")
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print."""
+    parser = timing.parser(__doc__, size=512, batch_size=[16], images=320, repeats=5)
+    parser.add_argument("--photos", type=photo_folder, default=[], help="a folder of photos")
+    arguments = parser.parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow is imported on first use
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # as in main.py
+    machine = timing.machine("tf.data on the CPU")
+    rows: list[dict[str, Any]] = []
+    for batch_size in arguments.batch_size:
+        count = -(-arguments.images // batch_size)
+        images, lines = count * batch_size, []
+        with tempfile.TemporaryDirectory() as folder:
+            made = make_data_set(arguments.photos, Path(folder), arguments.size, batch_size)
+            for name in PIPELINES:
+                took, used = measure(batches_of(name, *made), count, arguments.repeats)
+                rows.append({"pipeline": name, "size": arguments.size, "batch_size": batch_size})
+                rows[-1] |= {"images": images, "seconds": took, "cpu_seconds": used}
+                lines.append(
+                    {
+                        "pipeline": name,
+                        "images/s": timing.figure(images / took.median),
+                        "ms an image (min to max)": took.ms(images),
+                        "CPU ms an image (min to max)": used.ms(images),
+                    }
+                )
+        print(f"{arguments.size} x {arguments.size}, batches of {batch_size}\n")
+        print(timing.table(lines) + "\n", flush=True)
+        timing.write(arguments.output, machine, rows)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,49 +1,140 @@
-"""What the speed benchmarks share: calls timed in turn, the machine described, table and JSON."""
+"""What the benchmarks share: arguments, peers compared and timed in turn, tables and JSON."""
 
+import argparse
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
+import numpy as np
+
+from ggnet_jax.errors import UserError
+
+DTYPES = ("float32", "bfloat16")
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "tensorflow-cpu", "torch", "torchvision")
 # Seconds of rest before a call: by then threads of the one before have gone to sleep.
 _PAUSE = 0.05
-PACKAGES = ("jax", "jaxlib", "flax", "torch", "torchvision", "deformops")
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers what it cannot use in one line, with exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message without the usage, and end."""
+        self.exit(2, f"error: {message}\n")
+
+
+def parser(doc: str | None, **defaults: Any) -> Parser:
+    """A program's parser, with `--output` and those of the shared options that it takes.
+
+    Args:
+        doc: the program's docstring.
+        **defaults: of the options in `_SHARED`; others choose among names, all of them and those
+            that are usual.
+    """
+    result = Parser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in defaults.items():
+        if name in _SHARED:
+            kind, text = _SHARED[name]
+        else:
+            allowed, default = default
+            kind, text = names(allowed), f"of {', '.join(allowed)}"
+        result.add_argument(f"--{name}", type=kind, default=default, help=text)
+    result.add_argument("--output", type=new_file, help="a JSON file to write")
+    return result
+
+
+def names(allowed: Collection[str]) -> Callable[[str], list[str]]:
+    """An argument type: names of `allowed`, separated by commas."""
+
+    def parse(text: str) -> list[str]:
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in allowed:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(allowed)}")
+        return list(dict.fromkeys(chosen))
+
+    return parse
+
+
+def number(text: str, *, least: int = 1) -> int:
+    """An argument type: an integer of at least `least`."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an integer of at least {least}")
+    return value
+
+
+def numbers(text: str, *, least: int = 1) -> list[int]:
+    """An argument type: integers of at least `least`, separated by commas."""
+    return [number(one, least=least) for one in text.split(",")]
+
+
+def new_file(text: str) -> Path:
+    """An argument type: a file to write, in a folder that exists."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is a folder, or its folder does not exist")
+    return path
+
+
+_SHARED: dict[str, tuple[Callable[[str], Any], str]] = {
+    "batch_size": (numbers, "images at a time; several separated by commas"),
+    "dtype": (names(DTYPES), "of the convolutions: float32, bfloat16 or both"),
+    "size": (number, "side of the square input in pixels; the network's own by default"),
+    "repeats": (number, "timed calls of each, of which the median is taken"),
+    "images": (number, "how many images"),
+    "seeds": (partial(numbers, least=0), "separated by commas"),
+    "jobs": (partial(number, least=0), "runs at a time; 0 starts none and prints what there is"),
+}
 
 
 class Seconds(NamedTuple):
-    """Wall seconds of several calls of one thing."""
+    """Wall seconds of several calls of the same function."""
 
     median: float
     lowest: float
     highest: float
-    calls: int
 
-    def __str__(self) -> str:
-        return f"{self.median:.3g} ({self.lowest:.3g} to {self.highest:.3g})"
+    def ms(self, parts: int = 1) -> str:
+        """Milliseconds for each of the equal parts of a call, for people."""
+        median, lowest, highest = (figure(1000 * value / parts) for value in self)
+        return f"{median} ({lowest} to {highest})"
 
 
 def seconds(samples: Sequence[float]) -> Seconds:
-    """Median and spread of wall seconds."""
-    return Seconds(statistics.median(samples), min(samples), max(samples), len(samples))
+    """Median, minimum and maximum."""
+    return Seconds(statistics.median(samples), min(samples), max(samples))
+
+
+def figure(value: float) -> str:
+    """A number to three digits, without an exponent where it is large."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def time_in_turn(
     calls: Mapping[str, Callable[[], Any]], repeats: int, warm_ups: int = 1
 ) -> dict[str, Seconds]:
-    """Time several things in one run: one call of each, then again, so that all see one machine.
+    """Time several functions in turn, so that a change of the machine's load meets all of them.
 
     Args:
-      calls: by name; each call must not return before its work is done.
-      repeats: timed calls of each.
-      warm_ups: calls of each before, not timed (compilation, first touch of memory).
+        calls: by name; each must not return before its work is done.
+        repeats: timed calls of each.
+        warm_ups: calls of each beforehand (compilation, first touch of memory).
 
     Returns:
-      Seconds by name.
+        Seconds by name.
     """
     for call in calls.values():
         for _ in range(warm_ups):
@@ -58,11 +149,149 @@ def time_in_turn(
     return {name: seconds(values) for name, values in samples.items()}
 
 
-def environment(device: str) -> dict[str, Any]:
-    """The machine and the versions of what is installed.
+class Peer(NamedTuple):
+    """One way to compute something, compiled and with its arrays on the device.
+
+    Attributes:
+        call: computes once more and waits for the result.
+        values: computes once, or tells of the first call, what is compared with the other ways.
+        temporary: bytes of working memory; None where it is not known.
+    """
+
+    call: Callable[[], Any]
+    values: Callable[[], Sequence[Any]]
+    temporary: int | None
+
+
+def measure_peers(
+    prepare: Mapping[str, Callable[[], Peer]], repeats: int, tolerance: float, **shape: Any
+) -> list[dict[str, Any]]:
+    """Compare peers with the first of them, then time all in turn.
 
     Args:
-      device: what computed, such as `jax.devices()[0].device_kind`.
+        prepare: functions that make the peers, by name.
+        repeats: timed calls of each.
+        tolerance: the largest difference that rounding may make, relative to the largest entry.
+        **shape: what was computed, for the rows; a `batch_size` counts the images of a call.
+
+    Returns:
+        A row for each peer; of one that failed, out of memory above all, with an "error".
+    """
+    peers: dict[str, Peer] = {}
+    rows = {name: {**shape, "peer": name} for name in prepare}
+    expected: list[np.ndarray] = []
+    for name, make in prepare.items():
+        try:
+            peers[name] = make()
+            values = [np.asarray(value, np.float32) for value in peers[name].values()]
+        except UserError:
+            raise
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [""]
+            rows[name]["error"] = f"{type(error).__name__}: {lines[0][:100]}"
+            peers.pop(name, None)
+            if not expected:
+                break
+            continue
+        expected = expected or values
+        pairs = zip(expected, values, strict=True)
+        difference = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
+        rows[name] |= {"difference": difference, "agrees": difference < tolerance}
+        rows[name]["temporary"] = peers[name].temporary
+    calls = {name: peer.call for name, peer in peers.items()}
+    for name, took in time_in_turn(calls, repeats, warm_ups=0).items():
+        rows[name]["seconds"] = took
+    return [row for row in rows.values() if "seconds" in row or "error" in row]
+
+
+def report_peers(rows: Sequence[Mapping[str, Any]], **columns: str) -> str:
+    """The table of `measure_peers`; further columns by the key of a row and their title."""
+    lines: list[dict[str, Any]] = []
+    for row in rows:
+        line: dict[str, Any] = {"peer": row["peer"]}
+        if "error" in row:
+            lines.append(line | {"ms (min to max)": row["error"]})
+            continue
+        median, memory = row["seconds"].median, row["temporary"]
+        line["ms (min to max)"] = row["seconds"].ms()
+        line["time / ours"] = f"{median / rows[0]['seconds'].median:.2f}"
+        if "batch_size" in row:
+            line["images/s"] = figure(row["batch_size"] / median)
+        line["temporary, MB"] = None if memory is None else figure(memory / 1e6)
+        line |= {title: figure(row[key]) for key, title in columns.items() if key in row}
+        line["difference"] = f"{row['difference']:.0e}" + ("" if row["agrees"] else ", TOO LARGE")
+        lines.append(line)
+    return table(lines)
+
+
+def status(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Exit status 1 if a peer's results differ from ours, or if ours failed."""
+    failed = any("error" in row and row["peer"] == "ours" for row in rows)
+    return int(failed or not all(row.get("agrees", True) for row in rows))
+
+
+def threads() -> int:
+    """Threads that this process may run at once; JAX takes all of them."""
+    return len(os.sched_getaffinity(0))
+
+
+def start_jax() -> str:
+    """Start JAX so that PyTorch finds memory beside it; the name of the device."""
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+
+    return jax.devices()[0].device_kind
+
+
+def temporary_bytes(compiled: Any) -> int | None:
+    """Working memory of what JAX has compiled, where XLA tells it."""
+    analysis = compiled.memory_analysis()
+    return None if analysis is None else analysis.temp_size_in_bytes
+
+
+def torch_device() -> Any:
+    """PyTorch's device of the kind that JAX computes on; None if there is none to compare with.
+
+    PyTorch is given as many threads as JAX has and, on GPUs, TF32, which JAX uses too, and cuDNN's
+    search for the fastest convolution.
+    """
+    import jax
+
+    backend = jax.default_backend()
+    if not importlib.util.find_spec("torch") or backend not in ("cpu", "gpu"):
+        return None
+    import torch
+
+    if backend == "gpu" and not torch.cuda.is_available():
+        return None
+    torch.set_num_threads(threads())
+    if backend == "gpu":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+    return torch.device("cuda" if backend == "gpu" else "cpu")
+
+
+def torch_peer(call: Callable[[], Any], values: Callable[[], Sequence[Any]], device: Any) -> Peer:
+    """A PyTorch function that has run before; on a CPU PyTorch does not count its memory."""
+    if device.type != "cuda":
+        return Peer(call, values, None)
+    import torch
+
+    def waiting() -> None:
+        call()
+        torch.cuda.synchronize()
+
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    waiting()
+    return Peer(waiting, values, torch.cuda.max_memory_allocated() - before)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """What is measured on, which is printed too.
+
+    Args:
+        device: what computes, such as `start_jax` tells.
     """
     versions = {}
     for package in PACKAGES:
@@ -70,37 +299,19 @@ def environment(device: str) -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return {
+    found = {
         "device": device,
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
+        "threads": threads(),
         "python": platform.python_version(),
         "versions": versions,
     }
-
-
-def describe(machine: Mapping[str, Any]) -> str:
-    """One line of `environment` for people."""
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    return (
-        f"{machine['device']}; {machine['processor']}, {machine['cores']} cores; "
-        f"Python {machine['python']}, {versions}"
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    line = (
+        f"{device}; {found['processor']}, {threads()} threads; Python {found['python']}, {listed}"
     )
-
-
-def table(rows: Iterable[Mapping[str, Any]]) -> str:
-    """A Markdown table; the first row's keys are the columns."""
-    rows = list(rows)
-    columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns), *([row.get(c, "") for c in columns] for row in rows)]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def write(path: str | Path | None, machine: Mapping[str, Any], rows: Iterable[Any]) -> None:
-    """Write the machine and all rows as JSON; nothing where the path is None."""
-    if path is not None:
-        content = {"environment": dict(machine), "rows": list(rows)}
-        Path(path).write_text(json.dumps(content, indent=1, default=str) + "\n")
+    print(line + "\n", flush=True)
+    return found
 
 
 def _processor() -> str:
@@ -109,5 +320,27 @@ def _processor() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return found[0] if found else platform.machine()
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> str:
+    """A Markdown table with a column for each key; None is an empty cell."""
+    rows = list(rows)
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    lines = [columns, ["---"] * len(columns), *([row.get(c) for c in columns] for row in rows)]
+    cells = (["" if cell is None else str(cell) for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+
+
+def write(path: Path | None, machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write the command, the machine and all rows as JSON; nothing where the path is None."""
+    if path is None:
+        return
+    command = ["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]]
+    plain = [
+        {key: v._asdict() if isinstance(v, Seconds) else v for key, v in row.items()}
+        for row in rows
+    ]
+    content = {"command": " ".join(command), "machine": dict(machine), "rows": plain}
+    path.write_text(json.dumps(content, indent=1) + "\n")

@@ -1,22 +1,22 @@
 """A row of the paper's Tables 1 to 3 on the embedded data set, small enough for two CPU cores.
 
 Paper:     section 4.2, Tables 1 to 3: configs/paper.py has the rows and the paper's figures
-Command:   python -m benchmarks.ablation --workdir=/tmp/ggnet_ablation   (all rows, three seeds)
-           python main.py --config=configs/ablation.py:table1_full --workdir=/tmp/table1_full
+Command:   python main.py --config=configs/ablation.py:table1_full --workdir=/tmp/table1_full
+           python -m benchmarks.ablation   (all rows, three seeds, and the tables)
 Hardware:  two CPU cores, or one GPU
 Result:    GGNet 78.7 mAP against the baseline's 76.0, three seeds; benchmarks/results/ablation.md
 
-Every row has this budget, this schedule and these pictures. Nothing is set for one row alone. The
+Every row has this budget, this schedule and these images. Nothing is set for one row alone. The
 budget is one that leaves the baseline something to learn: with three epochs it reaches 70.5 mAP
 (83.7 on the classes that are not rare), with five 78.5 (91.9), where hardly anything is left.
 """
 
-from ml_collections import ConfigDict
+from typing import Any
 
 from configs import demo, paper
 
 
-def get_config(name: str = "table1_full") -> ConfigDict:
+def get_config(name: str = "table1_full") -> Any:
     """The row `name` of configs/paper.py, with the demo's network and 25 ActPoints.
 
     Raises:
@@ -28,7 +28,7 @@ def get_config(name: str = "table1_full") -> ConfigDict:
     config.checkpoint_every_steps = 125
     config.eval.pictures = 0
 
-    # More pictures than the demo: the rare classes stay as rare, and their AP is less of a dice.
+    # More images than the demo: the rare classes stay as rare, and their AP is less noisy.
     config.data.figures.num_train = 2000
     config.data.figures.num_test = 1000
 

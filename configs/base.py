@@ -5,20 +5,24 @@ Hardware:  -
 Result:    not run
 
 Any field can be set on the command line, `--config.model.gaze_steps=1`. Names that are not here are
-refused. A tuple is given as `--config.lr_drop_epochs="(90,120)"`.
+refused. A tuple is given as `--config.lr_drop_epochs="(90,120)"`. (What the functions return is a
+ConfigDict; Any, because a type checker knows nothing of its fields.)
 """
+
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from ggnet_jax import vocabularies
+from ggnet_jax.config import ModelConfig
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Any:
     """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet."""
-    config = ConfigDict()
-    config.seed = 0  # initial weights, order of the pictures, augmentation
-    config.batch_size = 24  # pictures a step, all devices together
-    config.round_batch = False  # True: round batch_size to what the devices can share out
+    config: Any = ConfigDict()
+    config.seed = 0  # initial weights, order of the images, augmentation
+    config.batch_size = 24  # images a step, all devices together
+    config.round_batch = False  # True: round batch_size to a multiple of the devices
     config.num_epochs = 120
 
     # Adam (section 4).
@@ -39,9 +43,9 @@ def get_config() -> ConfigDict:
     config.eval_every_epochs = 0  # 0: only at the end
 
     config.data = ConfigDict()
-    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own pictures
+    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own images
     config.data.data_dir = ""  # where prepared data sets lie; '' is TFDS's own folder
-    # Of data sets that are not rendered: files in PPDM's format, picture folders; or "a, b".
+    # Of data sets that are not rendered: files in PPDM's format, image folders; or "a, b".
     config.data.train_annotations = ""
     config.data.train_images = ""
     config.data.eval_annotations = ""
@@ -51,7 +55,7 @@ def get_config() -> ConfigDict:
     config.data.train_origin = -1  # 1: the boxes' first pixel is (1, 1); -1: as the data set has it
     config.data.eval_origin = -1
     config.data.figures = ConfigDict()  # of the rendered set
-    config.data.figures.size = 128  # side of the pictures in pixels
+    config.data.figures.size = 128  # side of the images in pixels
     config.data.figures.num_train = 1000
     config.data.figures.num_test = 300
     config.data.figures.seed = 0
@@ -59,7 +63,7 @@ def get_config() -> ConfigDict:
     config.data.train_split = "train"
     config.data.eval_split = "test"
     config.data.image_size = (512, 512)  # height, width of the network's input
-    config.data.max_boxes = 128  # a picture; more are dropped
+    config.data.max_boxes = 128  # an image; more are dropped
     config.data.max_relations = 64
     config.data.shuffle = True
     config.data.augment = ConfigDict()
@@ -68,25 +72,8 @@ def get_config() -> ConfigDict:
     config.data.augment.crop = True
     config.data.augment.color = True  # jitter and PCA lighting
 
-    config.model = ConfigDict()
-    config.model.backbone = "hourglass"  # or 'dla34'
-    config.model.stem_width = 128
-    config.model.widths = (256, 256, 384, 384, 384, 512)  # one more than the hourglass's order
-    config.model.blocks = (2, 2, 2, 2, 2, 4)
-    config.model.stacks = 2
-    config.model.head_width = 256
-    config.model.num_verbs = 0  # both numbers come from the vocabulary: see use_data_set
-    config.model.num_objects = 0
-    config.model.gaze_steps = 2
-    config.model.act_points = 25
-    config.model.per_verb_offsets = True  # action-aware point matching; False: one pair for all
-    config.model.share_gaze_features = False
-    # Table 3's alternatives to glance and gaze: 'human', 'object', 'both' or 'act_points'.
-    config.model.aggregation = "none"
-    config.model.dtype = "float32"  # of the convolutions; 'bfloat16' is for accelerators
-    # How deformable convolutions read their input: 'products', 'sums', 'cells', or by the device.
-    config.model.deform_conv = "auto"
-    config.model.remat = False  # recompute activations in the backward pass to save memory
+    # The network: ggnet_jax.config.ModelConfig has its fields, their defaults and what they can be.
+    config.model = ConfigDict(ModelConfig().to_fields())
 
     config.loss = ConfigDict()
     config.loss.interaction = "hna"  # eq. (4), or 'focal'
@@ -98,13 +85,13 @@ def get_config() -> ConfigDict:
     config.eval.batch_size = 16
     config.eval.top_k = 100
     config.eval.protocol = "hico"  # or 'hico_ppdm', 'vcoco'
-    config.eval.detections = ""  # a JSON file of boxes to use instead of the object branch's
+    config.eval.detections = ""  # a JSON file of external detections, in place of the object branch
     config.eval.threshold = 0.1  # lowest score that is drawn
     config.eval.pictures = 6  # of the evaluation split, drawn at the end
     return config
 
 
-def use_data_set(config: ConfigDict, name: str) -> None:
+def use_data_set(config: Any, name: str) -> None:
     """Choose a data set whose vocabulary ships with the project, and with it the classes.
 
     (For your own data the numbers stay 0 until the class list has been read.)

@@ -7,12 +7,12 @@ Result:    mAP 83.06 / 46.80 / 92.12 (Full / Rare / Non-rare, Default), 3 minute
            80.6 to 84.2 in Full on other processors, which round differently
 """
 
-from ml_collections import ConfigDict
+from typing import Any
 
 from configs import base
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Any:
     """Return the base configuration at 128 x 128 and a small hourglass."""
     config = base.get_config()
     config.batch_size = 16

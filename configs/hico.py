@@ -11,12 +11,12 @@ Hardware:  the paper's is not named; on 8 devices the batch of 23 becomes 24
 Result:    not run
 """
 
-from ml_collections import ConfigDict
+from typing import Any
 
 from configs import base
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Any:
     """Return the base configuration on HICO-DET."""
     config = base.get_config()
     config.batch_size = 23

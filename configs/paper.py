@@ -2,16 +2,22 @@
 
 Paper:     section 4, Tables 1 to 5; the figures stand beside the rows below.
 Command:   python main.py --config=configs/paper.py:table1_full --workdir=/tmp/table1_full
-             and the data as in configs/vcoco.py or configs/hico.py
+             --config.init_from=ctdet_coco_hg.pth, and the data as in configs/vcoco.py or hico.py
+             (ctdet_coco_dla_2x.pth for the rows named _hico)
 Hardware:  the paper's is not named
-Result:    not run: the pictures of V-COCO and HICO-DET can't be had where this was written. The
-           rows of Tables 1 to 3 on the embedded data set: `python -m benchmarks.ablation`
+Result:    not run: the images of V-COCO and HICO-DET could not be had where this was written. The
+           rows of Tables 1 to 3 on the embedded data set: configs/ablation.py
 
 Names: `table1_full` is V-COCO with Hourglass-104, `table1_full_hico` HICO-DET with DLA-34 (Table 1
 alone has both). An unknown name is answered with the list of them. A row that repeats another
 under a new name (Table 2's two steps are the full GGNet) has no changes.
 
-The rows with an outside detector are trained as the rows that they are based on; what they add is
+PPDM's baseline is `table5_baseline` (Hourglass-104) and `table1_baseline_hico` (DLA-34), whose
+released weights are imported by
+  python -m ggnet_jax.torch_import --config=configs/paper.py:table5_baseline
+    --checkpoint=hourglass.pth --workdir=/tmp/baseline
+
+The rows with external detections are trained as the rows that they are based on; what they add is
 needed by the evaluation:
   python main.py --mode=evaluate --config=configs/paper.py:table5_ggnet_detections
     --workdir=/tmp/table5_ggnet --config.eval.detections=DETECTIONS.json
@@ -21,14 +27,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
-
 from configs import hico, vcoco
 
-DETECTIONS = "detections.json"  # of the rows with an outside detector, unless the command says
+DETECTIONS = "detections.json"  # of the rows with external detections, unless the command says
 
 
-def dla34() -> ConfigDict:
+def dla34() -> Any:
     """HICO-DET with the backbone of Table 1's ablation."""
     config = hico.get_config()
     config.model.backbone = "dla34"
@@ -107,9 +111,9 @@ def _rows() -> dict[str, Row]:
     # Table 3, all on the baseline; what each structure is: ggnet_jax/models/aggregation.py.
     add("table3_point", "interaction point", baseline, {}, v_coco=51.06)
     for name, label, v_coco in (
-        ("human", "+ human centre", 51.84),
-        ("object", "+ object centre", 51.71),
-        ("both", "+ both centres", 52.32),
+        ("human", "+ human center", 51.84),
+        ("object", "+ object center", 51.71),
+        ("both", "+ both centers", 52.32),
         ("act_points", "ActPoints, one deformable convolution", 51.66),
     ):
         add(f"table3_{name}", label, baseline, {"model.aggregation": name}, v_coco=v_coco)
@@ -128,7 +132,7 @@ def _rows() -> dict[str, Row]:
             for group, figure in zip(groups, figures, strict=True)
         }
 
-    hourglass, outside = {"setting": "hico"}, {"eval.detections": DETECTIONS}
+    hourglass, external = {"setting": "hico"}, {"eval.detections": DETECTIONS}
     dt, ko = (21.43, 13.46, 23.81), (24.29, 16.40, 26.65)
     add("table5_baseline", "baseline", baseline, {}, paper=means(dt, ko), **hourglass)
     dt, ko = (21.73, 13.78, 24.10), (24.58, 16.65, 26.84)  # the baseline's network
@@ -137,17 +141,17 @@ def _rows() -> dict[str, Row]:
     add("table5_ggnet", "GGNet", full, {}, paper=means(dt, ko), **hourglass)
     dt, ko = (26.50, 19.35, 28.63), (29.24, 22.18, 31.34)
     label = "PPDM, DRG's detections"
-    add("table5_ppdm_detections", label, "table5_ppdm", outside, paper=means(dt, ko))
+    add("table5_ppdm_detections", label, "table5_ppdm", external, paper=means(dt, ko))
     dt, ko = (29.17, 22.13, 30.84), (33.50, 26.67, 34.89)
     label = "GGNet, DRG's detections"
-    add("table5_ggnet_detections", label, "table5_ggnet", outside, paper=means(dt, ko))
+    add("table5_ggnet_detections", label, "table5_ggnet", external, paper=means(dt, ko))
     return rows
 
 
 ROWS = _rows()
 
 
-def get_config(name: str = "table1_full") -> ConfigDict:
+def get_config(name: str = "table1_full") -> Any:
     """The configuration of a row: `--config=configs/paper.py:NAME`.
 
     Raises:
@@ -158,7 +162,7 @@ def get_config(name: str = "table1_full") -> ConfigDict:
     return config
 
 
-def apply(config: ConfigDict, name: str) -> None:
+def apply(config: Any, name: str) -> None:
     """Make of any configuration of the full GGNet the one of a row: only differences are set."""
     config.update_from_flattened_dict(differences(name))
 

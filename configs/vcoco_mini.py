@@ -1,4 +1,4 @@
-"""A handful of real V-COCO photos, learnt by heart: does everything work on real pictures?
+"""Overfit to seven real V-COCO photos: does everything work on real images?
 
 Paper:     the whole method (sections 3.2-3.4) with a smaller hourglass; no number to compare with.
 Command:   python main.py --config=configs/vcoco_mini.py --workdir=/tmp/ggnet_vcoco_mini
@@ -7,15 +7,15 @@ Command:   python main.py --config=configs/vcoco_mini.py --workdir=/tmp/ggnet_vc
              --config.data.eval_annotations=mini/mini_vcoco.json
              --config.data.eval_images=mini/images
 Hardware:  two CPU cores
-Result:    all 23 annotated pairs found again among each picture's best n + 2 (300 steps, 28 min)
+Result:    all 23 annotated pairs among each image's best n + 2, n its pairs (300 steps, 28 min)
 """
 
-from ml_collections import ConfigDict
+from typing import Any
 
 from configs import base
 
 
-def get_config() -> ConfigDict:
+def get_config() -> Any:
     """Return the base configuration with one small hourglass, 256 x 256 and no augmentation."""
     config = base.get_config()
     config.batch_size = 7

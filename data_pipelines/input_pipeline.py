@@ -30,8 +30,8 @@ import tensorflow as tf
 from data_pipelines import augment, records
 from data_pipelines.datasets import Dataset
 from data_pipelines.padding import log_overflow, pad
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
-from ggnet_jax.inference.geometry import OUTPUT_STRIDE
 
 Batch = dict[str, np.ndarray]
 

@@ -1,58 +1,146 @@
-"""From the configuration a person wrote to the one a run uses."""
+"""The configuration: the network's (`ModelConfig`), and the checks and resolving of a whole run's.
 
+No JAX here: everything may import this module.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.training.parallel import batch_size_for_devices, shareable
 from ggnet_jax.vocabularies import Vocabulary
 
+OUTPUT_STRIDE = 4
+"""Input pixels a cell of the output map, d of the paper's section 3.2; both backbones have it."""
 
-def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | None = None) -> Any:
-    """Fill in what the vocabulary and the devices decide.
+RETIRED_MODEL_FIELDS = frozenset({"deform_conv"})
+"""Fields of `config.model` that the config.json of older runs has and that mean nothing any more.
 
-    Args:
-      config: a ConfigDict; left as it is.
-      vocabulary: gives `model.num_verbs` and `model.num_objects`.
-      num_devices: of all processes together; None leaves the batch size alone.
+`deform_conv`: how deformable convolutions gather their corners; the operator chooses by backend.
+"""
 
-    Returns:
-      A copy with the numbers of classes, the rounded batch sizes, and the learning rate scaled by
-      the rounding if `scale_learning_rate` asks for it. Resolving it again changes nothing.
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network: every field of `config.model` with its default, the paper's (sections 3 and 4).
+
+    It is checked once, when it is made, and handed whole to `GGNet` and on to every module.
 
     Raises:
-      UserError: see `check_config`; or a number of classes was given and is not the vocabulary's.
+        UserError: no network can be built with a value; names the field, the value and what it can
+            be.
     """
-    check_config(config, num_devices=num_devices)
-    config = config.copy_and_resolve_references()
-    with config.unlocked():
-        for field in ("num_verbs", "num_objects"):
-            number = getattr(vocabulary, field)
-            if config.model[field] not in (0, number):
-                raise UserError(
-                    f"config.model.{field} is {config.model[field]}, but the vocabulary "
-                    f"{vocabulary.name!r} has {number}; leave the field at 0"
-                )
-            config.model[field] = number
-        if num_devices is not None:
-            asked = config.batch_size
-            config.batch_size = batch_size_for_devices(
-                asked, num_devices, round_batch=config.round_batch
+
+    backbone: str = "hourglass"  # or 'dla34'
+    # The hourglass's alone: DLA-34 has one size and one stack.
+    stem_width: int = 128  # channels after the 7x7 convolution
+    widths: tuple[int, ...] = (256, 256, 384, 384, 384, 512)  # channels a level, full size first
+    blocks: tuple[int, ...] = (2, 2, 2, 2, 2, 4)  # residual blocks a level
+    stacks: int = 2
+    # Heads.
+    head_width: int = 256  # channels of F0, F1, ..., G1, ... and of the other heads' hidden layers
+    num_verbs: int = 0  # both numbers come from the vocabulary; 0 until it is known
+    num_objects: int = 0
+    gaze_steps: int = 2
+    act_points: int = 25  # K of eq. (1), the square of an odd number
+    per_verb_offsets: bool = True  # action-aware point matching (APM); False: one pair for all
+    share_gaze_features: bool = False  # one F(t) for all gaze steps (Table 2)
+    # Table 3's alternatives to glance and gaze: 'human', 'object', 'both' or 'act_points'.
+    aggregation: str = "none"
+    # Computation.
+    dtype: str = "float32"  # of the convolutions; 'bfloat16' is for accelerators
+    remat: bool = False  # recompute the backbone's activations in the backward pass: less memory
+    # Not a field of `config.model`: `create_model` sets it where the step runs under `pmap`. Name
+    # of the axis over which batch norm averages its statistics.
+    axis_name: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("widths", "blocks"):  # hashable, also where JSON had a list
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        one_of = {
+            "backbone": ("hourglass", "dla34"),
+            "gaze_steps": (0, 1, 2, 3),
+            "per_verb_offsets": (True, False),
+            "share_gaze_features": (True, False),
+            "aggregation": ("none", "human", "object", "both", "act_points"),
+            "dtype": ("float32", "bfloat16", "float64"),
+            "remat": (True, False),
+        }
+        for name, values in one_of.items():
+            _check_one_of(f"model.{name}", getattr(self, name), values)
+        at_least = {"stem_width": 1, "stacks": 1, "head_width": 1, "num_verbs": 0, "num_objects": 0}
+        for name, least in at_least.items():
+            _check_whole(f"model.{name}", getattr(self, name), least)
+        _check_whole("model.act_points", self.act_points, 1)
+        side = math.isqrt(self.act_points)
+        if side * side != self.act_points or side % 2 == 0:
+            raise UserError(
+                f"config.model.act_points is {self.act_points}; "
+                "it must be the square of an odd number (9, 25, 49)"
             )
-            if config.scale_learning_rate:
-                config.learning_rate *= config.batch_size / asked
-            config.eval.batch_size = shareable(config.eval.batch_size, num_devices)
-    return config
+        if len(self.widths) != len(self.blocks) or len(self.widths) < 2:
+            raise UserError(
+                f"config.model.widths is {self.widths} and config.model.blocks {self.blocks}; "
+                "they must be of equal length, at least 2"
+            )
+        for name in ("widths", "blocks"):
+            for level, value in enumerate(getattr(self, name)):
+                _check_whole(f"model.{name}[{level}]", value, 1)
+        if self.aggregation != "none" and (self.gaze_steps or self.per_verb_offsets):
+            raise UserError(
+                f"config.model.aggregation is {self.aggregation!r}, which is for the baseline: it "
+                "needs config.model.gaze_steps=0 and config.model.per_verb_offsets=False, not "
+                f"{self.gaze_steps} and {self.per_verb_offsets}"
+            )
+
+    @classmethod
+    def from_fields(cls, fields: Any) -> "ModelConfig":
+        """Read `config.model`.
+
+        Args:
+            fields: a ConfigDict, a mapping, a `ModelConfig`, or any object with these attributes.
+                A field that is missing, as one younger than the run may be, has its default; the
+                `RETIRED_MODEL_FIELDS` are dropped.
+
+        Raises:
+            UserError: see the class; or a field is unknown.
+        """
+        if isinstance(fields, cls):
+            return fields
+        known = cls().to_fields()
+        if hasattr(fields, "items"):
+            given = without_retired_fields(dict(fields.items()))
+        else:
+            given = {name: getattr(fields, name) for name in known if hasattr(fields, name)}
+        if unknown := given.keys() - known:
+            raise UserError(
+                f"config.model has no field {min(unknown)!r}; it has {', '.join(sorted(known))}"
+            )
+        return cls(**given)
+
+    def to_fields(self) -> dict[str, Any]:
+        """The fields of `config.model`."""
+        fields = dataclasses.asdict(self)
+        del fields["axis_name"]
+        return fields
+
+
+def without_retired_fields(model: Mapping[str, Any]) -> dict[str, Any]:
+    """`config.model` of an older run without its `RETIRED_MODEL_FIELDS`."""
+    return {name: value for name, value in model.items() if name not in RETIRED_MODEL_FIELDS}
 
 
 def check_config(config: Any, *, num_devices: int | None = None) -> None:
     """Raise a UserError for what is wrong whatever the data.
 
     Args:
-      config: a ConfigDict.
-      num_devices: also see whether they can share out the batch.
+        config: a ConfigDict.
+        num_devices: also see whether the batch is divisible by them.
     """
+    ModelConfig.from_fields(config.model)
     if num_devices is not None:
-        batch_size_for_devices(config.batch_size, num_devices, round_batch=config.round_batch)
+        divisible_batch_size(config.batch_size, num_devices, round_batch=config.round_batch)
     at_least = {
         "seed": 0,
         "num_epochs": 1,
@@ -73,14 +161,75 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "eval.protocol": ("hico", "hico_ppdm", "vcoco"),
     }
     for name, least in at_least.items():
-        value = _field(config, name)
-        if value < least:
-            raise UserError(f"config.{name} is {value}; it must be at least {least}")
+        _check_at_least(name, _field(config, name), least)
     for name, values in one_of.items():
-        value = _field(config, name)
-        if value not in values:
-            listed = " or ".join(map(repr, values))
-            raise UserError(f"config.{name} is {value!r}; it can be {listed}")
+        _check_one_of(name, _field(config, name), values)
+
+
+def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | None = None) -> Any:
+    """Fill in what the vocabulary and the devices decide.
+
+    Args:
+        config: a ConfigDict that passed `check_config`; left as it is.
+        vocabulary: gives `model.num_verbs` and `model.num_objects`.
+        num_devices: of all processes together; None leaves the batch size alone.
+
+    Returns:
+        A copy with the numbers of classes, the rounded batch sizes, and the learning rate scaled
+        by the rounding if `scale_learning_rate` asks for it. Resolving it again changes nothing.
+
+    Raises:
+        UserError: a number of classes was given and is not the vocabulary's.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        for field in ("num_verbs", "num_objects"):
+            number = getattr(vocabulary, field)
+            if config.model[field] not in (0, number):
+                raise UserError(
+                    f"config.model.{field} is {config.model[field]}, but the vocabulary "
+                    f"{vocabulary.name!r} has {number}; leave the field at 0"
+                )
+            config.model[field] = number
+        if num_devices is not None:
+            asked = config.batch_size
+            config.batch_size = divisible_batch_size(
+                asked, num_devices, round_batch=config.round_batch
+            )
+            if config.scale_learning_rate:
+                config.learning_rate *= config.batch_size / asked
+            config.eval.batch_size = padded_batch_size(config.eval.batch_size, num_devices)
+    return config
+
+
+def divisible_batch_size(batch_size: int, num_devices: int, *, round_batch: bool = False) -> int:
+    """The number of images a training step, divisible by the number of devices.
+
+    Args:
+        batch_size: what the configuration asks for.
+        num_devices: of all processes.
+        round_batch: go to the nearest multiple (up if two are as near) instead of refusing.
+
+    Raises:
+        UserError: it is not divisible; the message names the nearest sizes that are.
+    """
+    _check_at_least("batch_size", batch_size, 1)
+    below = batch_size // num_devices * num_devices
+    if below == batch_size:
+        return batch_size
+    above = below + num_devices
+    if round_batch:
+        return above if not below or above - batch_size <= batch_size - below else below
+    nearest = f"{below} or {above}" if below else f"{above}"
+    raise UserError(
+        f"config.batch_size={batch_size} is not divisible by {num_devices} devices; "
+        f"use {nearest}, or --config.round_batch=true"
+    )
+
+
+def padded_batch_size(batch_size: int, num_devices: int) -> int:
+    """`batch_size` rounded up to a multiple of the devices; for batches that are padded."""
+    return -(-batch_size // num_devices) * num_devices
 
 
 def _field(config: Any, name: str) -> Any:
@@ -88,3 +237,19 @@ def _field(config: Any, name: str) -> Any:
     for part in name.split("."):
         config = config[part]
     return config
+
+
+def _check_one_of(name: str, value: Any, values: tuple[Any, ...]) -> None:
+    if value not in values:
+        *others, last = map(repr, values)
+        raise UserError(f"config.{name} is {value!r}; it can be {', '.join(others)} or {last}")
+
+
+def _check_whole(name: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or value < least:
+        raise UserError(f"config.{name} is {value!r}; it must be a whole number, at least {least}")
+
+
+def _check_at_least(name: str, value: Any, least: int) -> None:
+    if value < least:
+        raise UserError(f"config.{name} is {value!r}; it must be at least {least}")

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
-from tiny_run import VOCABULARY
+from tiny import VOCABULARY
 
 IMAGE_SIZE = (64, 96)
 PICTURE = (120, 60)  # width, height

@@ -98,13 +98,21 @@ def test_paths_that_are_no_file_are_named(tmp_path):
         assert str(caught.value).count(str(tmp_path)) == 1
 
 
+@pytest.mark.parametrize("text", ["[]", " [ ] \n", "[\n]\n"])
+def test_an_empty_list_is_a_list(tmp_path, text):
+    path = write(tmp_path / "a.json", text)
+    assert io.read_json(path) == list(io.iterate_json(path, "entries")) == []
+
+
 @pytest.mark.parametrize("text", ["{}", "", '"[]"', "3"])
 def test_a_list_is_asked_for(tmp_path, text):
     with pytest.raises(UserError, match=r"a\.json: predictions must be a JSON list"):
         list(io.iterate_json(write(tmp_path / "a.json", text), "predictions"))
 
 
-@pytest.mark.parametrize("text", ["[1 2]", "[1,]", "[,1]", "[1", "[1, 2] 3", "[1}", "[[1, 2]"])
+@pytest.mark.parametrize(
+    "text", ["[1 2]", "[1,]", "[,1]", "[1", "[1, 2] 3", "[1}", "[[1, 2]", "[nul]"]
+)
 def test_a_broken_list_is_refused_as_a_whole_file_is(tmp_path, text):
     path = write(tmp_path / "a.json", text)
     for read in (io.read_json, lambda path: list(io.iterate_json(path, "entries"))):

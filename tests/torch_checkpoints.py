@@ -1,6 +1,9 @@
 """Made PyTorch checkpoints, and our networks in PyTorch's terms."""
 
+from typing import Any
+
 import jax
+import numpy as np
 import reference_weights as reference
 from tiny_config import get_config as tiny_config
 
@@ -33,9 +36,9 @@ def tensors(torch, weights):
     return {name: torch.tensor(array) for name, array in weights.items()}
 
 
-def tiny_checkpoint(torch, path, *, drop=(), **changes):
+def tiny_checkpoint(torch, path, *, drop=(), **changes) -> tuple[Any, dict[str, np.ndarray]]:
     """A checkpoint of the tiny network with the embedded data set's classes, and its config."""
-    config = tiny_config()
+    config: Any = tiny_config()
     config.model.update(changes)
     vocabulary = vocabularies.load("figures_hoi")
     resolved = config.copy_and_resolve_references()

@@ -13,6 +13,7 @@ import numpy as np
 
 from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
+from ggnet_jax.config import padded_batch_size
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import folder as run_folder
@@ -95,13 +96,13 @@ def predict(
 
 def import_checkpoint(checkpoint: str | None, config: Any | None, workdir: str | Path) -> int:
     """Make a workdir of a PyTorch checkpoint."""
-    from ggnet_jax.torch_import import command
+    from ggnet_jax import torch_import
 
     if not checkpoint:
         raise UserError("give the file to import, --checkpoint=model.pth")
     if config is None:
         raise UserError("give the configuration of its network, such as --config=configs/hico.py")
-    command.import_checkpoint(checkpoint, config, workdir)
+    torch_import.import_checkpoint(checkpoint, config, workdir)
     return 0
 
 
@@ -109,14 +110,12 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     """A configuration with the network of the run; a UserError if another one was asked for."""
     from ml_collections import ConfigDict
 
-    from ggnet_jax.training.parallel import shareable  # and with it Optax, not needed to predict
-
     trained = run_folder.read_config(workdir)
     asked = trained if config is None else config.to_dict()
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
-    asked["eval"]["batch_size"] = shareable(asked["eval"]["batch_size"], jax.device_count())
+    asked["eval"]["batch_size"] = padded_batch_size(asked["eval"]["batch_size"], jax.device_count())
     return ConfigDict(asked)
 
 

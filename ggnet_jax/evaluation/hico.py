@@ -29,7 +29,7 @@ a class is neither right nor wrong: it is left out and counted.
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -172,19 +172,10 @@ def _match_ho_rcnn(
         The rows of the predictions that have a class, ranked, and whether each is a true positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
-    rows, pairs = [], []
-    for row, pair in _same_class_and_image(found, found_class, ranked, truth, true_class):
-        prediction = ranked[row]
-        human = overlap.ho_rcnn(
-            found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]]
-        )
-        row, pair, prediction = (column[human > 0.5] for column in (row, pair, prediction))
-        target = overlap.ho_rcnn(
-            found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
-        )
-        rows.append(row[target > 0.5])
-        pairs.append(pair[target > 0.5])
-    row, pair = _joined(rows), _joined(pairs)
+    candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
+    row, pair, _ = _overlapping(
+        candidates, ranked, found, found.boxes, truth, overlap.ho_rcnn, lambda iou: iou > 0.5
+    )
     return ranked, matching.first_free(row, pair, len(ranked), len(truth.verb))
 
 
@@ -197,17 +188,10 @@ def _match_ppdm(
         The rows of the predictions that have a class, ranked, and whether each is a true positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
-    boxes = found.boxes + 1
-    rows, pairs, overlaps = [], [], []
-    for row, pair in _same_class_and_image(found, found_class, ranked, truth, true_class):
-        prediction = ranked[row]
-        human = overlap.ppdm(boxes[found.human[prediction]], truth.boxes[truth.human[pair]])
-        target = overlap.ppdm(boxes[found.object[prediction]], truth.boxes[truth.object[pair]])
-        smaller = np.minimum(human, target)
-        rows.append(row[smaller >= 0.5])
-        pairs.append(pair[smaller >= 0.5])
-        overlaps.append(smaller[smaller >= 0.5])
-    row, pair, smaller = _joined(rows), _joined(pairs), _joined(overlaps)
+    candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
+    row, pair, smaller = _overlapping(
+        candidates, ranked, found, found.boxes + 1, truth, overlap.ppdm, lambda iou: iou >= 0.5
+    )
     order = np.lexsort((pair, -smaller, row))
     row, pair = row[order], pair[order]
     best = np.flatnonzero(np.diff(row, prepend=-1))
@@ -217,7 +201,6 @@ def _match_ppdm(
 def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:
     """Rows of the predictions that have a class, ordered by class, then descending score."""
     rows = np.flatnonzero(group >= 0)
-
     order = matching.by_descending_score(
         group[rows], found.score[rows], lambda: found.tie_columns(rows, name_rank(file_names))
     )
@@ -242,9 +225,39 @@ def _same_class_and_image(
         yield row, pairs[place]
 
 
-def _joined(blocks: list[np.ndarray]) -> np.ndarray:
-    """One integer array from the blocks of candidates."""
-    return np.concatenate(blocks) if blocks else np.empty(0, np.int64)
+def _overlapping(
+    candidates: Iterator[tuple[np.ndarray, np.ndarray]],
+    ranked: np.ndarray,
+    found: Interactions,
+    boxes: np.ndarray,
+    truth: Interactions,
+    overlap_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    enough: Callable[[np.ndarray], np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The candidates whose human and object boxes both overlap enough.
+
+    Args:
+        candidates: from `_same_class_and_image`.
+        ranked: rows of the predictions.
+        found, truth: predictions and ground truth.
+        boxes: [n, 4] the boxes of `found` as the protocol takes them.
+        overlap_of: a function of `overlap`.
+        enough: overlaps -> bool.
+
+    Returns:
+        Position in `ranked`, row of `truth` and the smaller of the two overlaps, in the order of
+        the candidates.
+    """
+    rows, pairs, overlaps = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
+    for row, pair in candidates:
+        human = overlap_of(boxes[found.human[ranked[row]]], truth.boxes[truth.human[pair]])
+        row, pair, human = (column[enough(human)] for column in (row, pair, human))
+        target = overlap_of(boxes[found.object[ranked[row]]], truth.boxes[truth.object[pair]])
+        kept = enough(target)
+        rows.append(row[kept])
+        pairs.append(pair[kept])
+        overlaps.append(np.minimum(human, target)[kept])
+    return np.concatenate(rows), np.concatenate(pairs), np.concatenate(overlaps)
 
 
 def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:

@@ -330,7 +330,7 @@ def _number_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
     parser = command.parser(__doc__ or "")
-    parser.add_argument("--instances", help="COCO's instances JSON or JSON.gz, for VSRL")
+    parser.add_argument("--instances", help="COCO's instances, JSON or gzip, for VSRL")
     arguments = parser.parse_args(argv)
     return command.run(
         arguments,

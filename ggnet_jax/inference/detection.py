@@ -87,7 +87,9 @@ def load_shapes(workdir: str | Path, step: int | None = None) -> Trained:
     """
     config, vocabulary, model = _read_network(workdir)
     step = checkpoints.existing(workdir, step)
-    shapes = checkpoints.variable_shapes(workdir, step, device=jax.devices()[0])
+    shapes = checkpoints.variable_shapes(
+        workdir, step, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    )
     return Trained(config, vocabulary, model, shapes, step)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.decoding import BoxDetections
@@ -49,6 +50,7 @@ class ExternalDetections:
         rows: list[list[tuple[float, ...]]] = [[] for _ in truth]
         unmatched = 0
         for number, entry in enumerate(entries):
+            where = f"eval.detections: entry {number} of {path}"
             try:
                 if "file_name" in entry:
                     image = by_name.get(str(entry["file_name"]))
@@ -58,17 +60,13 @@ class ExternalDetections:
                 score = float(entry["score"])
                 obj = vocabulary.object_index(int(entry["category_id"]))
             except KeyError as error:
-                raise UserError(
-                    f"eval.detections: entry {number} of {path} has no {error}"
-                ) from error
+                raise UserError(f"{where} has no {error}") from error
             except (TypeError, ValueError) as error:
-                raise UserError(
-                    f"eval.detections: entry {number} of {path} can't be read ({error})"
-                ) from error
+                raise UserError(f"{where} can't be read ({error})") from error
             if not np.isfinite([x, y, w, h]).all() or w < 0 or h < 0 or not 0 <= score <= 1:
                 raise UserError(
-                    f"eval.detections: entry {number} of {path} has bbox {entry['bbox']} and score "
-                    f"{entry['score']}; sides can't be negative and scores lie between 0 and 1"
+                    f"{where} has bbox {entry['bbox']} and score {entry['score']}; "
+                    "sides can't be negative and scores lie between 0 and 1"
                 )
             if image is None:
                 unmatched += 1
@@ -102,7 +100,7 @@ class ExternalDetections:
             found = self._boxes[image][: self._size]
             matrix = geometry.letterbox(width, height, input_size)
             corners = geometry.apply(matrix, found[:, :4].reshape(-1, 2, 2))
-            boxes[row, : len(found)] = corners.reshape(-1, 4) / geometry.OUTPUT_STRIDE
+            boxes[row, : len(found)] = corners.reshape(-1, 4) / OUTPUT_STRIDE
             classes[row, : len(found)] = found[:, 4]
             scores[row, : len(found)] = found[:, 5]
             valid[row, : len(found)] = True

@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-OUTPUT_STRIDE = 4  # input pixels per cell of the output map
-
 
 def letterbox(
     width: float, height: float, input_size: tuple[int, int], *, xp: Any = np

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.inference import geometry
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -100,7 +101,7 @@ def cells_to_image(
 ) -> np.ndarray:
     """Carry points [..., 2] from map cells to the pixels of a width x height image."""
     inverse = geometry.invert(geometry.letterbox(width, height, input_size))
-    return geometry.apply(inverse, np.asarray(points, np.float64) * geometry.OUTPUT_STRIDE)
+    return geometry.apply(inverse, np.asarray(points, np.float64) * OUTPUT_STRIDE)
 
 
 def boxes_to_image(

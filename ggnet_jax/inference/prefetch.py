@@ -1,7 +1,7 @@
 """Start work on the next items while the present one is dealt with."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def prefetch(
     function: Callable[[Item], Result], items: Iterable[Item], *, depth: int, threads: int = 1
-) -> Iterator[Future[Result]]:
+) -> Generator[Future[Result], None, None]:
     """Call a function in threads for the items to come.
 
     Args:

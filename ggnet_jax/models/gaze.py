@@ -1,92 +1,78 @@
-"""Glance and gaze: verb heatmaps refined by action-aware points (paper section 3.2)."""
+"""Glance and gaze: verb heatmaps refined by action-aware points (paper section 3.2).
+
+The glance looks at every pixel of F0. Gaze step t then moves the ActPoints of every pixel,
+
+    eq. (2)    p(t) = p(t-1) + dp(t)          p(0) = (0, 0)
+    eq. (3)    dp(t) = T_offset(t)(G(t-1))    G(0) = F0
+
+and G(t) is a deformable convolution of F(t) at these points. Verb heatmaps are predicted from F0
+and from every G(t); the last one counts, the others only train.
+"""
 
 import math
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from ggnet_jax.models.heads import HEATMAP_BIAS
-from ggnet_jax.models.layers import Conv, Dtype, predict_points, symmetric_uniform
+from ggnet_jax.config import ModelConfig
+from ggnet_jax.models.heads import verb_classifier
+from ggnet_jax.models.layers import Conv, deform_conv, output_dtype
 from ggnet_jax.models.outputs import ActPoints
-from ggnet_jax.ops import deform_conv2d
 
 
 class GlanceGaze(nn.Module):
-    """Backbone feature F -> verb logits of the glance and of every gaze step.
+    """Backbone feature F -> verb logits of the glance and of every gaze step."""
 
-    Attributes:
-      num_verbs: V.
-      width: channels of F0, F1, ... and G1, G2, ... .
-      steps: number of gaze steps, 0 for the glance alone.
-      act_points: K, a square number.
-      share_features: one F(t) for all steps instead of one for each (Table 2, "sharing").
-      dtype: compute dtype of the convolutions.
-      deform_form: how the ActPoints are gathered, see `deform_conv2d`.
-    """
-
-    num_verbs: int
-    width: int = 256
-    steps: int = 2
-    act_points: int = 25
-    share_features: bool = False
-    dtype: Dtype = jnp.float32
-    deform_form: str = "auto"
+    config: ModelConfig
 
     @nn.compact
     def __call__(
         self, feature: jax.Array
     ) -> tuple[jax.Array, tuple[jax.Array, ...], tuple[ActPoints, ...]]:
-        """Look once, then gaze.
+        """Glance, then gaze.
 
         Args:
-          feature: F [B, h, w, C].
+            feature: F [B, h, w, C].
 
         Returns:
-          F0 [B, h, w, width], the logits [B, h, w, V] of glance and steps, the steps' ActPoints.
+            F0 [B, h, w, width], the logits [B, h, w, V] of glance and steps, the steps' ActPoints.
         """
+        config = self.config
         with jax.named_scope("glance"):
-            f0 = nn.relu(Conv(self.width, dtype=self.dtype, name="glance_conv")(feature))
-            logits = [self._classifier("glance_classifier")(f0)]
+            f0 = feature_conv(config, "glance_conv", feature)
+            logits = [verb_classifier(config, "glance_classifier")(f0)]
         act_points = []
-        gaze, offset = f0, None  # G(0) = F0, p(0) = (0, 0)
-        for step in range(1, self.steps + 1):
+        gaze, offset, sampled = f0, None, None  # G(0) = F0, p(0) = (0, 0)
+        for step in range(1, config.gaze_steps + 1):
             with jax.named_scope(f"gaze{step}"):
-                if step == 1 or not self.share_features:
-                    sampled = nn.relu(
-                        Conv(self.width, dtype=self.dtype, name=f"gaze{step}_feature")(feature)
-                    )
-                gaze, offset, weight = GazeStep(
-                    self.width, self.act_points, self.dtype, self.deform_form, name=f"gaze{step}"
-                )(gaze, sampled, offset)
+                if sampled is None or not config.share_gaze_features:
+                    sampled = feature_conv(config, f"gaze{step}_feature", feature)  # F(t)
+                gaze, offset, weight = GazeStep(config, name=f"gaze{step}")(gaze, sampled, offset)
                 logits.append(self._classify(gaze, step))
                 act_points.append(ActPoints(act_point_positions(offset), weight))
         return f0, tuple(logits), tuple(act_points)
 
     def _classify(self, gaze: jax.Array, step: int) -> jax.Array:
         """Verb logits of one gaze step; the last step has a hidden layer, as released."""
-        if step == self.steps:
-            hidden = math.floor(math.sqrt(self.width / self.num_verbs) * self.num_verbs)
-            gaze = Conv(hidden, kernel=1, dtype=self.dtype, name=f"gaze{step}_hidden")(gaze)
+        config = self.config
+        if step == config.gaze_steps:
+            hidden = math.floor(math.sqrt(config.head_width / config.num_verbs) * config.num_verbs)
+            gaze = Conv(hidden, kernel=1, dtype=config.dtype, name=f"gaze{step}_hidden")(gaze)
             gaze = nn.relu(gaze)
-        return self._classifier(f"gaze{step}_classifier")(gaze)
+        return verb_classifier(config, f"gaze{step}_classifier")(gaze)
 
-    def _classifier(self, name: str) -> Conv:
-        dtype = jnp.promote_types(self.dtype, jnp.float32)
-        init = nn.initializers.constant(HEATMAP_BIAS)
-        return Conv(self.num_verbs, kernel=1, dtype=dtype, bias_init=init, name=name)
+
+def feature_conv(config: ModelConfig, name: str, feature: jax.Array) -> jax.Array:
+    """3x3 convolution `name` of the module that calls, ReLU: F [B, h, w, C] -> F0 or F(t)."""
+    return nn.relu(Conv(config.head_width, dtype=config.dtype, name=name)(feature))
 
 
 class GazeStep(nn.Module):
-    """One gaze step: eq. (2) p(t) = p(t-1) + dp(t), eq. (3) dp(t) = T_offset(t)(G(t-1)).
+    """One gaze step: eq. (2) and (3), and the features under the ActPoints."""
 
-    T_offset is `predict_points`, which also gives every ActPoint its weight, anew at each step.
-    """
-
-    width: int
-    act_points: int
-    dtype: Dtype = jnp.float32
-    deform_form: str = "auto"
+    config: ModelConfig
 
     @nn.compact
     def __call__(
@@ -95,39 +81,59 @@ class GazeStep(nn.Module):
         """Displace the points of the step before and gather the features under them.
 
         Args:
-          gaze: G(t-1) [B, h, w, C].
-          sampled: F(t) [B, h, w, C].
-          offset: p(t-1) [B, h, w, K, 2] (dy, dx) on top of the regular grid; None for zeros.
+            gaze: G(t-1) [B, h, w, C].
+            sampled: F(t) [B, h, w, C].
+            offset: p(t-1) [B, h, w, K, 2] (dy, dx) on top of the regular grid; None for zeros.
 
         Returns:
-          G(t) [B, h, w, width], p(t) like `offset`, weights [B, h, w, K].
+            G(t) [B, h, w, width], p(t) like `offset`, weights [B, h, w, K].
         """
-        side = math.isqrt(self.act_points)
-        displacement, weight = predict_points(gaze, self.act_points, self.dtype)
-        offset = displacement if offset is None else offset + displacement
-        kernel_shape = (side, side, sampled.shape[-1], self.width)
-        fan_in = side * side * sampled.shape[-1]
-        kernel = self.param("kernel", symmetric_uniform(fan_in**-0.5), kernel_shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        gathered = deform_conv2d(
-            sampled.astype(self.dtype),
-            offset,
-            weight,
-            kernel.astype(self.dtype),
-            bias,
-            form=self.deform_form,
-        )
+        config = self.config
+        displacement, weight = t_offset(config, gaze, config.act_points)  # eq. (3)
+        offset = displacement if offset is None else offset + displacement  # eq. (2)
+        gathered = deform_conv(self, config, sampled, offset, weight, config.head_width)
         return nn.relu(gathered), offset, weight
 
 
-def act_point_positions(offset: jax.Array) -> jax.Array:
-    """Offsets (dy, dx) on top of the regular grid -> displacements (x, y) from the pixel.
+def t_offset(config: ModelConfig, x: jax.Array, points: int) -> tuple[jax.Array, jax.Array]:
+    """T_offset of eq. (3): how far to move every point, and what it counts, anew at each step.
+
+    A convolution with a sqrt(K) x sqrt(K) kernel, `offset_conv` of the module that calls. It starts
+    at zero: no displacement, weights of one half. DLA-34's deformable convolutions use it too.
 
     Args:
-      offset: [..., K, 2].
+        config: the network's.
+        x: G(t-1) [B, h, w, C].
+        points: K, a square number.
 
     Returns:
-      [..., K, 2] in map cells, grid included.
+        dp(t) [B, h, w, K, 2] (dy, dx) in cells and weights [B, h, w, K] in (0, 1), in at least
+        float32 whatever the dtype: bf16 could not hold a fraction of a cell on a map of 128.
+    """
+    # Sums are in float32. Operands are rounded no coarser than where the features came from: to
+    # bf16 in a bf16 network on TPUs, to TF32 on GPUs, split into three bf16 products otherwise.
+    coarse = config.dtype == "bfloat16"
+    predicted = Conv(
+        3 * points,
+        kernel=math.isqrt(points),
+        dtype=output_dtype(config),
+        precision=lax.Precision.DEFAULT if coarse else lax.Precision.HIGH,
+        kernel_init=nn.initializers.zeros,
+        bias_init=nn.initializers.zeros,
+        name="offset_conv",
+    )(x)
+    displacement = predicted[..., : 2 * points].reshape(*predicted.shape[:3], points, 2)
+    return displacement, nn.sigmoid(predicted[..., 2 * points :])
+
+
+def act_point_positions(offset: jax.Array) -> jax.Array:
+    """Offsets (dy, dx) on top of the regular grid -> displacements (x, y) from the pixel, eq. (1).
+
+    Args:
+        offset: [..., K, 2].
+
+    Returns:
+        [..., K, 2] in map cells, grid included.
     """
     side = math.isqrt(offset.shape[-2])
     steps = jnp.arange(side, dtype=offset.dtype) - side // 2

@@ -1,10 +1,10 @@
-"""Prediction heads on the shared feature: object detection as points, and APM."""
+"""Prediction heads on the shared feature, and object detection as points (CenterNet's heads)."""
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from ggnet_jax.models.layers import Conv, Dtype
+from ggnet_jax.config import ModelConfig
+from ggnet_jax.models.layers import Conv, output_dtype
 
 # Initial bias of every heatmap: sigmoid(-2.19) = 0.1, CenterNet's prior for a peak.
 HEATMAP_BIAS = -2.19
@@ -13,68 +13,48 @@ HEATMAP_BIAS = -2.19
 class Head(nn.Module):
     """3x3 convolution, ReLU, 1x1 convolution to `features` channels in float32.
 
-    Initial biases are PyTorch's unless `bias` gives that of the last layer, or `zero_biases` makes
-    both zero.
+    Initial biases are as each network was released: of a heatmap the prior for the last layer and
+    PyTorch's for the first; of sizes and offsets PyTorch's on the hourglass, zero on DLA-34.
     """
 
+    config: ModelConfig
     features: int
-    width: int = 256
-    dtype: Dtype = jnp.float32
-    bias: float | None = None
-    zero_biases: bool = False
+    heatmap: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        zeros = nn.initializers.zeros if self.zero_biases else None
-        x = nn.relu(Conv(self.width, dtype=self.dtype, bias_init=zeros, name="conv")(x))
-        init = zeros if self.bias is None else nn.initializers.constant(self.bias)
-        dtype = jnp.promote_types(self.dtype, jnp.float32)
-        return Conv(self.features, kernel=1, dtype=dtype, bias_init=init, name="out")(x)
+        zeros = nn.initializers.zeros if self.config.backbone == "dla34" else None
+        first = None if self.heatmap else zeros
+        last = nn.initializers.constant(HEATMAP_BIAS) if self.heatmap else zeros
+        width, dtype = self.config.head_width, self.config.dtype
+        x = nn.relu(Conv(width, dtype=dtype, bias_init=first, name="conv")(x))
+        dtype = output_dtype(self.config)
+        return Conv(self.features, kernel=1, dtype=dtype, bias_init=last, name="out")(x)
 
 
 class ObjectBranch(nn.Module):
-    """CenterNet's heads: class heatmap [.., O], box size [.., 2] and centre offset [.., 2]."""
+    """CenterNet's heads: class heatmap [.., O], box size [.., 2] and center offset [.., 2]."""
 
-    num_objects: int
-    width: int = 256
-    dtype: Dtype = jnp.float32
-    zero_biases: bool = False  # of the heads that are no heatmap
+    config: ModelConfig
 
     @nn.compact
     def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        head = (self.width, self.dtype)
+        """Feature [B, h, w, C] -> logits of the heatmap, (width, height) and (x, y), in cells."""
         with jax.named_scope("object_branch"):
-            return (
-                Head(self.num_objects, *head, bias=HEATMAP_BIAS, name="object_heatmap")(feature),
-                Head(2, *head, zero_biases=self.zero_biases, name="box_size")(feature),
-                Head(2, *head, zero_biases=self.zero_biases, name="center_offset")(feature),
-            )
-
-
-class LocationRegressor(nn.Module):
-    """APM: for every verb its own offset from the human's and the object's centre (section 3.2).
-
-    `num_verbs` = 1 is the baseline's regressor, shared by all verbs.
-    """
-
-    num_verbs: int
-    width: int = 256
-    dtype: Dtype = jnp.float32
-    zero_biases: bool = False
-
-    @nn.compact
-    def __call__(self, feature: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Feature [B, h, w, C] -> human and object offset, each [B, h, w, V, 2] (x, y)."""
-
-        def offsets(name: str) -> jax.Array:
-            y = Head(
-                2 * self.num_verbs,
-                self.width,
-                self.dtype,
-                zero_biases=self.zero_biases,
-                name=name,
+            heatmap = Head(
+                self.config, self.config.num_objects, heatmap=True, name="object_heatmap"
             )(feature)
-            return y.reshape(*y.shape[:3], self.num_verbs, 2)
+            box_size = Head(self.config, 2, name="box_size")(feature)
+            center_offset = Head(self.config, 2, name="center_offset")(feature)
+        return heatmap, box_size, center_offset
 
-        with jax.named_scope("matching"):
-            return offsets("human_offset"), offsets("object_offset")
+
+def verb_classifier(config: ModelConfig, name: str) -> Conv:
+    """1x1 convolution to the logits of the verb heatmaps, [B, h, w, C] -> [B, h, w, V]."""
+    return Conv(
+        config.num_verbs,
+        kernel=1,
+        dtype=output_dtype(config),
+        bias_init=nn.initializers.constant(HEATMAP_BIAS),
+        name=name,
+    )

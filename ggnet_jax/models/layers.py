@@ -2,6 +2,9 @@
 
 Everything is channels-last. Padding is explicit and symmetric, since XLA's "SAME" pads a strided
 convolution on the other side than PyTorch does.
+
+The plain layers (`Conv`, `BatchNorm`) know no configuration; every module above them is handed the
+whole `ModelConfig`, and takes from it what it needs.
 """
 
 import math
@@ -13,24 +16,37 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ggnet_jax.ops import add_bias
+from ggnet_jax.config import ModelConfig
+from ggnet_jax.ops import add_bias, deform_conv2d
 
 Dtype = Any
+Initializer = Callable[..., jax.Array]
+
+
+def symmetric_uniform(bound: float) -> Initializer:
+    """An initializer uniform in [-bound, bound)."""
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: Dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
 # PyTorch's default for convolutions: uniform in +-1 / sqrt(fan in).
 torch_kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 class Conv(nn.Module):
-    """2-D convolution [B, h, w, C] -> [B, h', w', features], padded and initialised as PyTorch's.
+    """2-D convolution [B, h, w, C] -> [B, h', w', features], padded and initialized as PyTorch's.
 
     Attributes:
-      features: output channels.
-      kernel: side of the square kernel.
-      stride: step in both directions.
-      use_bias: whether a bias is added.
-      dtype: the compute dtype, also that of the result; parameters stay in float32.
-      precision: of the products; None lets GPUs round float32 to TF32 and TPUs to bf16.
-      kernel_init, bias_init: initial values; bias None is uniform in +-1 / sqrt(fan in).
+        features: output channels.
+        kernel: side of the square kernel.
+        stride: step in both directions.
+        use_bias: whether a bias is added.
+        dtype: the compute dtype, also that of the result; parameters stay in float32.
+        precision: of the products; None lets GPUs round float32 to TF32 and TPUs to bf16.
+        kernel_init, bias_init: initial values; bias None is uniform in +-1 / sqrt(fan in).
     """
 
     features: int
@@ -39,8 +55,8 @@ class Conv(nn.Module):
     use_bias: bool = True
     dtype: Dtype = jnp.float32
     precision: lax.Precision | None = None
-    kernel_init: Callable = torch_kernel_init
-    bias_init: Callable | None = None
+    kernel_init: Initializer = torch_kernel_init
+    bias_init: Initializer | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -61,53 +77,13 @@ class Conv(nn.Module):
         return add_bias(y, self.param("bias", init, (self.features,)))
 
 
-def predict_points(x: jax.Array, points: int, dtype: Dtype) -> tuple[jax.Array, jax.Array]:
-    """Where a deformable convolution looks around every pixel and what each place counts.
-
-    A convolution, `offset_conv` of the module that calls, with a sqrt(K) x sqrt(K) kernel. It
-    starts at zero: no displacement, weights of one half.
-
-    Args:
-      x: [B, h, w, C].
-      points: K, a square number.
-      dtype: of the network's convolutions.
-
-    Returns:
-      Displacements [B, h, w, K, 2] (dy, dx) in cells and weights [B, h, w, K] in 0 to 1, in at
-      least float32 whatever the dtype: bf16 could not hold a fraction of a cell on a map of 128.
-    """
-    # Sums are in float32. Operands are rounded no coarser than where the features came from: to
-    # bf16 in a bf16 network on TPUs, to TF32 on GPUs, split into three bf16 products otherwise.
-    coarse = jnp.dtype(dtype) == jnp.bfloat16
-    predicted = Conv(
-        3 * points,
-        kernel=math.isqrt(points),
-        dtype=jnp.promote_types(dtype, jnp.float32),
-        precision=lax.Precision.DEFAULT if coarse else lax.Precision.HIGH,
-        kernel_init=nn.initializers.zeros,
-        bias_init=nn.initializers.zeros,
-        name="offset_conv",
-    )(x)
-    displacement = predicted[..., : 2 * points].reshape(*predicted.shape[:3], points, 2)
-    return displacement, nn.sigmoid(predicted[..., 2 * points :])
-
-
-def symmetric_uniform(bound: float) -> Callable:
-    """An initialiser uniform in [-bound, bound)."""
-
-    def init(key, shape, dtype=jnp.float32):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-    return init
-
-
 class BatchNorm(nn.Module):
     """Batch norm over batch, height and width, with PyTorch's running statistics.
 
     A new statistic weighs `momentum` = 0.1 and the running variance is the unbiased one,
     n / (n - 1) with n the number of values in the **global** batch: under `jit` the arrays are
     global anyway, under `pmap` the statistics are averaged over `axis_name`. (The released code
-    normalises by the two or three pictures of each GPU.) Statistics are computed in at least
+    normalizes by the two or three images of each GPU.) Statistics are computed in at least
     float32.
     """
 
@@ -152,40 +128,77 @@ class BatchNorm(nn.Module):
 class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, and a ReLU unless told otherwise."""
 
+    config: ModelConfig
     features: int
     kernel: int = 3
     stride: int = 1
     relu: bool = True
-    dtype: Dtype = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         x = Conv(
-            self.features, self.kernel, self.stride, use_bias=False, dtype=self.dtype, name="conv"
+            self.features,
+            self.kernel,
+            self.stride,
+            use_bias=False,
+            dtype=self.config.dtype,
+            name="conv",
         )(x)
-        x = BatchNorm(self.axis_name, name="norm")(x, train)
+        x = BatchNorm(self.config.axis_name, name="norm")(x, train)
         return nn.relu(x) if self.relu else x
 
 
 class Residual(nn.Module):
     """Two 3x3 convolutions and a skip, which is a 1x1 convolution where the shape changes."""
 
+    config: ModelConfig
     features: int
     stride: int = 1
-    dtype: Dtype = jnp.float32
-    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        common = {"dtype": self.dtype, "axis_name": self.axis_name}
-        y = ConvNorm(self.features, stride=self.stride, **common, name="conv1")(x, train)
-        y = ConvNorm(self.features, relu=False, **common, name="conv2")(y, train)
+        y = ConvNorm(self.config, self.features, stride=self.stride, name="conv1")(x, train)
+        y = ConvNorm(self.config, self.features, relu=False, name="conv2")(y, train)
         if self.stride != 1 or x.shape[-1] != self.features:
             x = ConvNorm(
-                self.features, kernel=1, stride=self.stride, relu=False, **common, name="skip"
+                self.config, self.features, kernel=1, stride=self.stride, relu=False, name="skip"
             )(x, train)
         return nn.relu(x + y)
+
+
+def deform_conv(
+    module: nn.Module,
+    config: ModelConfig,
+    x: jax.Array,
+    offset: jax.Array,
+    weight: jax.Array,
+    features: int,
+) -> jax.Array:
+    """Deformable convolution with a square kernel, whose parameters are those of `module`.
+
+    Args:
+        module: gets `kernel` and `bias`, initialized as PyTorch's and with zeros.
+        config: the network's; offsets and weights are in float32 whatever its dtype.
+        x: [B, h, w, C].
+        offset: [B, h, w, K, 2] (dy, dx) in cells on top of the regular grid, K a square number.
+        weight: [B, h, w, K] of the sampling points.
+        features: output channels F.
+
+    Returns:
+        [B, h, w, F] of the network's dtype.
+    """
+    points, channels = offset.shape[-2], x.shape[-1]
+    side = math.isqrt(points)
+    init = symmetric_uniform((points * channels) ** -0.5)
+    kernel = module.param("kernel", init, (side, side, channels, features))
+    bias = module.param("bias", nn.initializers.zeros, (features,))
+    dtype = config.dtype
+    return deform_conv2d(x.astype(dtype), offset, weight, kernel.astype(dtype), bias)
+
+
+def output_dtype(config: ModelConfig) -> Dtype:
+    """Of predictions, whatever the dtype of the convolutions: at least float32."""
+    return jnp.promote_types(config.dtype, jnp.float32)
 
 
 def upsample_nearest(x: jax.Array) -> jax.Array:

@@ -11,11 +11,11 @@ def add_bias(y: jax.Array, bias: jax.Array) -> jax.Array:
     XLA's CPUs and GPUs would sum bfloat16 in bfloat16, where 256 + 1 = 256.
 
     Args:
-      y: [..., F].
-      bias: [F].
+        y: [..., F].
+        bias: [F].
 
     Returns:
-      y + bias of y's dtype.
+        y + bias of y's dtype.
     """
     wide = jnp.promote_types(y.dtype, jnp.float32)
     return (y.astype(wide) + bias.astype(wide)).astype(y.dtype)

@@ -1,16 +1,18 @@
-"""Modulated deformable convolution (DCNv2) by bilinear gather, in plain JAX.
+"""Modulated deformable convolution (DCNv2) in plain JAX.
 
-Every output pixel p and tap k reads the input at p + grid_k + offset_k, bilinearly, times a weight:
+Every output pixel p and tap k reads the input, bilinearly, at p + grid_k + offset_k(p), times a
+mask:
 
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
-Output rows are worked off in blocks: what belongs to a block, four neighbours of every sampling
-point, is the only large temporary, in the forward as in the backward pass, which gathers again
-instead of keeping it and scatters every block into one running gradient. How neighbours are read
-and added to depends on the device: `deform_forms`.
+x between four pixels is the sum of these four corners times their bilinear weights.
+
+The corners of all sampling points are 4 K times as many numbers as the input has. So output rows
+are computed in blocks, whose corners are the only large temporary; the backward pass gathers them
+again instead of keeping them. How corners are gathered and their gradients added up depends on the
+backend: `deform_conv_backends`.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,20 +20,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from ggnet_jax.ops.bias import add_bias
-from ggnet_jax.ops.deform_forms import FORMS, Form, fastest_form
+from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, Implementation, fastest
 
-IntPair = int | tuple[int, int]
-
-
-class _Static(NamedTuple):
-    """What must be known when the computation is traced."""
-
-    kernel: tuple[int, int]
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    rows: int  # output rows a block
-    form: Form
+Pair = tuple[int, int]
 
 
 def deform_conv2d(
@@ -41,172 +32,212 @@ def deform_conv2d(
     weight: jax.Array,
     bias: jax.Array | None = None,
     *,
-    stride: IntPair = 1,
-    padding: IntPair | None = None,
-    dilation: IntPair = 1,
-    form: str | Form = "auto",
+    stride: int | Pair = 1,
+    padding: int | Pair | None = None,
+    dilation: int | Pair = 1,
+    implementation: str | None = None,
 ) -> jax.Array:
     """Modulated deformable convolution, differentiable in all five arrays.
 
-    Sampling is bilinear with zeros outside: a point at least one whole pixel outside contributes
-    nothing, one within a pixel of the border counts the missing neighbours as zero. Where a
-    point lies on a whole pixel, the gradient of its offset is that of the cell to the right and
-    below; at exactly -1 it is zero, as in the original CUDA operator.
+    The input is zero outside: a point at least one whole pixel outside contributes nothing, one
+    within a pixel of the border counts the missing corners as zero. Where a point lies on a whole
+    pixel, the gradient of its offset is that of the cell to the right and below; at exactly -1 it
+    is zero, as in the original CUDA operator.
 
     Args:
-      x: input [B, h, w, C], any floating dtype.
-      offset: [B, h', w', K, 2], (dy, dx) in input pixels, added to the regular grid; taps
-        row-major, K = kh * kw. Computed with in at least float32 whatever the dtype of x.
-      mask: weights of the sampling points [B, h', w', K], or None for ones.
-      weight: [kh, kw, C, F].
-      bias: [F] or None.
-      stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
-        keeps the size (an odd kernel at stride 1).
-      form: one of `deform_forms.FORMS`, or "auto" for what is fastest on JAX's default device, or
-        a form of one's own. The results are the same up to rounding.
+        x: input [B, h, w, C], any floating dtype.
+        offset: [B, h', w', K, 2], (dy, dx) in input pixels, added to the regular grid; taps
+            row-major, K = kh * kw. Computed with in at least float32 whatever the dtype of x.
+        mask: weights of the sampling points [B, h', w', K], or None for ones.
+        weight: [kh, kw, C, F].
+        bias: [F] or None.
+        stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
+            keeps the size (an odd kernel at stride 1).
+        implementation: for tests and benchmarks: 'products', 'sums' or 'cells', whose results are
+            equal up to rounding. None is the fastest on JAX's default backend.
 
     Returns:
-      [B, h', w', F] of x's dtype. Under `jax.shard_map` gradients need `check_vma=False`, and those
-      of weight and bias are each device's own, for the caller to sum.
+        [B, h', w', F] of x's dtype. Under `jax.shard_map` gradients need `check_vma=False`, and
+        those of weight and bias are each device's own, for the caller to sum.
 
     Raises:
-      ValueError: another form, or shapes that do not fit together, with the numbers that clash.
+        ValueError: an unknown implementation, or shapes that do not fit together, with the numbers
+            that clash.
     """
-    if isinstance(form, str):
-        form = _named_form(form)
+    if implementation is None:
+        implementation = fastest(jax.default_backend())
+    if implementation not in IMPLEMENTATIONS:
+        known = ", ".join(map(repr, IMPLEMENTATIONS))
+        raise ValueError(f"implementation is {implementation!r}; it can be {known}")
     kernel = (weight.shape[0], weight.shape[1])
     stride, dilation = _pair(stride), _pair(dilation)
     if padding is None:
-        padding = tuple(d * (k - 1) // 2 for k, d in zip(kernel, dilation, strict=True))
-    padding = _pair(padding)
-    _check_shapes(x, offset, mask, weight, bias, stride, padding, dilation)
-    batch, out_height, out_width, taps, _ = offset.shape
+        padding = (dilation[0] * (kernel[0] - 1) // 2, dilation[1] * (kernel[1] - 1) // 2)
+    grid = _Grid(kernel, stride, _pair(padding), dilation)
+    _check_shapes(x, offset, mask, weight, bias, grid)
     if mask is None:
         mask = jnp.ones(offset.shape[:-1], offset.dtype)
     # In bfloat16 cells beyond 256 could not be told apart.
     offset, mask = (a.astype(jnp.promote_types(a.dtype, jnp.float32)) for a in (offset, mask))
-    row_elements = out_width * taps * x.shape[-1] * (1 if form.per_picture else batch)
-    rows = min(out_height, max(1, form.block_elements // max(1, row_elements)))
-    rows = -(-out_height // -(-out_height // rows))  # blocks of nearly equal height
-    static = _Static(kernel, stride, padding, dilation, rows, form)
     with jax.named_scope("deform_conv2d"):
-        y = _deform_conv(static, x, offset, mask, weight)
+        y = _deform_conv(grid, IMPLEMENTATIONS[implementation], x, offset, mask, weight)
         return y if bias is None else add_bias(y, bias)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _deform_conv(static: _Static, x, offset, mask, weight):
-    """`deform_conv2d` without bias, in blocks of output rows."""
-    form = static.form
-    source, kernel = form.source(x), form.kernel(weight, x.dtype)
-    blocks = _blocks_of_points(static, offset, mask)
+class _Grid(NamedTuple):
+    """The regular grid, as in any convolution; (vertical, horizontal)."""
 
-    def block(args):
+    kernel: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+
+    def points(self, size: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+        """Where the taps of output pixels [h', w'] lie, (y, x) in input pixels [h', w', K, 2]."""
+
+        def along(axis: int) -> jax.Array:
+            origin = jnp.arange(size[axis]) * self.stride[axis] - self.padding[axis]
+            taps = jnp.arange(self.kernel[axis]) * self.dilation[axis]
+            return (origin[:, None] + taps).astype(dtype)
+
+        y, x = along(0), along(1)  # [h', kh], [w', kw]
+        shape = (*size, *self.kernel)
+        points = jnp.stack(
+            [
+                jnp.broadcast_to(y[:, None, :, None], shape),
+                jnp.broadcast_to(x[None, :, None, :], shape),
+            ],
+            axis=-1,
+        )
+        return points.reshape(*size, -1, 2)
+
+
+# Forward: sampling points -> corners and bilinear weights -> weighted sums.
+
+
+def _in_blocks(
+    grid: _Grid,
+    backend: Implementation,
+    x: jax.Array,
+    offset: jax.Array,
+    mask: jax.Array,
+    weight: jax.Array,
+) -> jax.Array:
+    """`deform_conv2d` without bias, one block of output rows after the other."""
+    padded, kernel = backend.pad(x), backend.kernel(weight, x.dtype)
+    rows = _block_rows(backend, x, offset)
+
+    def block(args: tuple[jax.Array, jax.Array]) -> jax.Array:
         position, mask = args
-        start, fraction, inside = _corners(position, x.shape[1:3])
-        shares = form.shares(fraction, mask * inside)
-        return form.combine(form.gather(source, start), shares, kernel, position.shape[1:3])
+        corner, fraction, inside = _corners(position, x.shape[1:3])
+        weights = backend.bilinear_weights(fraction, mask * inside)
+        return backend.combine(backend.gather(padded, corner), weights, kernel, position.shape[1:3])
 
+    blocks = _blocks_of_points(grid, offset, mask, rows)
     return _from_blocks(lax.map(block, blocks), offset.shape[1])
 
 
-def _deform_conv_forward(static, x, offset, mask, weight):
-    return _deform_conv(static, x, offset, mask, weight), (x, offset, mask, weight)
+_deform_conv = jax.custom_vjp(_in_blocks, nondiff_argnums=(0, 1))
 
 
-def _deform_conv_backward(static, residuals, dy):
-    """Gather every block again, differentiate it, add its part to the running gradients."""
-    x, offset, mask, weight = residuals
-    form = static.form
-    source, pull_source = jax.vjp(form.source, x)
-    # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
-    sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
-    kernel = form.kernel(weight, x.dtype)
-    _, pull_kernel = jax.vjp(lambda w: form.kernel(w, sum_dtype), weight)
-    blocks = (*_blocks_of_points(static, offset, mask), _to_blocks(static, dy))
-
-    def block(sums, args):
-        dsource, dkernel = sums
-        position, mask, dy = args
-        start, fraction, inside = _corners(position, x.shape[1:3])
-        shares, pull_shares = jax.vjp(lambda f, m: form.shares(f, m * inside), fraction, mask)
-        dsource, dshares, dkernel_block = form.pull_back(
-            form, dsource, source, start, shares, kernel, dy
-        )
-        dposition, dmask = pull_shares(dshares)
-        return (dsource, dkernel + dkernel_block.astype(sum_dtype)), (dposition, dmask)
-
-    zeros = (jnp.zeros(source.shape, sum_dtype), jnp.zeros(kernel.shape, sum_dtype))
-    (dsource, dkernel), (dposition, dmask) = lax.scan(block, zeros, blocks)
-    return (
-        *pull_source(dsource.astype(source.dtype)),
-        _from_blocks(dposition, offset.shape[1]).astype(offset.dtype),
-        _from_blocks(dmask, offset.shape[1]).astype(mask.dtype),
-        *pull_kernel(dkernel),
-    )
-
-
-_deform_conv.defvjp(_deform_conv_forward, _deform_conv_backward)
-
-
-def _positions(static: _Static, offset: jax.Array) -> jax.Array:
-    """Sampling points (y, x) in input pixels [B, h', w', K, 2]: regular grid plus offsets."""
-    _, height, width, _, _ = offset.shape
-
-    def axis(length: int, i: int) -> jax.Array:
-        origin = jnp.arange(length) * static.stride[i] - static.padding[i]
-        return (origin[:, None] + jnp.arange(static.kernel[i]) * static.dilation[i]).astype(
-            offset.dtype
-        )
-
-    y, x = axis(height, 0), axis(width, 1)  # [h', kh], [w', kw]
-    shape = (height, width, *static.kernel)
-    grid = jnp.stack(
-        [
-            jnp.broadcast_to(y[:, None, :, None], shape),
-            jnp.broadcast_to(x[None, :, None, :], shape),
-        ],
-        axis=-1,
-    )
-    return offset + grid.reshape(height, width, -1, 2)
-
-
-def _corners(position: jax.Array, size: tuple[int, int]):
-    """Where the 2 x 2 window of each point starts, and where the point lies inside it.
+def _corners(position: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Between which four pixels each sampling point lies, and where between them.
 
     Args:
-      position: [..., 2] (y, x) in input pixels.
-      size: (h, w) of the input.
+        position: [..., 2] (y, x) in input pixels.
+        size: (h, w) of the input.
 
     Returns:
-      start int32 [..., 2] in the padded input, fraction [..., 2] in [0, 1), inside [...] 0 or 1.
+        The upper left corner, int32 [..., 2] (y, x) in the padded input; the point's distance
+        from it [..., 2] in [0, 1); and whether the point counts at all, [...] 0 or 1.
     """
     limit = jnp.asarray(size, position.dtype)
     inside = jnp.all((position > -1) & (position < limit), axis=-1)
     # The clip keeps far points (and NaN) inside the array; their weight is zero.
     base = jnp.clip(jnp.floor(position), -1, limit - 1)
     fraction = jnp.where(inside[..., None], position - base, 0.0)
-    start = jnp.nan_to_num(base).astype(jnp.int32) + 1
-    return start, fraction, inside.astype(position.dtype)
+    corner = jnp.nan_to_num(base).astype(jnp.int32) + 1
+    return corner, fraction, inside.astype(position.dtype)
+
+
+# Backward: the same blocks, gathered again.
+
+
+def _forward(grid, backend, x, offset, mask, weight):
+    return _deform_conv(grid, backend, x, offset, mask, weight), (x, offset, mask, weight)
+
+
+def _backward(grid, backend, residuals, dy):
+    """Gradients of x, offset, mask and weight: those of every block, added up or put together."""
+    x, offset, mask, weight = residuals
+    padded, pad_vjp = jax.vjp(backend.pad, x)
+    # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
+    sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
+    kernel = backend.kernel(weight, x.dtype)
+    _, kernel_vjp = jax.vjp(lambda w: backend.kernel(w, sum_dtype), weight)
+    rows = _block_rows(backend, x, offset)
+
+    def block(sums, args):
+        dpadded, dkernel = sums
+        position, mask, dy = args
+        corner, fraction, inside = _corners(position, x.shape[1:3])
+        weights, weights_vjp = jax.vjp(
+            lambda f, m: backend.bilinear_weights(f, m * inside), fraction, mask
+        )
+        _, combine_vjp = jax.vjp(
+            lambda patches, w, k: backend.combine(patches, w, k, dy.shape[1:3]),
+            backend.gather(padded, corner),
+            weights,
+            kernel,
+        )
+        dpatches, dweights, dkernel_of_block = combine_vjp(dy)
+        dpadded = backend.scatter_add(dpadded, corner, dpatches)
+        # A point moves as its fraction does: the corner stays where it is.
+        dposition, dmask = weights_vjp(dweights)
+        return (dpadded, dkernel + dkernel_of_block.astype(sum_dtype)), (dposition, dmask)
+
+    zeros = (jnp.zeros(padded.shape, sum_dtype), jnp.zeros(kernel.shape, sum_dtype))
+    blocks = (*_blocks_of_points(grid, offset, mask, rows), _to_blocks(dy, rows))
+    (dpadded, dkernel), (doffset, dmask) = lax.scan(block, zeros, blocks)
+    return (
+        *pad_vjp(dpadded.astype(padded.dtype)),
+        _from_blocks(doffset, offset.shape[1]).astype(offset.dtype),
+        _from_blocks(dmask, offset.shape[1]).astype(mask.dtype),
+        *kernel_vjp(dkernel),
+    )
+
+
+_deform_conv.defvjp(_forward, _backward)
+
+
+# Blocks of output rows.
+
+
+def _block_rows(backend: Implementation, x: jax.Array, offset: jax.Array) -> int:
+    """Output rows of a block: as many as the backend likes, blocks nearly equal."""
+    batch, height, width, taps, _ = offset.shape
+    row_elements = width * taps * x.shape[-1] * (1 if backend.per_image else batch)
+    rows = min(height, max(1, backend.block_elements // max(1, row_elements)))
+    return -(-height // -(-height // rows))
 
 
 def _blocks_of_points(
-    static: _Static, offset: jax.Array, mask: jax.Array
+    grid: _Grid, offset: jax.Array, mask: jax.Array, rows: int
 ) -> tuple[jax.Array, jax.Array]:
-    """Sampling points and their weights in blocks."""
+    """Sampling points (y, x) in input pixels and their weights, in blocks."""
+    position = offset + grid.points(offset.shape[1:3], offset.dtype)
     # Missing rows look where the last one does and count nothing: all at one place, devices would
     # wait for one another to add zeros there.
-    position = _to_blocks(static, _positions(static, offset), "edge")
-    return position, _to_blocks(static, mask)
+    return _to_blocks(position, rows, missing="edge"), _to_blocks(mask, rows)
 
 
-def _to_blocks(static: _Static, a: jax.Array, missing: str = "constant") -> jax.Array:
+def _to_blocks(a: jax.Array, rows: int, missing: str = "constant") -> jax.Array:
     """[B, h', ...] -> [blocks, B, rows, ...]; `missing`: how `jnp.pad` fills the last block."""
     batch, height = a.shape[:2]
-    blocks = -(-height // static.rows)
-    widths = ((0, 0), (0, blocks * static.rows - height), *((0, 0),) * (a.ndim - 2))
+    blocks = -(-height // rows)
+    widths = ((0, 0), (0, blocks * rows - height), *((0, 0),) * (a.ndim - 2))
     a = jnp.pad(a, widths, mode=missing)
-    return jnp.moveaxis(a.reshape(batch, blocks, static.rows, *a.shape[2:]), 1, 0)
+    return jnp.moveaxis(a.reshape(batch, blocks, rows, *a.shape[2:]), 1, 0)
 
 
 def _from_blocks(a: jax.Array, height: int) -> jax.Array:
@@ -215,17 +246,21 @@ def _from_blocks(a: jax.Array, height: int) -> jax.Array:
     return a.reshape(a.shape[0], -1, *a.shape[3:])[:, :height]
 
 
-def _named_form(name: str) -> Form:
-    if name not in ("auto", *FORMS):
-        raise ValueError(f"form is {name!r}; it can be 'auto', {', '.join(map(repr, FORMS))}")
-    return FORMS[fastest_form(jax.default_backend()) if name == "auto" else name]
+# Arguments.
 
 
-def _pair(value: IntPair) -> tuple[int, int]:
+def _pair(value: int | Pair) -> Pair:
     return (value, value) if isinstance(value, int) else (int(value[0]), int(value[1]))
 
 
-def _check_shapes(x, offset, mask, weight, bias, stride, padding, dilation) -> None:
+def _check_shapes(
+    x: jax.Array,
+    offset: jax.Array,
+    mask: jax.Array | None,
+    weight: jax.Array,
+    bias: jax.Array | None,
+    grid: _Grid,
+) -> None:
     """Raise a ValueError with the numbers that clash."""
     if x.ndim != 4 or weight.ndim != 4:
         raise ValueError(
@@ -235,12 +270,11 @@ def _check_shapes(x, offset, mask, weight, bias, stride, padding, dilation) -> N
         raise ValueError(f"x {x.shape} and weight {weight.shape} must not be empty")
     if x.shape[-1] != weight.shape[2]:
         raise ValueError(f"x has {x.shape[-1]} channels, weight {weight.shape} expects another")
-    taps = weight.shape[0] * weight.shape[1]
     out = tuple(
-        (x.shape[1 + i] + 2 * padding[i] - dilation[i] * (weight.shape[i] - 1) - 1) // stride[i] + 1
-        for i in range(2)
+        (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, padding, dilation in zip(x.shape[1:3], *grid, strict=True)
     )
-    expected = (x.shape[0], *out, taps)
+    expected = (x.shape[0], *out, grid.kernel[0] * grid.kernel[1])
     if offset.shape != (*expected, 2):
         raise ValueError(f"offset has shape {offset.shape}, expected {(*expected, 2)}")
     if mask is not None and mask.shape != expected:

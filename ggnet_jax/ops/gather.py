@@ -15,6 +15,6 @@ def gather_offsets(offset: jax.Array, cell: jax.Array, verb: jax.Array) -> jax.A
     width, regressors = offset.shape[2:4]
     if regressors == 1:  # shared by all verbs
         verb = jnp.zeros_like(verb)
-    # By vmap, not by indexing the batch: only so does XLA see that every picture reads its own
+    # By vmap, not by indexing the batch: only so does XLA see that every image reads its own
     # maps. Otherwise their gradient, the largest of all, is summed over all devices.
     return jax.vmap(lambda maps, c, v: maps[c // width, c % width, v])(offset, cell, verb)

@@ -9,13 +9,13 @@ STD_RGB = (0.27809835, 0.27408164, 0.28863828)
 
 
 def normalize_images(images: jax.Array) -> jax.Array:
-    """Normalise RGB pictures by CenterNet's mean and standard deviation.
+    """Normalize RGB images by CenterNet's mean and standard deviation.
 
     Args:
-      images: [..., 3], uint8 in [0, 255] or floating point in about [0, 1].
+        images: [..., 3], uint8 in [0, 255] or floating point in about [0, 1].
 
     Returns:
-      float32 of the same shape (float64 for a float64 input).
+        float32 of the same shape (float64 for a float64 input).
     """
     if images.dtype == jnp.uint8:
         images = images.astype(jnp.float32) / 255.0

@@ -8,22 +8,20 @@ from jax import lax
 def find_peaks(heatmap: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The highest local maxima of every map, over all channels.
 
-    A cell is a peak if it equals the maximum of its 3 x 3 neighbourhood (a max-pooling test, as
+    A cell is a peak if it equals the maximum of its 3 x 3 neighborhood (a max-pooling test, as
     CenterNet does it). Cells of one plateau are all peaks.
 
     Args:
-      heatmap: scores or logits [B, h, w, C].
-      count: how many peaks to return; where there are fewer, cells of value -inf fill up.
+        heatmap: scores or logits [B, h, w, C].
+        count: how many peaks to return; where there are fewer, cells of value -inf fill up.
 
     Returns:
-      score [B, n], cell int32 [B, n] (flat index y * w + x) and channel int32 [B, n], by
-      falling score, n = min(count, h * w * C).
+        score [B, n], cell int32 [B, n] (flat index y * w + x) and channel int32 [B, n], by
+        descending score, n = min(count, h * w * C).
     """
     batch, height, width, channels = heatmap.shape
-    neighbourhood = lax.reduce_window(
-        heatmap, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME"
-    )
-    peaks = jnp.where(heatmap == neighbourhood, heatmap, -jnp.inf)
+    neighborhood = lax.reduce_window(heatmap, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+    peaks = jnp.where(heatmap == neighborhood, heatmap, -jnp.inf)
     peaks = peaks.reshape(batch, height * width, channels)
     count = min(count, height * width * channels)
     # The best n values lie in the n cells whose best value is highest, so that two short lists are

@@ -1,12 +1,20 @@
-"""Orbax behind one small file: what a run saves, and how it comes back.
+"""The checkpoints of a run: what is saved, and how it is read. The one file that knows Orbax.
 
 A checkpoint is a folder `<workdir>/checkpoints/<step>` with two parts: `variables` (Flax's `params`
-and `batch_stats`, all that inference needs) and `training` (the optimiser's state). Both hold plain
+and `batch_stats`, all that inference needs) and `training` (the optimizer's state). Both hold plain
 host arrays, so that a checkpoint written by eight devices opens on one, with or without `pmap`.
 
-Only a finished checkpoint ever bears a step for its name: Orbax writes beside it and renames,
-and a checkpoint that is dropped is renamed before it is deleted. A process killed at any moment
-leaves at worst a folder with another name, which the next writer removes.
+Only a complete checkpoint is ever named by a step: Orbax writes to a temporary folder and renames
+it, and an old checkpoint is renamed before it is deleted. A process killed at any moment leaves at
+worst a folder with another name, which the next writer removes.
+
+Orbax's `CheckpointManager` (0.12.8) drops old checkpoints and temporary folders too, but
+- it deletes an old checkpoint in place, so that a kill leaves half of one under its step
+  (`test_a_kill_while_an_old_checkpoint_is_deleted`); with `todelete_subdir` it renames, and the
+  deleting is ours again;
+- when a save ends, its thread asks JAX's preemption service about the step of that save. This moves
+  the step at which all processes are to stop back, behind a process that is ahead: it never stops
+  (`test_the_end_of_a_save_leaves_the_step_to_stop_at_alone`).
 """
 
 import shutil
@@ -18,21 +26,22 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import traverse_util
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir.folder import CHECKPOINTS
 
-FOLDER = "checkpoints"
-_DROPPED = "dropped-"  # prefix of a checkpoint on its way out
+_DROPPED = "dropped-"  # prefix of a checkpoint that is being deleted
 
 
 def folder(workdir: str | Path) -> Path:
-    """Where a workdir's checkpoints lie."""
-    return Path(workdir).absolute() / FOLDER
+    """The folder of a workdir's checkpoints."""
+    return Path(workdir).absolute() / CHECKPOINTS
 
 
 def steps(workdir: str | Path) -> list[int]:
-    """The steps of all finished checkpoints, rising; empty for a folder without any."""
+    """The steps of all complete checkpoints, ascending; empty for a folder without any."""
     place = folder(workdir)
     if not place.is_dir():
         return []
@@ -64,8 +73,8 @@ def load_variables(
     Args:
         workdir: a run's folder.
         step: which checkpoint; None for the newest.
-        onto: its `variable_shapes` on a device, where the arrays are wanted; one after the other
-            goes there while others are read.
+        onto: its `variable_shapes` with a sharding, to put the arrays on a device: one is copied
+            there while others are read.
 
     Returns:
         `({'params': ..., 'batch_stats': ...}, step)` with NumPy leaves, or `jax.Array`s.
@@ -82,17 +91,21 @@ def load_variables(
 
 
 def variable_shapes(
-    workdir: str | Path, step: int | None = None, *, device: jax.Device | None = None
+    workdir: str | Path, step: int | None = None, *, sharding: jax.sharding.Sharding | None = None
 ) -> dict[str, Any]:
     """What `load_variables` would give, as `jax.ShapeDtypeStruct`; no array is read.
+
+    Args:
+        workdir: a run's folder.
+        step: which checkpoint; None for the newest.
+        sharding: of every leaf.
 
     Raises:
         UserError: there is no such checkpoint, or it cannot be read.
     """
     place = folder(workdir) / str(existing(workdir, step)) / "variables"
-    sharding = None if device is None else jax.sharding.SingleDeviceSharding(device)
     with _named(place):
-        leaves = ocp.StandardCheckpointHandler().metadata(place).tree
+        leaves = ocp.StandardCheckpointHandler().metadata(epath.Path(place)).tree
     return _nested(
         {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
@@ -102,18 +115,20 @@ def variable_shapes(
 
 
 class Checkpoints:
-    """Writes and restores the checkpoints of one run; use it as a context manager.
+    """Saves and restores the checkpoints of one run; a context manager.
 
-    In a run of several processes every one of them makes this object and calls `save`; the first
-    writes.
+    Of several processes every one makes this object and calls `save`; the first writes.
     """
 
     def __init__(self, workdir: str | Path, *, keep: int = 3):
-        """Take over a workdir and remove what a killed process left unfinished.
+        """Take over a workdir and remove what a killed process left incomplete.
 
         Args:
             workdir: the run's folder, which exists.
-            keep: how many of the newest checkpoints stay.
+            keep: so many of the newest checkpoints are kept.
+
+        Raises:
+            UserError: `keep` is less than 1.
         """
         if keep < 1:
             raise UserError(f"keep_checkpoints is {keep}; at least 1 is needed to resume")
@@ -134,18 +149,18 @@ class Checkpoints:
         self.close()
 
     def latest(self) -> int | None:
-        """The newest finished checkpoint, or None."""
+        """The step of the newest complete checkpoint, or None."""
         found = steps(self._workdir)
         return found[-1] if found else None
 
     def save(self, step: int, variables: Mapping[str, Any], training: Mapping[str, Any]) -> None:
         """Copy a state to the host and write it in the background.
 
-        Returns as soon as the device's buffers may be overwritten. A checkpoint of the same step
-        is left as it is.
+        Returns as soon as the device's buffers may be overwritten. An existing checkpoint of the
+        same step is left as it is.
 
         Args:
-            step: number of updates behind the state.
+            step: number of updates so far.
             variables: `{'params': ..., 'batch_stats': ...}`, nested dictionaries of arrays.
             training: nested dictionaries of arrays; `restore` gives them back.
         """
@@ -161,7 +176,7 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Return once the last save is on disk, and drop checkpoints beyond the newest `keep`."""
+        """Return once the last save is on disk; delete all but the newest `keep` checkpoints."""
         self._checkpointer.wait_until_finished()
         if self._writes:
             for step in steps(self._workdir)[: -self._keep]:
@@ -169,7 +184,7 @@ class Checkpoints:
                 shutil.rmtree(place.rename(place.with_name(f"{_DROPPED}{step}")))
 
     def restore(self, step: int | None = None) -> tuple[dict[str, Any], dict[str, Any], int]:
-        """Read a checkpoint; the newest if `step` is None.
+        """Read a checkpoint, the newest if `step` is None.
 
         Returns:
             `(variables, training, step)` with NumPy leaves.
@@ -195,7 +210,7 @@ def _read(workdir: str | Path, step: int, part: str) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _named(place: Path) -> Iterator[None]:
-    """Say which checkpoint it is that cannot be read."""
+    """Turn what Orbax raises into a UserError that names the checkpoint."""
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
@@ -207,10 +222,10 @@ def _named(place: Path) -> Iterator[None]:
 
 
 def _flat(tree: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """One dictionary of host arrays that share no memory with the device's buffers.
+    """One flat dictionary of host arrays that share no memory with the device's buffers.
 
-    On the CPU the host's view of an array is the array, and the next step is given its buffer to
-    write into. JAX guards such views; a copy needs no guard.
+    On the CPU a host view of an array is the array itself, whose buffer is donated to the next
+    step. JAX guards such views; a copy needs no guard.
     """
     flat = traverse_util.flatten_dict(dict(tree), sep="/")
     for leaf in flat.values():

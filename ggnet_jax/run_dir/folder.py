@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ggnet_jax import io
+from ggnet_jax.config import without_retired_fields
 from ggnet_jax.errors import UserError
 
 CONFIG = "config.json"
@@ -58,10 +59,15 @@ def require_run(workdir: str | Path) -> None:
 def read_config(workdir: str | Path) -> Fields:
     """The resolved configuration of a run; lists come back as tuples.
 
+    Fields of the network that are retired since the run began are left out.
+
     Raises:
         UserError: the folder holds no run, or its file cannot be read.
     """
-    return _fields(_read(workdir, CONFIG))
+    config = _fields(_read(workdir, CONFIG))
+    if "model" in config:
+        config["model"] = Fields(without_retired_fields(config["model"]))
+    return config
 
 
 def read_vocabulary(workdir: str | Path) -> dict[str, Any]:

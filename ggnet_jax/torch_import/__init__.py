@@ -1,12 +1,14 @@
 """PyTorch checkpoints of GGNet, PPDM and CenterNet -> Flax variables.
 
-`from_torch` converts arrays; `python -m ggnet_jax.torch_import` makes a workdir of a `.pth` file,
-which `main.py` evaluates, predicts with or trains on; `pretrained` gives training a start from a
-`.pth` file whose heads may differ. Only reading such a file needs PyTorch, an optional install.
+`from_torch` converts arrays; `import_checkpoint` (`main.py --mode=import`) makes a workdir of a
+`.pth` file, which `main.py` evaluates, predicts with or trains on; `pretrained` gives training a
+start from a `.pth` file whose heads may differ. Only reading such a file needs PyTorch, an optional
+install.
 """
 
 from ggnet_jax.torch_import.convert import fill, from_torch, pretrained
 from ggnet_jax.torch_import.files import read_state_dict
+from ggnet_jax.torch_import.new_run import import_checkpoint
 from ggnet_jax.torch_import.report import Report
 
-__all__ = ["Report", "fill", "from_torch", "pretrained", "read_state_dict"]
+__all__ = ["Report", "fill", "from_torch", "import_checkpoint", "pretrained", "read_state_dict"]

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
 
 
@@ -14,12 +14,12 @@ class Architecture:
     """What the names in a file say about its network.
 
     Attributes:
-      backbone: 'hourglass' or 'dla34'.
-      stacks: hourglasses in a row; 1 for DLA-34.
-      gaze_steps: 0 for PPDM's baselines.
-      per_verb_offsets: a pair of matching offsets for every verb.
-      num_objects, num_verbs: channels of the heatmaps. 0 verbs: one of CenterNet's object
-        detectors, which have no interaction heads at all.
+        backbone: 'hourglass' or 'dla34'.
+        stacks: hourglasses in a row; 1 for DLA-34.
+        gaze_steps: 0 for PPDM's baselines.
+        per_verb_offsets: a pair of matching offsets for every verb.
+        num_objects, num_verbs: channels of the heatmaps. 0 verbs: one of CenterNet's object
+            detectors, which have no interaction heads at all.
     """
 
     backbone: str
@@ -39,10 +39,10 @@ class Architecture:
 
 
 def describe(arrays: Mapping[str, np.ndarray]) -> Architecture:
-    """Recognise the network of a state dict (without `module.`).
+    """Recognize the network of a state dict (without `module.`).
 
     Raises:
-      UserError: it is none of the networks that can be imported.
+        UserError: it is none of the networks that can be imported.
     """
     stacks = 1
     if "pre.0.conv.weight" in arrays:
@@ -53,8 +53,8 @@ def describe(arrays: Mapping[str, np.ndarray]) -> Architecture:
     else:
         seen = next(iter(arrays), "nothing")
         raise UserError(
-            "this is no checkpoint of GGNet, PPDM or CenterNet on Hourglass or DLA-34 (its first "
-            f"entry is {seen!r}); give one of their .pth files"
+            f"not a checkpoint of GGNet, PPDM or CenterNet on Hourglass or DLA-34 (its first entry "
+            f"is {seen!r}); give one of their .pth files"
         )
     steps = int("hm_dcn.0.conv.weight" in arrays)
     while f"hm_dcn{steps + 1}.0.conv.weight" in arrays:
@@ -74,15 +74,15 @@ def describe(arrays: Mapping[str, np.ndarray]) -> Architecture:
     )
 
 
-def check_backbone(found: Architecture, config: Any) -> None:
-    """Raise a UserError unless the file's backbone is the one of `config` (`config.model`)."""
+def check_backbone(found: Architecture, config: ModelConfig) -> None:
+    """Raise a UserError unless the file's backbone is that of `config`."""
     _compare(found, config, ["backbone"])
     if found.backbone == "hourglass":
         _compare(found, config, ["stacks"])
 
 
-def check_architecture(found: Architecture, config: Any) -> None:
-    """Raise a UserError unless the file's network is that of `config` (`config.model`)."""
+def check_architecture(found: Architecture, config: ModelConfig) -> None:
+    """Raise a UserError unless the file's network is that of `config`."""
     check_backbone(found, config)
     if not found.num_verbs:
         raise UserError(
@@ -91,21 +91,22 @@ def check_architecture(found: Architecture, config: Any) -> None:
         )
     _compare(found, config, ["gaze_steps", "per_verb_offsets"])
     for field, what in (("num_verbs", "verbs"), ("num_objects", "objects")):
-        theirs, ours = getattr(found, field), getattr(config, field)
-        if theirs != ours:
+        in_file, wanted = getattr(found, field), getattr(config, field)
+        if in_file != wanted:
             raise UserError(
-                f"the checkpoint's network knows {theirs} {what}, the config's vocabulary has "
-                f"{ours}; give the config of the data set it was trained on"
+                f"the checkpoint's network knows {in_file} {what}, the config's vocabulary has "
+                f"{wanted}; give the config of the data set it was trained on"
             )
 
 
-def _compare(found: Architecture, config: Any, fields: list[str]) -> None:
+def _compare(found: Architecture, config: ModelConfig, fields: list[str]) -> None:
+    """Raise a UserError that names those of `fields` in which the two differ."""
     different = [f for f in fields if getattr(found, f) != getattr(config, f)]
     if different:
-        theirs = ", ".join(f"{f}={getattr(found, f)}" for f in different)
-        ours = ", ".join(f"{f}={getattr(config, f)}" for f in different)
-        mend = " ".join(f"--config.model.{f}={getattr(found, f)}" for f in different)
+        in_file = ", ".join(f"{f}={getattr(found, f)}" for f in different)
+        wanted = ", ".join(f"{f}={getattr(config, f)}" for f in different)
+        flags = " ".join(f"--config.model.{f}={getattr(found, f)}" for f in different)
         raise UserError(
-            f"the checkpoint's network has {theirs} ({found}), config.model has {ours}; "
-            f"give the config of that network, or {mend}"
+            f"the checkpoint's network has {in_file} ({found}), config.model has {wanted}; "
+            f"give the config of that network, or {flags}"
         )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.torch_import.architecture import check_architecture, check_backbone, describe
@@ -27,24 +28,24 @@ def from_torch(state_dict: Mapping[str, Any], config: Any) -> dict[str, Any]:
     """Convert the parameters of exactly the network that `config` describes.
 
     Args:
-      state_dict: arrays under PyTorch names and in PyTorch's layouts (OIHW); a `module.` prefix
-        is taken off. The stem convolution's input channels are B, G, R, as in all released
-        files; ours are R, G, B, so they are reversed.
-      config: `config.model`.
+        state_dict: arrays under PyTorch names and in PyTorch's layouts (OIHW); a `module.` prefix
+            is taken off. The stem convolution's input channels are B, G, R, as in all released
+            files; ours are R, G, B, so they are reversed.
+        config: `config.model`, whatever `ModelConfig.from_fields` takes.
 
     Returns:
-      `{'params', 'batch_stats'}` with float32 NumPy leaves.
+        `{'params', 'batch_stats'}` with float32 NumPy leaves.
 
     Raises:
-      UserError: parameters are missing, too many or of another shape: the file is cut short, or
-        of another network.
+        UserError: parameters are missing, too many or of another shape: the file is cut short, or
+            of another network.
     """
     return convert(state_dict, config)[0]
 
 
 def convert(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, Any], Report]:
     """`from_torch` and what became of every parameter."""
-    arrays = _clean(state_dict)
+    arrays, config = _clean(state_dict), ModelConfig.from_fields(config)
     check_architecture(describe(arrays), config)
     variables, report = _merge(arrays, config)
     for name, reason in report.missing:
@@ -60,17 +61,17 @@ def pretrained(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, An
     """Convert what a file has of a network: all of its backbone, and those heads that fit.
 
     Args:
-      state_dict: see `from_torch`.
-      config: `config.model`.
+        state_dict: see `from_torch`.
+        config: `config.model`, whatever `ModelConfig.from_fields` takes.
 
     Returns:
-      The variables, NumPy leaves for what was loaded and `jax.ShapeDtypeStruct` for what the file
-      does not have (`fill` puts initial values there), and what became of every parameter.
+        The variables, NumPy leaves for what was loaded and `jax.ShapeDtypeStruct` for what the file
+        does not have (`fill` puts initial values there), and what became of every parameter.
 
     Raises:
-      UserError: the backbone is another one, or cut short.
+        UserError: the backbone is another one, or cut short.
     """
-    arrays = _clean(state_dict)
+    arrays, config = _clean(state_dict), ModelConfig.from_fields(config)
     check_backbone(describe(arrays), config)
     return _merge(arrays, config)
 
@@ -84,26 +85,20 @@ def fill(variables: Mapping[str, Any], initial: Mapping[str, Any]) -> dict[str, 
     return jax.tree.map(choose, variables, initial)
 
 
-def expected_variables(config: Any) -> dict[str, Any]:
-    """Shapes of the variables of the network that `config` (`config.model`) describes.
-
-    Raises:
-      UserError: no network can be built from `config`.
-    """
-    try:
-        model = create_model(config)
-    except ValueError as error:
-        raise UserError(f"config.{error}") from error
+def expected_variables(config: ModelConfig) -> dict[str, Any]:
+    """Shapes of the variables of the network that `config` describes."""
+    model = create_model(config)
     side = 32 if config.backbone == "dla34" else 4 * 2 ** (len(config.widths) - 1)
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     return jax.eval_shape(model.init, jax.random.key(0), images)
 
 
-def _merge(arrays: Mapping[str, np.ndarray], config: Any) -> tuple[dict[str, Any], Report]:
+def _merge(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> tuple[dict[str, Any], Report]:
     """Put what fits into the network; see `pretrained`."""
     merged, missing, skipped = {}, [], []
     loaded, taken = set(), set()
-    for path, leaf in traverse_util.flatten_dict(expected_variables(config)).items():
+    expected: dict[Any, Any] = traverse_util.flatten_dict(expected_variables(config))
+    for path, leaf in expected.items():
         name = torch_name(path[1:], config)
         merged[path] = leaf
         if name not in arrays:

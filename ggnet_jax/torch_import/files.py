@@ -1,5 +1,6 @@
 """`.pth` files -> NumPy arrays. The one place that needs PyTorch, and it loads data, never code."""
 
+import importlib
 import pickle
 import re
 import warnings
@@ -19,16 +20,16 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read the parameters in a PyTorch file, in the legacy format or the zip format.
 
     Args:
-      path: a file that holds a state dict, bare or under `state_dict`. What else it holds (an
-        optimiser's state, the epoch) is left alone.
+        path: a file that holds a state dict, bare or under `state_dict`. What else it holds (an
+            optimizer's state, the epoch) is left alone.
 
     Returns:
-      Arrays under PyTorch names, `module.` prefixes taken off; floats of less than 32 bits
-      come as float32. Those of a zip file are mapped from the disk, not read.
+        Arrays under PyTorch names, `module.` prefixes taken off; floats of less than 32 bits
+        come as float32. Those of a zip file are mapped from the disk, not read.
 
     Raises:
-      UserError: PyTorch is not installed; the file is missing, damaged, of another kind, or asks
-        for code to be run, which is refused.
+        UserError: PyTorch is not installed; the file is missing, damaged, of another kind, or asks
+            for code to be run, which is refused.
     """
     path = Path(path)
     if not path.is_file():
@@ -44,12 +45,11 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 def _import_torch() -> Any:
     try:
-        import torch
+        return importlib.import_module("torch")
     except ImportError as error:
         raise UserError(
             "PyTorch is needed to read .pth files and for nothing else: pip install torch"
         ) from error
-    return torch
 
 
 def _load(torch: Any, path: Path) -> Any:

@@ -6,8 +6,8 @@ network is asked for; what a file holds beyond that shows up as left over.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any
+
+from ggnet_jax.config import ModelConfig
 
 # Collection and leaf -> the last piece of a state dict's name.
 _LEAVES = {
@@ -26,7 +26,7 @@ _HEADS = {
 }
 # Top-level modules that predict; everything else in a file is its backbone.
 HEADS = (*_HEADS.values(), "hm_rel", "hm_dcn", "refine_dcn", "refine_head", "unreleased")
-# The convolutions that see the picture: their input channels are B, G, R in the released files.
+# The convolutions that see the image: their input channels are B, G, R in the released files.
 STEMS = ("pre.0.conv.weight", "base.base_layer.0.weight")
 
 
@@ -35,16 +35,16 @@ def is_head(name: str) -> bool:
     return name.split(".")[0].rstrip("0123456789") in HEADS
 
 
-def torch_name(path: tuple[str, ...], config: Any) -> str:
+def torch_name(path: tuple[str, ...], config: ModelConfig) -> str:
     """The name in a state dict of one leaf of our variables.
 
     Args:
-      path: pieces of its path in `params` or `batch_stats`, the leaf last.
-      config: `config.model`.
+        path: pieces of its path in `params` or `batch_stats`, the leaf last.
+        config: of the network.
 
     Returns:
-      The released name. Parts of a network that was never released get a name that no file has:
-      one that continues the pattern (a third gaze step, gaze on DLA-34), or one of our own.
+        The released name. Parts of a network that was never released get a name that no file has:
+        one that continues the pattern (a third gaze step, gaze on DLA-34), or one of our own.
     """
     *modules, leaf = path
     if modules[0] == "backbone":
@@ -113,17 +113,13 @@ def _tree(modules: list[str]) -> list[str]:
     return _residual(modules)
 
 
-def _head(modules: list[str], stack: str, config: Any) -> list[str]:
+def _head(modules: list[str], stack: str, config: ModelConfig) -> list[str]:
     """Modules of the heads of one stack."""
-    place: Callable[[str, int], list[str]]
-    if config.backbone == "dla34":  # one stack; convolution, ReLU, convolution in one list
 
-        def place(name, layer):
+    def place(name: str, layer: int) -> list[str]:
+        if config.backbone == "dla34":  # one stack; convolution, ReLU, convolution in one list
             return [name, str(2 * layer)]
-    else:
-
-        def place(name, layer):
-            return [name, stack, str(layer), *(["conv"] if layer == 0 else [])]
+        return [name, stack, str(layer), *(["conv"] if layer == 0 else [])]
 
     branch, *rest = modules
     if branch != "interactions":
@@ -168,4 +164,5 @@ def _residual(modules: list[str]) -> list[str]:
 
 def _split(name: str) -> tuple[str, str]:
     """'hourglass0' -> ('hourglass', '0')."""
-    return re.fullmatch(r"(.*?)(\d*)", name).groups()
+    stem = name.rstrip("0123456789")
+    return stem, name[len(stem) :]

@@ -12,10 +12,10 @@ class Report:
     """The fate of every parameter, under PyTorch names.
 
     Attributes:
-      loaded: went from the file into the network.
-      missing: of the network, but not in the file or of another shape there; (name, reason). They
-        keep their initial values.
-      skipped: of the file, but not taken; (name, reason).
+        loaded: went from the file into the network.
+        missing: of the network, but not in the file or of another shape there; (name, reason). They
+            keep their initial values.
+        skipped: of the file, but not taken; (name, reason).
     """
 
     loaded: tuple[str, ...]

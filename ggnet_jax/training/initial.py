@@ -13,14 +13,14 @@ def read_initial_weights(config: Any, *, say: bool = True) -> dict[str, Any]:
     """Read what the PyTorch file `config.init_from` has of the network.
 
     Args:
-      config: resolved.
-      say: print what became of every parameter.
+        config: resolved.
+        say: print what became of every parameter.
 
     Returns:
-      Variables with gaps for the heads that the file does not have or that are of another shape.
+        Variables with gaps for the heads that the file does not have or that are of another shape.
 
     Raises:
-      UserError: the file can't be read, or its backbone is another one.
+        UserError: the file can't be read, or its backbone is another one.
     """
     variables, report = pretrained(read_state_dict(config.init_from), config.model)
     if say:

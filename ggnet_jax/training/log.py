@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TextIO
 
 from tqdm import tqdm
 
@@ -16,12 +16,20 @@ _BAR = "step {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}"
 _SHORT_NAMES = {
     "object_heatmap": "heat",
     "box_size": "size",
-    "center_offset": "centre",
+    "center_offset": "center",
     "human_offset": "human",
     "object_offset": "object",
     "images_per_second": "images/s",
 }
 _NOT_SHOWN = ("learning_rate", "gradient_norm", "loss")
+
+
+class _Logs(NamedTuple):
+    """What is written to; `Any` for TensorFlow's and tqdm's types."""
+
+    entries: TextIO
+    scalars: Any
+    bar: Any
 
 
 class RunLog:
@@ -36,100 +44,100 @@ class RunLog:
         last checkpoint, and this one will come to these steps again.
 
         Args:
-          workdir: the run's folder.
-          start_step: updates already done.
-          total_steps: of the whole run.
-          write: False in all processes but the first.
+            workdir: the run's folder.
+            start_step: updates already done.
+            total_steps: of the whole run.
+            write: False in all processes but the first.
         """
-        self._file = self._scalars = self._bar = None
-        if not write:
-            return
-        # TensorFlow is slow to import and needed for nothing else here.
-        import tensorflow as tf
-
-        path = Path(workdir) / LOG
-        truncate_log(path, start_step)
-        self._file = path.open("a")
-        self._scalars = tf.summary.create_file_writer(str(Path(workdir) / TENSORBOARD))
-        self._bar = tqdm(
-            initial=start_step,
-            total=total_steps,
-            bar_format=_BAR,
-            dynamic_ncols=True,
-            mininterval=0.5,
-            smoothing=0.05,
-        )
+        self._logs = _open(Path(workdir), start_step, total_steps) if write else None
         self._compiling = True
 
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def advance(self) -> None:
         """Move the progress bar by one step."""
-        if self._bar is None:
+        if self._logs is None:
             return
         if self._compiling:  # the first step took long, and tells nothing of the others
-            self._bar.unpause()
+            self._logs.bar.unpause()
             self._compiling = False
-        self._bar.update()
+        self._logs.bar.update()
 
     def say(self, line: str) -> None:
         """Print a line above the progress bar."""
-        if self._bar is not None:
-            self._bar.write(line)
+        if self._logs is not None:
+            self._logs.bar.write(line)
 
     def write(self, step: int, metrics: Mapping[str, float], *, prefix: str = "") -> None:
         """Write the metrics of a step to all three.
 
         Args:
-          step: number of updates done.
-          metrics: plain numbers.
-          prefix: of the names in TensorBoard and of the keys in log.jsonl, such as "eval/".
+            step: number of updates done.
+            metrics: plain numbers.
+            prefix: of the names in TensorBoard and of the keys in log.jsonl, such as "eval/".
         """
-        if self._file is None:
+        if self._logs is None:
             return
         import tensorflow as tf
 
         entry: dict[str, Any] = {"step": step}
         # Seven digits are all that float32 has.
         entry.update({prefix + name: float(f"{v:.7g}") for name, v in metrics.items()})
-        self._file.write(json.dumps(entry) + "\n")
-        self._file.flush()
-        with self._scalars.as_default():
+        self._logs.entries.write(json.dumps(entry) + "\n")
+        self._logs.entries.flush()
+        with self._logs.scalars.as_default():
             for name, value in metrics.items():
                 tf.summary.scalar(prefix + name, value, step=step)
         if not prefix:
-            self._bar.set_postfix_str(_short(metrics), refresh=False)
+            self._logs.bar.set_postfix_str(_short(metrics), refresh=False)
 
     def flush(self) -> None:
         """Hand TensorBoard's events to the operating system."""
-        if self._scalars is not None:
-            self._scalars.flush()
+        if self._logs is not None:
+            self._logs.scalars.flush()
 
     def close(self) -> None:
         """Close the files and leave the bar on its last state."""
-        if self._file is not None:
-            self._bar.close()
-            self._file.close()
-            self._scalars.close()
-            self._file = None
+        if self._logs is not None:
+            self._logs.bar.close()
+            self._logs.entries.close()
+            self._logs.scalars.close()
+            self._logs = None
+
+
+def _open(workdir: Path, start_step: int, total_steps: int) -> _Logs:
+    # TensorFlow is slow to import and needed for nothing else here.
+    import tensorflow as tf
+
+    truncate_log(workdir / LOG, start_step)
+    bar = tqdm(
+        initial=start_step,
+        total=total_steps,
+        bar_format=_BAR,
+        dynamic_ncols=True,
+        mininterval=0.5,
+        smoothing=0.05,
+    )
+    scalars = tf.summary.create_file_writer(str(workdir / TENSORBOARD))
+    return _Logs((workdir / LOG).open("a"), scalars, bar)
 
 
 class Stopwatch:
-    """Pictures a second since the last time it was read."""
+    """Images a second since the last time it was read."""
 
     def __init__(self) -> None:
         self._since, self._images = time.perf_counter(), 0
 
     def add(self, images: int) -> None:
-        """Count pictures whose step has ended."""
+        """Count images whose step has ended."""
         self._images += images
 
     def read(self) -> float:
-        """Pictures a second since the last call; starts again."""
+        """Images a second since the last call; starts again."""
         now = time.perf_counter()
         rate = self._images / max(now - self._since, 1e-9)
         self._since, self._images = now, 0

@@ -1,5 +1,6 @@
 """The training loop: data in, checkpoints and logs out."""
 
+import dataclasses
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ import jax
 import numpy as np
 
 from ggnet_jax.config import check_config, resolve_config
-from ggnet_jax.dataset import DataPipelines
+from ggnet_jax.dataset import Batch, DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.run_dir import folder as run_folder
@@ -38,8 +39,8 @@ class TrainResult(NamedTuple):
     """How training ended.
 
     Attributes:
-      step: number of updates behind the newest checkpoint.
-      finished: False if it was asked to stop before the last step.
+        step: number of updates behind the newest checkpoint.
+        finished: False if it was asked to stop before the last step.
     """
 
     step: int
@@ -54,14 +55,14 @@ def train(
     A run that was stopped anywhere and started again ends in the same state as one that was not.
 
     Args:
-      config: a ConfigDict with the fields of `configs/base.py`.
-      workdir: a new or empty folder, or that of the run to go on with.
-      data: where the batches come from.
-      evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`; its metrics
-        are logged.
+        config: a ConfigDict with the fields of `configs/base.py`.
+        workdir: a new or empty folder, or that of the run to go on with.
+        data: where the batches come from.
+        evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`; its
+            metrics are logged.
 
     Raises:
-      UserError: the configuration, the data or the folder can't be used; the loss is not finite.
+        UserError: the configuration, the data or the folder can't be used; the loss is not finite.
     """
     workdir = Path(workdir)
     first = jax.process_index() == 0
@@ -121,25 +122,25 @@ def build(
     """The step, ready to be called, and the function that makes a fresh state.
 
     Args:
-      config: resolved.
-      verbs_of_object: [O, V] bool, the pairs seen in training.
-      steps_per_epoch: for the learning rate.
-      parallel: how the step is spread.
+        config: resolved.
+        verbs_of_object: [O, V] bool, the pairs seen in training.
+        steps_per_epoch: for the learning rate.
+        parallel: how the step is spread.
 
     Raises:
-      UserError: no network can be built from `config.model`, or not for this input size.
+        UserError: no network can be built from `config.model`, or not for this input size.
     """
     size = tuple(config.data.image_size)
     schedule = learning_rate_schedule(config, steps_per_epoch)
     optimizer = create_optimizer(config, schedule)
+    model = create_model(config.model, axis_name=parallel.axis_name)
+    # Parameters do not depend on the axis, and outside of pmap's step it does not exist.
+    unmapped = create_model(config.model)
+    make_state = partial(create_state, unmapped, optimizer, size, config.seed)
     try:
-        model = create_model(config.model, axis_name=parallel.axis_name)
-        # Parameters do not depend on the axis, and outside of pmap's step it does not exist.
-        unmapped = create_model(config.model)
-        make_state = partial(create_state, unmapped, optimizer, size, config.seed)
         jax.eval_shape(make_state)
     except ValueError as error:
-        raise UserError(f"config.model, config.data.image_size={size}: {error}") from error
+        raise UserError(f"config.data.image_size={size}: {error}") from error
     step_function = make_train_step(
         model,
         optimizer,
@@ -171,32 +172,24 @@ class _Pending(NamedTuple):
     metrics: Metrics
 
 
+@dataclasses.dataclass
 class _Run:
     """One process's way through the steps."""
 
-    def __init__(
-        self,
-        config: Any,
-        workdir: Path,
-        checkpoints: Checkpoints,
-        log: RunLog,
-        stop: StopRequest,
-        parallel: Parallel,
-    ):
-        self._config = config
-        self._workdir = workdir
-        self._checkpoints = checkpoints
-        self._log = log
-        self._stop = stop
-        self._parallel = parallel
-        self._pending: deque[_Pending] = deque()
-        self._watch: Stopwatch | None = None
+    config: Any
+    workdir: Path
+    checkpoints: Checkpoints
+    log: RunLog
+    stop: StopRequest
+    parallel: Parallel
+    pending: deque[_Pending] = dataclasses.field(default_factory=deque)
+    watch: Stopwatch | None = None  # None until a step has ended that was not compiled
 
     def go(
         self,
         step_function: TrainStep,
         state: TrainState,
-        batches: Iterator[Mapping[str, np.ndarray]],
+        batches: Iterator[Batch],
         start: int,
         total: int,
         evaluate: Evaluate | None,
@@ -205,57 +198,63 @@ class _Run:
         """Take the steps `start` to `total`, see `train`."""
         for step in range(start + 1, total + 1):
             batch = next(batches)
-            on_device = self._parallel.put_batch(batch)
-            state, metrics = step_function(state, on_device)
-            self._pending.append(_Pending(step, np.asarray(batch["image_id"]), metrics))
-            while len(self._pending) > _STEPS_AHEAD:
-                self._look_at(self._pending.popleft())
+            # What moves between host and device does so where the code says it. Anything else
+            # would make every step wait, and nobody would see why.
+            with jax.transfer_guard("disallow"):
+                on_device = self.parallel.put_batch(batch)
+                state, metrics = step_function(state, on_device)
+                self.pending.append(_Pending(step, np.asarray(batch["image_id"]), metrics))
+                self._look_at_all_but(_STEPS_AHEAD)
 
-            stopping = self._stop.at(step)
-            evaluating = bool(evaluate and evaluate_every and step % evaluate_every == 0)
-            due = step % self._config.checkpoint_every_steps == 0
-            if due or stopping or evaluating or step == total:
+            stopping = self.stop.at(step)
+            evaluating = bool(evaluate_every) and step % evaluate_every == 0
+            due = step % self.config.checkpoint_every_steps == 0
+            if due or stopping or (evaluate and evaluating) or step == total:
                 self._save(step, state)
             if stopping and step < total:
-                self._checkpoints.wait()
-                self._log.say(
-                    f"stopped by {self._stop.name} after step {step} of {total}; saved in "
-                    f"{self._workdir}, the same command goes on from there"
+                self.checkpoints.wait()
+                self.log.say(
+                    f"stopped by {self.stop.name} after step {step} of {total}; saved in "
+                    f"{self.workdir}, the same command goes on from there"
                 )
                 return TrainResult(step, False)
-            if evaluating and step < total:
-                self._checkpoints.wait()
-                self._log.write(step, evaluate(self._config, self._workdir, step), prefix="eval/")
-                self._watch = None
-        self._checkpoints.wait()
+            if evaluate and evaluating and step < total:
+                self.checkpoints.wait()
+                self.log.write(step, evaluate(self.config, self.workdir, step), prefix="eval/")
+                self.watch = None
+        self.checkpoints.wait()
         return TrainResult(total, True)
 
     def _save(self, step: int, state: TrainState) -> None:
         """Save a state whose every step has been seen to be finite."""
-        while self._pending:
-            self._look_at(self._pending.popleft())
-        self._log.flush()
-        self._checkpoints.save(step, *train_state.to_checkpoint(self._parallel.single(state)))
+        self._look_at_all_but(0)
+        self.log.flush()
+        self.checkpoints.save(step, *train_state.to_checkpoint(self.parallel.single(state)))
+
+    def _look_at_all_but(self, count: int) -> None:
+        """Wait for the steps sent before the last `count`."""
+        while len(self.pending) > count:
+            self._look_at(self.pending.popleft())
 
     def _look_at(self, pending: _Pending) -> None:
         """Wait for a step, stop if it went wrong, log it if it is due."""
-        metrics = self._parallel.single(pending.metrics)
+        metrics = self.parallel.single(pending.metrics)
         if not bool(jax.device_get(metrics["finite"])):
-            self._checkpoints.wait()
+            self.checkpoints.wait()
             raise UserError(self._not_finite(pending, jax.device_get(metrics)))
-        self._log.advance()
-        if self._watch is None:  # the first step was compiled, which says nothing of the speed
-            self._watch = Stopwatch()
+        self.log.advance()
+        if self.watch is None:  # the first step was compiled, which says nothing of the speed
+            self.watch = Stopwatch()
         else:
-            self._watch.add(self._config.batch_size)
-        if pending.step % self._config.log_every_steps == 0:
+            self.watch.add(self.config.batch_size)
+        if pending.step % self.config.log_every_steps == 0:
             values = {k: float(v) for k, v in jax.device_get(metrics).items() if k != "finite"}
-            values["images_per_second"] = round(self._watch.read(), 2)
-            self._log.write(pending.step, values)
+            values["images_per_second"] = round(self.watch.read(), 2)
+            self.log.write(pending.step, values)
 
     def _not_finite(self, pending: _Pending, metrics: Mapping[str, np.ndarray]) -> str:
         what = "loss" if not math.isfinite(metrics["loss"]) else "gradient"
-        last = self._checkpoints.latest()
+        last = self.checkpoints.latest()
         good = "no checkpoint was saved yet" if last is None else f"last good checkpoint: {last}"
         ids = ", ".join(map(str, pending.image_ids.tolist()))
         return (

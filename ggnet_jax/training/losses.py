@@ -1,11 +1,12 @@
-"""Training losses (paper section 3.3 and eq. 4-7).
+"""Training losses: eq. (4) `hna_loss`, eq. (5)-(7) `ggnet_loss` (paper sections 3.3 and 3.4).
 
 Heatmap losses take logits: `log_sigmoid` needs no clamp and stays finite when a logit saturates.
 All losses are sums over the batch divided by a count over the batch. With `axis_name` (pmap) both
 are summed over the devices first, so every device returns the loss of the global batch.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,9 @@ class LossWeights(NamedTuple):
     """What eq. (5)-(7) leave open.
 
     Attributes:
-      lambda_1: weight of all interaction predictions but the last, and of the matching losses.
-      lambda_2: weight of the box size.
-      interaction: 'hna' (eq. 4), or 'focal' for the baseline: no hard negatives.
+        lambda_1: weight of all interaction predictions but the last, and of the matching losses.
+        lambda_2: weight of the box size.
+        interaction: 'hna' (eq. 4), or 'focal' for the baseline: no hard negatives.
     """
 
     lambda_1: float = 0.1
@@ -49,20 +50,20 @@ def hna_loss(
                       (1-M)^gamma P^alpha log(1-P)     elsewhere
 
     Args:
-      logits: [B, h, w, V].
-      mask_map: M, float [B, h, w, V] in [-1, 1].
-      alpha, beta, gamma: exponents of eq. (4).
-      example_weight: [B], how much every picture counts, in the sum and in N; None for ones.
-      axis_name: name of pmap's axis.
+        logits: [B, h, w, V].
+        mask_map: M, float [B, h, w, V] in [-1, 1].
+        alpha, beta, gamma: exponents of eq. (4).
+        example_weight: [B], how much every image counts, in the sum and in N; None for ones.
+        axis_name: name of pmap's axis.
 
     Returns:
-      A scalar. N is over the whole (global) batch, and 1 where there is no interaction point.
+        A scalar. N is over the whole (global) batch, and 1 where there is no interaction point.
     """
-    log_p, log_not_p = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)
+    log_p, log_not_p = jax.nn.log_sigmoid(logits), jax.nn.log_sigmoid(-logits)  # not_p = 1 - P
     p, not_p = jnp.exp(log_p), jnp.exp(log_not_p)
-    positive = mask_map == 1
-    exponent_base = 1 - mask_map
-    penalty = jnp.where(mask_map == -1, _power(exponent_base, beta), _power(exponent_base, gamma))
+    positive, hard_negative = mask_map == 1, mask_map == -1
+    distance = 1 - mask_map
+    penalty = jnp.where(hard_negative, _power(distance, beta), _power(distance, gamma))
     loss = -jnp.where(
         positive, _power(not_p, alpha) * log_p, penalty * _power(p, alpha) * log_not_p
     )
@@ -98,13 +99,13 @@ def masked_l1(
     """Mean absolute difference over the coordinates of the valid slots.
 
     Args:
-      prediction, target: [B, M, D], see `ops.gather_cells`.
-      valid: [B, M], or [B, M, D] to choose coordinates.
-      example_weight: [B] or None.
-      axis_name: name of pmap's axis.
+        prediction, target: [B, M, D], see `ops.gather_cells`.
+        valid: [B, M], or [B, M, D] to choose coordinates.
+        example_weight: [B] or None.
+        axis_name: name of pmap's axis.
 
     Returns:
-      A scalar: the sum over the number of valid coordinates (not slots) plus 1e-4, as released.
+        A scalar: the sum over the number of valid coordinates (not slots) plus 1e-4, as released.
     """
     if valid.ndim < prediction.ndim:
         valid = valid[..., None]
@@ -126,16 +127,18 @@ def ggnet_loss(
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Total loss, eq. (5)-(7), and every term by name.
 
-        L = L_last + lambda_1 (L_earlier + L_human + L_object)
-            + L_heatmap + lambda_2 L_size + L_offset
+        eq. (5)    L   = L_last + lambda_1 (L_earlier + L_m) + L_d
+        eq. (6)    L_m = L_mh + L_mo
+        eq. (7)    L_d = L_h + L_o + lambda_2 L_wh + L_off
 
     L_last is the last interaction prediction (the glance where there is no gaze step), L_earlier
-    the sum of those before. Each term is the mean over the stacks; the two matching losses are
-    their sum, as released (the paper does not say).
+    the sum of those before; L_h + L_o is one loss over the heatmap of all classes. Each term is the
+    mean over the stacks; the two matching losses are their sum, as released (the paper does not
+    say).
 
     Returns:
-      (total, terms): terms 'object_heatmap', 'box_size', 'center_offset', 'glance', 'gaze1', ...,
-      'human_offset', 'object_offset', unweighted.
+        (total, terms): terms 'object_heatmap', 'box_size', 'center_offset', 'glance', 'gaze1', ...,
+        'human_offset', 'object_offset', unweighted.
     """
     batch = {"example_weight": example_weight, "axis_name": axis_name}
     terms: dict[str, jax.Array] = {}
@@ -145,18 +148,20 @@ def ggnet_loss(
             terms[name] = terms.get(name, 0.0) + (value if summed else value / len(outputs))
     *earlier, last = [name for name in terms if name == "glance" or name.startswith("gaze")]
     total = (
-        terms[last]
+        terms[last]  # eq. (5), with L_m of eq. (6) in the brackets
         + weights.lambda_1
         * (sum(terms[n] for n in earlier) + terms["human_offset"] + terms["object_offset"])
-        + terms["object_heatmap"]
+        + terms["object_heatmap"]  # L_d, eq. (7), from here on
         + weights.lambda_2 * terms["box_size"]
         + terms["center_offset"]
     )
     return total, terms
 
 
-def _stack_terms(output: Outputs, targets: Targets, weights: LossWeights, batch: dict) -> dict:
-    """The terms of one stack."""
+def _stack_terms(
+    output: Outputs, targets: Targets, weights: LossWeights, batch: Mapping[str, Any]
+) -> dict[str, jax.Array]:
+    """The terms of one stack; `batch`: the arguments that every loss has in common."""
 
     def interaction(logits: jax.Array, mask_map: jax.Array) -> jax.Array:
         if weights.interaction == "focal":
@@ -183,8 +188,10 @@ def _stack_terms(output: Outputs, targets: Targets, weights: LossWeights, batch:
     return terms
 
 
-def _batch_sum(values, example_weight, axis_name) -> jax.Array:
-    """Sum over the (global) batch, every picture by its weight."""
+def _batch_sum(
+    values: jax.Array, example_weight: jax.Array | None, axis_name: str | None
+) -> jax.Array:
+    """Sum over the (global) batch, every image by its weight."""
     if example_weight is not None:
         values = values * example_weight.reshape(-1, *(1,) * (values.ndim - 1))
     total = values.sum()

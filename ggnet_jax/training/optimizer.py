@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
 
@@ -13,16 +14,16 @@ def learning_rate_schedule(config: Any, steps_per_epoch: int) -> optax.Schedule:
     """Step number (0 for the first update) -> learning rate.
 
     Args:
-      config: `learning_rate`, `schedule`, `num_epochs`, `lr_drop_epochs`, `lr_drop`,
-        `warmup_steps`.
-      steps_per_epoch: updates an epoch.
+        config: `learning_rate`, `schedule`, `num_epochs`, `lr_drop_epochs`, `lr_drop`,
+            `warmup_steps`.
+        steps_per_epoch: updates an epoch.
 
     Returns:
-      'step': constant, times `lr_drop` at the start of each of `lr_drop_epochs`; 'cosine': to zero
-      at the last step. Both rise linearly from zero over the first `warmup_steps`.
+        'step': constant, times `lr_drop` at the start of each of `lr_drop_epochs`; 'cosine': to
+        zero at the last step. Both rise linearly from zero over the first `warmup_steps`.
 
     Raises:
-      UserError: another name of a schedule.
+        UserError: another name of a schedule.
     """
     total = config.num_epochs * steps_per_epoch
     if config.schedule == "step":
@@ -32,15 +33,17 @@ def learning_rate_schedule(config: Any, steps_per_epoch: int) -> optax.Schedule:
         decay = max(total - config.warmup_steps, 1)
         cosine = optax.cosine_decay_schedule(config.learning_rate, decay)
 
-        def schedule(step: jax.Array) -> jax.Array:
-            return cosine(jnp.maximum(step - config.warmup_steps, 0))
+        def after_warmup(count: ArrayLike) -> ArrayLike:
+            return cosine(jnp.maximum(jnp.asarray(count) - config.warmup_steps, 0))
+
+        schedule = after_warmup
     else:
         raise UserError(f"config.schedule is {config.schedule!r}; it can be 'step' or 'cosine'")
     if not config.warmup_steps:
         return schedule
 
-    def with_warmup(step: jax.Array) -> jax.Array:
-        return jnp.minimum((step + 1) / config.warmup_steps, 1.0) * schedule(step)
+    def with_warmup(count: ArrayLike) -> ArrayLike:
+        return jnp.minimum((jnp.asarray(count) + 1) / config.warmup_steps, 1.0) * schedule(count)
 
     return with_warmup
 
@@ -51,8 +54,8 @@ def create_optimizer(config: Any, schedule: optax.Schedule) -> optax.GradientTra
     Its state has the same structure whatever the options, so that a run can be resumed with others.
 
     Args:
-      config: `grad_clip` and `glance_lr_multiplier`.
-      schedule: step -> learning rate.
+        config: `grad_clip` and `glance_lr_multiplier`.
+        schedule: step -> learning rate.
     """
     clip = optax.clip_by_global_norm(config.grad_clip) if config.grad_clip else optax.identity()
     return optax.chain(

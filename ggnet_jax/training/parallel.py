@@ -1,9 +1,9 @@
 """How a step is spread over devices: `jit` over a mesh, or `pmap`; the loop does not know which.
 
-Both are data parallel: every device holds the whole state and a part of the batch.
+Both are data parallel: the state is replicated, the batch is sharded.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -12,34 +12,38 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.training.state import TrainState
-from ggnet_jax.training.step import BATCH_KEYS, Metrics, TrainStep
+from ggnet_jax.training.step import BATCH_KEYS, TrainStep
 
 AXIS = "data"
 
 
 class Parallel(Protocol):
-    """What the loop asks of a way to spread the work.
+    """What the loop asks of a way to spread the work."""
 
-    Attributes:
-      axis_name: what the model and `make_train_step` have to be told, see there.
-    """
-
-    axis_name: str | None
+    @property
+    def axis_name(self) -> str | None:
+        """What the model and `make_train_step` have to be told, see there."""
+        ...
 
     def create(self, make_state: Callable[[], TrainState]) -> TrainState:
-        """Run `make_state` on the devices and give each its copy."""
+        """Run `make_state` on the devices and replicate its result."""
+        ...
 
     def put_state(self, state: TrainState) -> TrainState:
-        """Give each device its copy of a state of host arrays."""
+        """Replicate a state of host arrays."""
+        ...
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        """Share out this process's part of a batch over its devices."""
+        """Shard this process's part of a batch over its devices."""
+        ...
 
     def compile(self, train_step: TrainStep) -> TrainStep:
         """The step for `create`d states and `put` batches; it consumes the state it is given."""
+        ...
 
     def single(self, tree: Any) -> Any:
-        """One copy of a tree that all devices hold (a state, metrics)."""
+        """One copy of a replicated tree (a state, metrics)."""
+        ...
 
 
 def create_parallel(name: str) -> Parallel:
@@ -52,11 +56,11 @@ def create_parallel(name: str) -> Parallel:
 
 
 class MeshParallel:
-    """`jax.jit` over a mesh with one axis: the step sees global arrays, XLA does the sharing."""
+    """`jax.jit` over a mesh with one axis: the step sees global arrays, XLA spreads the work."""
 
-    axis_name = None
+    axis_name: str | None = None
 
-    def __init__(self, devices: list[jax.Device] | None = None):
+    def __init__(self, devices: Sequence[Any] | None = None):
         devices = jax.devices() if devices is None else devices
         mesh = jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
         self._replicated = NamedSharding(mesh, PartitionSpec())
@@ -92,16 +96,19 @@ class MeshParallel:
 
 
 class PmapParallel:
-    """`jax.pmap`: each device runs the step on its part and adds up over the axis.
+    """`jax.pmap`: each device runs the step on its shard and sums over the axis.
 
     On its way out of JAX; kept for comparison, and in this class only.
     """
 
-    axis_name = AXIS
+    axis_name: str | None = AXIS
 
-    def __init__(self, devices: list[jax.Device] | None = None):
+    def __init__(self, devices: Sequence[Any] | None = None):
         self._devices = devices
-        self._local = len(devices or jax.local_devices())
+        local = jax.local_devices() if devices is None else devices
+        self._local = len(local)
+        mesh = jax.make_mesh((self._local,), (AXIS,), (AxisType.Auto,), devices=local)
+        self._sharded = NamedSharding(mesh, PartitionSpec(AXIS))
 
     def create(self, make_state: Callable[[], TrainState]) -> TrainState:
         return self.put_state(jax.jit(make_state)())
@@ -112,57 +119,16 @@ class PmapParallel:
         )
         return copy(np.arange(self._local), state)
 
-    def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
+        """A first axis of this process's devices is added."""
+
         def split(array: np.ndarray) -> np.ndarray:
             return np.reshape(array, (self._local, -1, *np.shape(array)[1:]))
 
-        return {name: split(batch[name]) for name in BATCH_KEYS}
+        return {name: jax.device_put(split(batch[name]), self._sharded) for name in BATCH_KEYS}
 
     def compile(self, train_step: TrainStep) -> TrainStep:
         return jax.pmap(train_step, axis_name=AXIS, donate_argnums=0, devices=self._devices)
 
     def single(self, tree: Any) -> Any:
         return jax.tree.map(lambda leaf: leaf.addressable_shards[0].data[0], tree)
-
-
-def batch_size_for_devices(batch_size: int, num_devices: int, *, round_batch: bool = False) -> int:
-    """The number of pictures a step, divisible by the number of devices.
-
-    Args:
-      batch_size: what the configuration asks for.
-      num_devices: of all processes.
-      round_batch: go to the nearest multiple (up if two are as near) instead of refusing.
-
-    Raises:
-      UserError: it can't be shared out; the message names the nearest sizes that can.
-    """
-    if batch_size < 1:
-        raise UserError(f"config.batch_size is {batch_size}; it must be at least 1")
-    below = batch_size // num_devices * num_devices
-    if below == batch_size:
-        return batch_size
-    above = below + num_devices
-    if round_batch:
-        return above if not below or above - batch_size <= batch_size - below else below
-    nearest = f"{below} or {above}" if below else f"{above}"
-    raise UserError(
-        f"config.batch_size={batch_size} can't be shared out over {num_devices} devices; "
-        f"use {nearest}, or --config.round_batch=true"
-    )
-
-
-def shareable(batch_size: int, num_devices: int) -> int:
-    """`batch_size` rounded up to what the devices can share out; for batches that are padded."""
-    return -(-batch_size // num_devices) * num_devices
-
-
-__all__ = [
-    "AXIS",
-    "MeshParallel",
-    "Metrics",
-    "Parallel",
-    "PmapParallel",
-    "batch_size_for_devices",
-    "create_parallel",
-    "shareable",
-]

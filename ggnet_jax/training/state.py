@@ -14,10 +14,10 @@ class TrainState(struct.PyTreeNode):
     """Everything an update reads and writes; a tree of arrays.
 
     Attributes:
-      step: number of updates so far, int32 [].
-      params: the network's parameters, float32.
-      batch_stats: running means and variances of the batch norms, float32.
-      opt_state: the optimiser's state.
+        step: number of updates so far, int32 [].
+        params: the network's parameters, float32.
+        batch_stats: running means and variances of the batch norms, float32.
+        opt_state: the optimizer's state.
     """
 
     step: jax.Array
@@ -35,10 +35,10 @@ def create_state(
     """A state with fresh parameters; pure, so that `jax.jit` can place its result.
 
     Args:
-      model: the network.
-      optimizer: see `optimizer.create_optimizer`.
-      image_size: (H, W) of the input.
-      seed: of the initial values.
+        model: the network.
+        optimizer: see `optimizer.create_optimizer`.
+        image_size: (H, W) of the input.
+        seed: of the initial values.
     """
     images = jnp.zeros((1, *image_size, 3), jnp.float32)
     # XLA compiles this generator several times faster than the default one, once a parameter.
@@ -65,10 +65,10 @@ def from_checkpoint(
 ) -> TrainState:
     """Put restored arrays into the structure of `template` (of which only the shapes matter).
 
-    Imported weights come without an optimiser's state: Adam's is all zeros before its first step.
+    Imported weights come without an optimizer's state: Adam's is all zeros before its first step.
 
     Raises:
-      ValueError: a leaf is missing or has another shape.
+        ValueError: a leaf is missing or has another shape.
     """
     structure = serialization.to_state_dict(template)
     optimizer = training.get("opt_state")

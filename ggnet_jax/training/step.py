@@ -1,4 +1,4 @@
-"""One pure update: pictures and boxes -> targets -> loss -> gradient -> Adam."""
+"""One pure update: images and boxes -> targets -> loss -> gradient -> Adam."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ggnet_jax.inference.geometry import OUTPUT_STRIDE
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.training import losses, targets
 from ggnet_jax.training.state import TrainState
@@ -41,18 +41,18 @@ def make_train_step(
     """Build `train_step(state, batch) -> (state, metrics)`.
 
     Args:
-      model: the network; made with the same `axis_name`.
-      optimizer: its updates are added to the parameters.
-      schedule: for the metrics.
-      loss_config: `interaction`, `lambda_1`, `lambda_2`, `sharp_gaze_targets`.
-      verbs_of_object: [O, V] bool, the pairs seen in training (hard negatives).
-      axis_name: None where the batch is whole, as under `jit`; the name of pmap's axis where every
-        device sees its own part of the batch.
+        model: the network; made with the same `axis_name`.
+        optimizer: its updates are added to the parameters.
+        schedule: for the metrics.
+        loss_config: `interaction`, `lambda_1`, `lambda_2`, `sharp_gaze_targets`.
+        verbs_of_object: [O, V] bool, the pairs seen in training (hard negatives).
+        axis_name: None where the batch is whole, as under `jit`; the name of pmap's axis where
+            every device sees its own shard of the batch.
 
     Returns:
-      A pure function. `batch` has the arrays of `BATCH_KEYS`. The metrics are scalars: `loss`, its
-      terms, `gradient_norm`, `learning_rate`, and `finite`, False if the loss, the gradient or
-      the new state is not.
+        A pure function. `batch` has the arrays of `BATCH_KEYS`. The metrics are scalars: `loss`,
+        its terms, `gradient_norm`, `learning_rate`, and `finite`, False if the loss, the gradient
+        or the new state is not.
     """
     num_objects, num_verbs = verbs_of_object.shape
     weights = losses.LossWeights(

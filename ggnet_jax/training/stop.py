@@ -2,6 +2,7 @@
 
 import signal
 from types import FrameType
+from typing import Any
 
 import jax
 from jax.experimental import multihost_utils
@@ -16,7 +17,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self._signal: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
         self._together = jax.process_count() > 1
 
     def __enter__(self) -> "StopRequest":
@@ -25,7 +26,7 @@ class StopRequest:
                 self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._restore()
 
     def at(self, step: int) -> bool:
@@ -39,7 +40,7 @@ class StopRequest:
         """What asked, for the message."""
         return "a signal" if self._signal is None else signal.Signals(self._signal).name
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, number: int, _: FrameType | None) -> None:
         self._signal = number
         self._restore()
 

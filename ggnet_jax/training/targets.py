@@ -1,10 +1,14 @@
 """Annotations -> training targets, drawn on the device (paper sections 3.2, 3.3).
 
+The mask M of eq. (4): at the interaction point of every labeled (verb, object) pair a Gaussian of
+height 1 in the verb's channel, and a Gaussian of height -1 in the channels of its hard negatives,
+the other verbs that occur with this object in training. Zero elsewhere.
+
 Everything is measured in cells of the output map, (x, y), boxes (x1, y1, x2, y2). A batch of
 any size is one array operation a step; the host sends boxes and relations, never heatmaps.
 
-Where the paper is silent the released code decides: boxes are clipped to the map, centres
-truncated to whole cells, the interaction point is the truncated midpoint of two truncated centres.
+Where the paper is silent the released code decides: boxes are clipped to the map, centers
+truncated to whole cells, the interaction point is the truncated midpoint of two truncated centers.
 """
 
 from typing import NamedTuple
@@ -22,14 +26,14 @@ SHARP_NEGATIVE_DIVISOR = 2.0
 
 
 class Annotations(NamedTuple):
-    """What is known of a batch of pictures, padded to N boxes and R relations.
+    """What is known of a batch of images, padded to N boxes and R relations.
 
     Attributes:
-      boxes: float [B, N, 4] in map cells, before clipping.
-      classes: int [B, N] object index.
-      box_valid: bool [B, N].
-      relations: int [B, R, 3] (human's box, object's box, verb).
-      relation_valid: bool [B, R].
+        boxes: float [B, N, 4] in map cells, before clipping.
+        classes: int [B, N] object index.
+        box_valid: bool [B, N].
+        relations: int [B, R, 3] (human's box, object's box, verb).
+        relation_valid: bool [B, R].
     """
 
     boxes: jax.Array
@@ -43,12 +47,12 @@ class Targets(NamedTuple):
     """What the network should have said; cells are flat indices y * w + x.
 
     Attributes:
-      object_heatmap: [B, h, w, O] in [0, 1].
-      glance_mask, gaze_mask: M of eq. (4), [B, h, w, V] in [-1, 1].
-      box_cell int [B, N], box_size [B, N, 2] (width, height), center_offset [B, N, 2] (x, y),
-        box_valid bool [B, N].
-      relation_cell int [B, R], relation_verb int [B, R], human_offset and object_offset
-        [B, R, 2] (x, y; interaction point minus centre), relation_valid bool [B, R].
+        object_heatmap: [B, h, w, O] in [0, 1].
+        glance_mask, gaze_mask: M of eq. (4), [B, h, w, V] in [-1, 1].
+        box_cell int [B, N], box_size [B, N, 2] (width, height), center_offset [B, N, 2] (x, y),
+            box_valid bool [B, N].
+        relation_cell int [B, R], relation_verb int [B, R], human_offset and object_offset
+            [B, R, 2] (x, y; interaction point minus center), relation_valid bool [B, R].
     """
 
     object_heatmap: jax.Array
@@ -77,18 +81,18 @@ def render_targets(
     """Draw the targets of a batch.
 
     Args:
-      annotations: see `Annotations`.
-      map_size: (h, w) of the output map.
-      num_verbs: V.
-      num_objects: O.
-      verbs_of_object: bool [O, V], pairs seen in training: the other verbs of a relation's object
-        are its hard negatives.
-      sharp_gaze_targets: draw `gaze_mask` with the released code's sharper Gaussians; else it
-        equals `glance_mask`. (The paper does not mention them.)
+        annotations: see `Annotations`.
+        map_size: (h, w) of the output map.
+        num_verbs: V.
+        num_objects: O.
+        verbs_of_object: bool [O, V], pairs seen in training: the other verbs of a relation's object
+            are its hard negatives.
+        sharp_gaze_targets: draw `gaze_mask` with the released code's sharper Gaussians; else it
+            equals `glance_mask`. (The paper does not mention them.)
 
     Returns:
-      `Targets`. A box without area after clipping is not valid but keeps its place: its
-      relations are still drawn at the clipped centre, as released.
+        `Targets`. A box without area after clipping is not valid but keeps its place: its
+        relations are still drawn at the clipped center, as released.
     """
     verbs_of_object = jnp.asarray(verbs_of_object)  # indexed by traced classes below
     with jax.named_scope("render_targets"):
@@ -99,8 +103,15 @@ def render_targets(
         )(annotations)
 
 
-def _render_one(one, map_size, num_verbs, num_objects, verbs_of_object, sharp) -> Targets:
-    """Targets of a single picture (no batch axis)."""
+def _render_one(
+    one: Annotations,
+    map_size: tuple[int, int],
+    num_verbs: int,
+    num_objects: int,
+    verbs_of_object: jax.Array,
+    sharp: bool,
+) -> Targets:
+    """Targets of a single image (no batch axis)."""
     height, width = map_size
     boxes = jnp.clip(one.boxes, 0, jnp.array([width, height] * 2, one.boxes.dtype) - 1)
     size = boxes[:, 2:] - boxes[:, :2]
@@ -112,15 +123,16 @@ def _render_one(one, map_size, num_verbs, num_objects, verbs_of_object, sharp) -
         num_objects, map_size,
     )  # fmt: skip
 
-    human, thing, verb = one.relations[:, 0], one.relations[:, 1], one.relations[:, 2]
-    human_cell, object_cell = cell[human], cell[thing]
-    point = (human_cell + object_cell) // 2
+    human, obj, verb = one.relations[:, 0], one.relations[:, 1], one.relations[:, 2]
+    human_cell, object_cell = cell[human], cell[obj]
+    point = (human_cell + object_cell) // 2  # the interaction points
     radius = gaussian_radius(jnp.abs(human_cell - object_cell).astype(boxes.dtype))
     negative = _hard_negatives(
-        point, radius, verb, verbs_of_object[one.classes[thing]], one.relation_valid
+        point, radius, verb, verbs_of_object[one.classes[obj]], one.relation_valid
     )
 
     def mask(positive_divisor: float, negative_divisor: float) -> jax.Array:
+        """M of eq. (4)."""
         positives = _merge_gaussians(
             point, radius, positive_divisor, verb, one.relation_valid, num_verbs, map_size
         )
@@ -151,10 +163,10 @@ def gaussian_radius(size: jax.Array) -> jax.Array:
     leading coefficient; so do we, as its checkpoints were trained that way.
 
     Args:
-      size: [..., 2] (width, height) in cells, already rounded up.
+        size: [..., 2] (width, height) in cells, already rounded up.
 
     Returns:
-      int32 [...].
+        int32 [...].
     """
     total, area = size.sum(-1), size.prod(-1)
     overlap = MIN_OVERLAP
@@ -169,14 +181,22 @@ def gaussian_radius(size: jax.Array) -> jax.Array:
     return jnp.maximum(radius, 0).astype(jnp.int32)
 
 
-def _profile(distance: jax.Array, radius: jax.Array, divisor: float) -> jax.Array:
+def _profile(distance: jax.Array, radius: jax.Array | int, divisor: float) -> jax.Array:
     """One axis of a Gaussian of diameter 2 * radius + 1, zero beyond the radius."""
     sigma = (2 * radius + 1) / divisor
     value = jnp.exp(-(distance**2) / (2 * sigma**2))
     return jnp.where(jnp.abs(distance) <= radius, value, 0.0)
 
 
-def _merge_gaussians(cell, radius, divisor, channel, valid, channels, map_size) -> jax.Array:
+def _merge_gaussians(
+    cell: jax.Array,
+    radius: jax.Array,
+    divisor: float,
+    channel: jax.Array,
+    valid: jax.Array,
+    channels: int,
+    map_size: tuple[int, int],
+) -> jax.Array:
     """Gaussians around cells int [M, 2] (x, y), merged by max into a map [h, w, channels]."""
 
     def axis(length: int, i: int) -> jax.Array:
@@ -189,7 +209,13 @@ def _merge_gaussians(cell, radius, divisor, channel, valid, channels, map_size) 
     return jnp.maximum(merged, 0.0).transpose(1, 2, 0)  # channels nobody has are -inf
 
 
-def _hard_negatives(point, radius, verb, verbs_of_object, valid) -> jax.Array:
+def _hard_negatives(
+    point: jax.Array,
+    radius: jax.Array,
+    verb: jax.Array,
+    verbs_of_object: jax.Array,
+    valid: jax.Array,
+) -> jax.Array:
     """Which verbs are hard negatives of which relation, bool [R, V] (section 3.3).
 
     The other verbs known for the relation's object, unless a positive of that verb reaches the
@@ -203,7 +229,9 @@ def _hard_negatives(point, radius, verb, verbs_of_object, valid) -> jax.Array:
     return verbs_of_object & ~is_verb & ~blocked & valid[:, None]
 
 
-def _merge_patches(point, chosen, divisor, map_size) -> jax.Array:
+def _merge_patches(
+    point: jax.Array, chosen: jax.Array, divisor: float, map_size: tuple[int, int]
+) -> jax.Array:
     """Equal Gaussians around points [R, 2] in the chosen channels [R, V] by max: [h, w, V]."""
     radius = HARD_NEGATIVE_RADIUS
     profile = _profile(jnp.arange(-radius, radius + 1), radius, divisor)

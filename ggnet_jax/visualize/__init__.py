@@ -1,4 +1,4 @@
-"""Pictures to look at: interactions, ActPoints, heatmaps, learning curves.
+"""Drawings: interactions, ActPoints, heatmaps, learning curves.
 
 Nothing here runs a network or knows a data set; all of it draws what it is handed.
 """

@@ -1,16 +1,15 @@
 """Where labels go: near what they name, clear of each other and of faces."""
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 RINGS = 14  # distances tried around an anchor
 ANGLES = 16  # directions tried at each
 
 
 def place_labels(
-    anchors: Sequence[tuple[float, float]],
-    sizes: Sequence[tuple[float, float]],
+    anchors: ArrayLike,
+    sizes: ArrayLike,
     *,
     bounds: tuple[int, int],
     avoid: np.ndarray | None = None,
@@ -22,8 +21,8 @@ def place_labels(
     label costs most, covering something to avoid costs by weight, distance costs a little.
 
     Args:
-        anchors: one (x, y) a label, final pixels.
-        sizes: (width, height) of each label.
+        anchors: [n, 2] (x, y) that each label should be near, final pixels.
+        sizes: [n, 2] (width, height) of each label.
         bounds: (width, height) of the drawing; labels stay inside if they fit at all.
         avoid: boxes [n, 4] that labels should leave free, such as faces.
         avoid_weight: [n] cost of covering each box with a whole label; ones if left out.
@@ -36,9 +35,9 @@ def place_labels(
     diagonal = float(np.hypot(*bounds))
     placed = np.zeros((0, 4))
     corners = []
+    anchors, sizes = np.asarray(anchors, np.float64), np.asarray(sizes, np.float64)
     for anchor, size in zip(anchors, sizes, strict=True):
-        size = np.asarray(size, np.float64)
-        middle = np.asarray(anchor, np.float64) + _rings(size)
+        middle = anchor + _rings(size)
         limit = np.maximum(np.asarray(bounds, np.float64) - size - 2.0, 2.0)
         first = np.clip(middle - size / 2, 2.0, limit)
         boxes = np.concatenate([first, first + size], axis=1)

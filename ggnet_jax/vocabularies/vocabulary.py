@@ -117,13 +117,7 @@ class Vocabulary:
         Raises:
             UserError: no object has it.
         """
-        try:
-            return self._object_of_id[category_id]
-        except (KeyError, TypeError):
-            raise UserError(
-                f"object category_id {category_id!r} is not one of the {self.num_objects} of "
-                f"{self.name!r}"
-            ) from None
+        return self._index(self._object_of_id, "object", category_id)
 
     def verb_index(self, category_id: int) -> int:
         """Index of the verb with this `category_id`.
@@ -131,11 +125,14 @@ class Vocabulary:
         Raises:
             UserError: no verb has it.
         """
+        return self._index(self._verb_of_id, "verb", category_id)
+
+    def _index(self, table: Mapping[int, int], what: str, category_id: int) -> int:
         try:
-            return self._verb_of_id[category_id]
+            return table[category_id]
         except (KeyError, TypeError):
             raise UserError(
-                f"verb category_id {category_id!r} is not one of the {self.num_verbs} of "
+                f"{what} category_id {category_id!r} is not one of the {len(table)} of "
                 f"{self.name!r}"
             ) from None
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from subprocesses import REPOSITORY, environment
-from tiny_run import make_run
+from tiny import make_run
 
 from ggnet_jax.cli import compilation_cache
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_split import FakeSplit
-from tiny_run import VOCABULARY, make_run
+from tiny import VOCABULARY, make_run
 
 from ggnet_jax.cli import evaluate_split, predict_split
 from ggnet_jax.errors import UserError

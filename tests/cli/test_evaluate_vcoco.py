@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_trees import VSRL, coco_instances, config_of, write_images
 from fake_split import FakeSplit
-from tiny_run import make_run
+from tiny import make_run
 
 import data_pipelines
 from data_pipelines.v_coco import vsrl

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import make_run
+from tiny import make_run
 
 from ggnet_jax.cli.predict import find_images, predict
 from ggnet_jax.errors import UserError

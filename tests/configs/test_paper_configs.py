@@ -8,31 +8,56 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from subprocesses import run_python
-from training_fakes import NUM_VERBS, make_batch, tiny_config, verbs_of_object
+from tiny import NUM_VERBS, make_batch, training_config, verbs_of_object
 
-from benchmarks import parameters
-from configs import hico, paper, vcoco
+import data_pipelines
+from configs import ablation, hico, paper, vcoco
 from ggnet_jax.cli import modes
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
-from ggnet_jax.models.aggregation import AggregatedGlance, at_centre
+from ggnet_jax.models.aggregation import AggregatedGlance, at_center
 from ggnet_jax.training import loop
 from ggnet_jax.training.parallel import MeshParallel
 
-TABLE = Path(parameters.__file__).with_name("results") / "parameters.md"
+TABLE = Path(__file__).parents[2] / "benchmarks" / "results" / "parameters.md"
+COLUMNS = ("total", "backbone", "objects", "interactions", "matching")
+
+
+def counted():
+    """{row: {column: number of parameters}} of the table that is kept."""
+    rows = {}
+    for line in TABLE.read_text().splitlines():
+        if line.startswith("| `"):
+            name, _, _, *numbers = (cell.strip(" `") for cell in line.strip("|").split("|"))
+            rows[name] = dict(zip(COLUMNS, (int(n.replace(",", "")) for n in numbers), strict=True))
+    return rows
+
+
+def count(config):
+    """Parameters of a network by part; "interactions" and "matching" are those of all stacks."""
+    model = create_model(config)
+    images = jnp.zeros((1, 128, 128, 3))  # the smallest that Hourglass-104 takes
+    params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+    heads = [params[name] for name in params if name.startswith("heads")]
+
+    def size(tree):
+        return sum(leaf.size for leaf in jax.tree.leaves(tree))
+
+    parts = {name: sum(size(head[name]) for head in heads) for name in COLUMNS[2:]}
+    return {"total": size(params), "backbone": size(params["backbone"]), **parts}
 
 
 def test_every_row_builds_and_has_the_parameters_of_the_table():
-    assert parameters.table() == TABLE.read_text(), (
-        "run python -m benchmarks.parameters --output=benchmarks/results/parameters.md"
-    )
-
-
-def counted(name):
-    """The columns of a row in the committed table."""
-    line = next(line for line in TABLE.read_text().splitlines() if f"| `{name}` |" in line)
-    cells = [cell.strip().replace(",", "") for cell in line.strip("|").split("|")]
-    return dict(zip(parameters.COLUMNS, map(int, cells[3:]), strict=True))
+    table = counted()
+    assert table.keys() == paper.ROWS.keys()
+    seen = {}  # by model: many rows share one
+    for name in paper.ROWS:
+        model = paper.get_config(name).model
+        key = model.to_json()
+        if key not in seen:
+            seen[key] = count(model)
+        assert table[name] == seen[key], name
 
 
 def test_differences_in_parameters_are_those_of_the_layers():
@@ -46,7 +71,7 @@ def test_differences_in_parameters_are_those_of_the_layers():
         points = conv(side, width, 3 * side**2) + conv(side, width, width)
         return points + (conv(3, width, width) if sampled else 0)
 
-    total = {name: counted(name)["total"] for name in paper.ROWS}
+    total = {name: row["total"] for name, row in counted().items()}
     baseline, full = total["table1_baseline"], total["table1_full"]
     assert total["table1_hna"] == baseline  # a loss has no parameters
     apm = 2 * (conv(1, width, 2 * verbs) - conv(1, width, 2))
@@ -109,6 +134,18 @@ def test_no_two_rows_of_a_table_are_the_same_unless_they_say_so():
         assert (paper.original(name) == first) or (first == name)
 
 
+def test_every_row_of_the_ablation_has_the_same_budget_and_images():
+    """Rows differ in the network and the loss of the interactions, in nothing else."""
+    plain = ablation.get_config().to_dict()
+    for name in ("table1_baseline", "table2_shared", "table3_both"):
+        other = ablation.get_config(name).to_dict()
+        for part in plain.keys() - {"model", "loss"}:
+            assert other[part] == plain[part], (name, part)
+        assert {k for k in plain["loss"] if plain["loss"][k] != other["loss"][k]} <= {"interaction"}
+        sizes = ("backbone", "stem_width", "widths", "blocks", "stacks", "head_width", "dtype")
+        assert all(other["model"][field] == plain["model"][field] for field in sizes)
+
+
 def test_an_unknown_row_is_answered_with_the_rows():
     with pytest.raises(ValueError, match=r"no row 'table9'.*table3_both"):
         paper.get_config("table9")
@@ -138,7 +175,7 @@ FAST = ("table1_full", "table3_both", "table3_act_points")
 )
 def test_a_tiny_version_takes_a_step(name):
     """Every parameter is reached by the loss, and the last prediction is the interaction loss."""
-    config = tiny_config()
+    config = training_config()
     paper.apply(config, name)
     parallel = MeshParallel(jax.devices()[:1])
     step, make_state = loop.build(config, verbs_of_object(), 4, parallel)
@@ -173,7 +210,7 @@ def test_centres_are_read_where_the_offsets_point():
     rng = np.random.default_rng(0)
     feature = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
     offset = rng.uniform(-4, 4, (2, 5, 7, 1, 2)).astype(np.float32)
-    found = np.asarray(jax.jit(at_centre)(feature, offset))
+    found = np.asarray(jax.jit(at_center)(feature, offset))
     padded = np.pad(feature, ((0, 0), (9, 9), (9, 9), (0, 0)))
     for b, y, x in np.ndindex(2, 5, 7):
         px, py = x - offset[b, y, x, 0, 0] + 9, y - offset[b, y, x, 0, 1] + 9
@@ -192,7 +229,16 @@ def test_a_structure_reads_the_centres_that_it_is_named_after(structure, sides):
     rng = np.random.default_rng(1)
     feature = rng.normal(size=(1, 6, 6, 4)).astype(np.float32)
     offsets = [rng.uniform(-2, 2, (1, 6, 6, 1, 2)).astype(np.float32) for _ in "ho"]
-    module = AggregatedGlance(NUM_VERBS, structure, width=4, act_points=9)
+    module = AggregatedGlance(
+        ModelConfig(
+            head_width=4,
+            num_verbs=NUM_VERBS,
+            gaze_steps=0,
+            act_points=9,
+            per_verb_offsets=False,
+            aggregation=structure,
+        )
+    )
     variables = jax.jit(module.init)(jax.random.key(0), feature, *offsets)
     apply = jax.jit(module.apply)
     logits, points = apply(variables, feature, *offsets)
@@ -218,8 +264,8 @@ def test_aggregation_stands_on_the_baseline_alone():
             create_model(wrong)
 
 
-def test_a_row_with_an_outside_detector_asks_for_its_file_before_it_trains(tmp_path):
+def test_a_row_with_external_detections_asks_for_its_file_before_it_trains(tmp_path):
     config = paper.get_config("table5_ggnet_detections")
     with pytest.raises(UserError, match=r"eval\.detections.*detections\.json"):
-        modes.train(config, tmp_path / "run")
+        modes.train(config, tmp_path / "run", data_pipelines)
     assert not (tmp_path / "run").exists()

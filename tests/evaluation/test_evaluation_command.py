@@ -73,6 +73,17 @@ def test_a_folder_that_cannot_be_written_is_an_error(files, capsys):
     assert "p.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--unknown_images", "--unknown_pictures"])
+def test_unknown_images_may_be_left_out(files, capsys, flag):
+    """The second is the flag's old name."""
+    entries = json.loads((files / "p.json").read_text())
+    (files / "p.json").write_text(json.dumps([entries[0] | {"file_name": "z"}, *entries[1:]]))
+    assert hico.main(arguments(files)) == 2
+    assert "set unknown_images to 'ignore'" in capsys.readouterr().err
+    assert hico.main(arguments(files, f"{flag}=ignore")) == 0
+    assert "unknown images: 1" in capsys.readouterr().out
+
+
 def test_run_as_a_module_without_jax_tensorflow_or_matplotlib(files):
     code = (
         "import runpy, sys\n"
@@ -130,7 +141,7 @@ def test_a_plot_has_a_bar_for_every_class_best_first_and_rare_ones_marked(number
         story = f"sit on <{index}>: AP {100 * ap[index]:.2f}"
         assert bar.find(f"{SVG}title").text.startswith(story)
         assert bar.get("fill") == (plot.RARE if rare[index] else plot.OTHER)
-    texts = [t.text for t in image.iter(f"{SVG}text")]
+    texts = [str(t.text) for t in image.iter(f"{SVG}text")]
     assert ("1 class without AP left out" in texts[0]) == (number > 3)
     named = [text for text in texts if text.startswith("sit on")]
     assert len(named) == (len(there) if len(there) <= 60 else 0)

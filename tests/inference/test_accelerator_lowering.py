@@ -1,15 +1,16 @@
 """Both compiled functions lower for GPUs and TPUs on a machine that has none."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import export
-from training_fakes import make_batch, tiny_config, verbs_of_object
+from tiny import make_batch, training_config, verbs_of_object
 
 from ggnet_jax.inference import detection
 from ggnet_jax.models import create_model
-from ggnet_jax.ops.deform_forms import fastest_form
 from ggnet_jax.training import loop
 from ggnet_jax.training.step import BATCH_KEYS
 
@@ -23,19 +24,21 @@ class NotCompiled:
         return train_step
 
 
-PLATFORMS = ["cuda", "tpu"]
-
-
-def config_for(platform, **changes):
-    """With the form that the platform would choose; "auto" would choose this machine's."""
-    return tiny_config(model__deform_conv=fastest_form(platform), **changes)
+@pytest.fixture(params=["cuda", "tpu"])
+def platform(request, monkeypatch):
+    """The platform to lower for; operators choose their implementation as if it were there."""
+    backend = {"cuda": "gpu"}.get(request.param, request.param)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    jax.clear_caches()  # nothing may be used again that was traced for another backend
+    yield request.param
+    jax.clear_caches()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("platform", PLATFORMS)
 def test_training_step(platform, dtype):
-    config = config_for(platform, model__dtype=dtype, model__remat=True)
-    step, make_state = loop.build(config, verbs_of_object(), 10, NotCompiled())
+    config = training_config(model__dtype=dtype, model__remat=True)
+    parallel: Any = NotCompiled()
+    step, make_state = loop.build(config, verbs_of_object(), 10, parallel)
     batch = {name: make_batch(0, 2)[name] for name in BATCH_KEYS}
     exporter = export.export(jax.jit(step, donate_argnums=0), platforms=[platform])
     exported = exporter(jax.eval_shape(make_state), jax.eval_shape(lambda: batch))
@@ -43,9 +46,8 @@ def test_training_step(platform, dtype):
     assert len(exported.mlir_module_serialized) > 10_000
 
 
-@pytest.mark.parametrize("platform", PLATFORMS)
 def test_inference(platform):
-    model = create_model(config_for(platform).model)
+    model = create_model(training_config().model)
     detect = detection.make_detect(model, top_k=20, valid_pairs=verbs_of_object().T)
     images = jax.ShapeDtypeStruct((2, 64, 64, 3), np.uint8)
     variables = jax.eval_shape(

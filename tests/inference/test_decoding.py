@@ -1,12 +1,12 @@
 """Decoding on maps with known answers."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from ggnet_jax.inference.decoding import BoxDetections, decode
 from ggnet_jax.models.outputs import Outputs
-from ggnet_jax.ops import find_peaks
 from ggnet_jax.training.targets import Annotations, render_targets
 
 H, W = 16, 24
@@ -177,28 +177,6 @@ def test_works_under_jit_for_any_batch_and_small_maps():
     assert decode(tiny, top_k=100).score.shape[1] == 2 * 2 * NUM_VERBS
 
 
-def test_peaks_of_a_plateau_and_their_order():
-    heatmap = np.zeros((1, 4, 4, 2), np.float32)
-    heatmap[0, 1, 1, 0], heatmap[0, 1, 2, 0], heatmap[0, 3, 3, 1] = 5, 3, 4
-    score, at, channel = find_peaks(heatmap, 3)
-    assert score[0, :2].tolist() == [5, 4]  # the 3 beside the 5 is no peak
-    assert at[0, :2].tolist() == [5, 15] and channel[0, :2].tolist() == [0, 1]
-
-
-@pytest.mark.parametrize("shape", [(2, 9, 11, 5), (2, 3, 4, 7), (1, 6, 6, 1)])
-@pytest.mark.parametrize("levels", [2, 5, 1000])
-def test_peaks_are_the_best_of_all_channels(shape, levels):
-    """Against one stable sort of everything; few levels make many equal values."""
-    heatmap = np.random.default_rng(levels).integers(0, levels, shape).astype(np.float32)
-    padded = np.pad(heatmap, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-np.inf)
-    around = [padded[:, y : y + shape[1], x : x + shape[2]] for y in range(3) for x in range(3)]
-    flat = np.where(heatmap == np.max(around, axis=0), heatmap, -np.inf).reshape(shape[0], -1)
-    score, cell, channel = find_peaks(heatmap, 40)
-    order = np.argsort(-flat, axis=1, kind="stable")[:, :40]
-    np.testing.assert_array_equal(cell * shape[-1] + channel, order)
-    np.testing.assert_array_equal(score, np.take_along_axis(flat, order, axis=1))
-
-
 def test_drawing_then_decoding_gives_the_annotation_back():
     """Targets as if they were perfect predictions: every relation returns, boxes to rounding."""
     rng = np.random.default_rng(0)
@@ -208,11 +186,14 @@ def test_drawing_then_decoding_gives_the_annotation_back():
     boxes = np.concatenate([center - half, center + half], -1).astype(np.float32)[None]
     classes = np.array([[0, 0, 1, 2, 3, 0]])
     relations = np.array([[[0, 3, 0], [0, 3, 1], [1, 2, 2], [5, 4, 0]]])
+    fields = boxes, classes, np.ones((1, 6), bool), relations, np.ones((1, 4), bool)
     targets = render_targets(
-        Annotations(boxes, classes, np.ones((1, 6), bool), relations, np.ones((1, 4), bool)),
-        map_size=(H, W), num_verbs=NUM_VERBS,
-        num_objects=NUM_OBJECTS, verbs_of_object=np.ones((NUM_OBJECTS, NUM_VERBS), bool),
-    )  # fmt: skip
+        Annotations(*map(jnp.asarray, fields)),
+        map_size=(H, W),
+        num_verbs=NUM_VERBS,
+        num_objects=NUM_OBJECTS,
+        verbs_of_object=jnp.ones((NUM_OBJECTS, NUM_VERBS), bool),
+    )
     maps = empty_maps()
     maps["object_logits"] = logit(np.clip(targets.object_heatmap, 1e-6, 1 - 1e-6))
     maps["interaction"] = logit(np.clip(targets.gaze_mask, 1e-6, 1 - 1e-6))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import VOCABULARY, make_run
+from tiny import VOCABULARY, make_run
 
 import ggnet_jax
 from ggnet_jax.errors import UserError

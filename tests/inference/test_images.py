@@ -2,6 +2,7 @@
 
 import io
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,8 +147,9 @@ def test_what_is_not_an_image_is_named(tmp_path):
         load_image(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match=r"\(4, 4, 2\)"):
         load_image(np.zeros((4, 4, 2), np.uint8))
+    number: Any = 3
     with pytest.raises(TypeError, match="not int"):
-        load_image(3)
+        load_image(number)
 
 
 def test_is_image():

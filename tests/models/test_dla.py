@@ -1,15 +1,16 @@
-"""DLA-34: its learnt upsampling by hand, its shapes, that all of it learns."""
+"""DLA-34: its learned upsampling by hand, its shapes, that all of it learns."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference_networks import dla_config
-from tiny_run import make_variables
+from tiny import make_variables
 
-from configs import baseline_dla34, baseline_hourglass, hico_dla34
+from configs import paper
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.models import create_model
-from ggnet_jax.models.dla import DLA34, DeformConvNorm, Enlarge, bilinear_kernel
+from ggnet_jax.models.dla import DLA34, DeformConvNorm, Upsample, bilinear_kernel
 
 SMALL = {"num_verbs": 3, "num_objects": 5, "head_width": 16, "act_points": 9}
 
@@ -31,18 +32,18 @@ def transposed_convolution(x, kernel, factor):
 
 
 @pytest.mark.parametrize("factor", [2, 4])
-def test_enlarging_is_a_transposed_convolution(factor):
+def test_upsampling_is_a_transposed_convolution(factor):
     x, kernel = noise(2, 3, 5, 4), noise(2 * factor, 2 * factor, 1, 4, seed=1)
-    y = Enlarge(factor).apply({"params": {"kernel": kernel}}, x)
+    y = Upsample(factor).apply({"params": {"kernel": kernel}}, x)
     np.testing.assert_allclose(y, transposed_convolution(x, kernel, factor), atol=1e-5)
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8])
-def test_enlarging_starts_bilinear(factor):
-    """A plane through the centres of the old cells goes on through those of the new ones."""
+def test_upsampling_starts_bilinear(factor):
+    """A plane through the centers of the old cells goes on through those of the new ones."""
     kernel = bilinear_kernel(jax.random.key(0), (2 * factor, 2 * factor, 1, 1))
     rows, columns = np.mgrid[:6, :7]
-    y = Enlarge(factor).apply(
+    y = Upsample(factor).apply(
         {"params": {"kernel": kernel}}, (3.0 * rows - 2.0 * columns)[None, ..., None]
     )
     rows, columns = (np.mgrid[: 6 * factor, : 7 * factor] + 0.5) / factor - 0.5
@@ -54,7 +55,7 @@ def test_enlarging_starts_bilinear(factor):
 def test_deformable_layer_starts_as_half_a_convolution():
     """No displacement, all weights one half."""
     x = noise(1, 6, 5, 3)
-    layer = DeformConvNorm(features=4)
+    layer = DeformConvNorm(ModelConfig(), features=4)
     variables = layer.init(jax.random.key(0), x, False)
     kernel = variables["params"]["conv"]["kernel"]
     plain = jax.lax.conv_general_dilated(
@@ -65,7 +66,7 @@ def test_deformable_layer_starts_as_half_a_convolution():
 
 
 def test_one_map_at_stride_4():
-    model = DLA34()
+    model = DLA34(ModelConfig())
     images = jax.ShapeDtypeStruct((2, 64, 96, 3), jnp.float32)
     maps, variables = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x, False), images
@@ -126,7 +127,7 @@ def test_remat_has_the_same_parameters():
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
     shapes = []
     for remat in (False, True):
-        model = DLA34(remat=remat)
+        model = DLA34(ModelConfig(remat=remat))
         variables = jax.eval_shape(
             lambda x, model=model: model.init(jax.random.key(0), x, False), images
         )
@@ -144,7 +145,7 @@ def test_remat_has_the_same_parameters():
 
 
 def test_offsets_keep_their_precision_in_bfloat16():
-    model = DLA34(dtype=jnp.bfloat16)
+    model = DLA34(ModelConfig(dtype="bfloat16"))
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     (features,), _ = jax.eval_shape(
         lambda x: model.init_with_output(jax.random.key(0), x, False), images
@@ -166,11 +167,15 @@ def test_offsets_keep_their_precision_in_bfloat16():
 
 
 @pytest.mark.parametrize(
-    ("module", "backbone", "steps"),
-    [(baseline_hourglass, "hourglass", 0), (baseline_dla34, "dla34", 0), (hico_dla34, "dla34", 2)],
+    ("row", "backbone", "steps"),
+    [
+        ("table5_baseline", "hourglass", 0),
+        ("table1_baseline_hico", "dla34", 0),
+        ("table1_full_hico", "dla34", 2),
+    ],
 )
-def test_configs_are_networks(module, backbone, steps):
-    config = module.get_config()
+def test_configs_are_networks(row, backbone, steps):
+    config = paper.get_config(row)
     assert (config.model.backbone, config.model.gaze_steps) == (backbone, steps)
     assert config.loss.interaction == ("hna" if steps else "focal")
     assert config.model.per_verb_offsets == (steps > 0)

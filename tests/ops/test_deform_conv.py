@@ -1,5 +1,6 @@
 """Deformable convolution against a slow float64 loop, finite differences and XLA's convolution."""
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -8,17 +9,14 @@ import numpy as np
 import pytest
 from jax import lax
 
-from benchmarks.deform_conv.candidates import CANDIDATES
 from ggnet_jax.ops import deform_conv2d
-from ggnet_jax.ops.deform_forms import FORMS
+from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, fastest
 
 ARRAYS = ("x", "offset", "mask", "weight", "bias")
-# The candidates differ in the backward pass alone.
-BACKWARD = FORMS | CANDIDATES
 
 
 def make_arrays(seed, *, size=(5, 6), kernel=(3, 3), channels=3, features=2, out=None, spread=1.5):
-    """Random arrays of one case; offsets reach well outside a small picture."""
+    """Random arrays of one case; offsets reach well outside a small image."""
     rng = np.random.default_rng(seed)
     out = out or size
     taps = kernel[0] * kernel[1]
@@ -72,25 +70,25 @@ def slow_deform_conv(x, offset, mask, weight, bias, stride=(1, 1), padding=None,
         ({"spread": 50.0}, {}),
     ],
 )
-@pytest.mark.parametrize("form", FORMS)
-def test_equals_the_slow_loop(case, options, form):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_equals_the_slow_loop(case, options, implementation):
     arrays = make_arrays(0, **case)
-    fast = deform_conv2d(*(arrays[n] for n in ARRAYS), **options, form=form)
+    fast = deform_conv2d(*(arrays[n] for n in ARRAYS), **options, implementation=implementation)
     slow = slow_deform_conv(*(arrays[n] for n in ARRAYS), **options)
     np.testing.assert_allclose(fast, slow, atol=1e-5 * np.abs(slow).max())
 
 
-@pytest.mark.parametrize("form", BACKWARD.values(), ids=BACKWARD)
-def test_gradients_agree_with_finite_differences(form):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_gradients_agree_with_finite_differences(implementation):
     """All five gradients, in float64, along a random direction each."""
     with jax.enable_x64(True):
-        # A kernel for GPUs wants a power of two of channels.
-        arrays = {n: jnp.asarray(a, jnp.float64) for n, a in make_arrays(1, channels=4).items()}
+        arrays = {n: jnp.asarray(a, jnp.float64) for n, a in make_arrays(1).items()}
         rng = np.random.default_rng(2)
         cotangent = rng.normal(size=(2, 5, 6, 2))
 
         def scalar(arrays):
-            return (deform_conv2d(*(arrays[n] for n in ARRAYS), form=form) * cotangent).sum()
+            y = deform_conv2d(*(arrays[n] for n in ARRAYS), implementation=implementation)
+            return (y * cotangent).sum()
 
         gradients = jax.grad(scalar)(arrays)
         for name, array in arrays.items():
@@ -116,13 +114,13 @@ def test_without_offsets_it_is_a_convolution():
 
 
 def test_border_is_partial_and_outside_is_zero():
-    """One pixel of value 1, a 1x1 kernel: the output is the bilinear share itself."""
+    """One pixel of value 1, a 1x1 kernel: the output is the bilinear weight itself."""
     x, weight = np.ones((1, 1, 1, 1), np.float32), np.ones((1, 1, 1, 1), np.float32)
-    for (dy, dx), share in {
+    for (dy, dx), expected in {
         (0, 0): 1.0, (-0.25, 0): 0.75, (0.25, 0.5): 0.375, (-1, 0): 0.0, (0, 1): 0.0, (9, -9): 0.0
     }.items():  # fmt: skip
         offset = np.array([dy, dx], np.float32).reshape(1, 1, 1, 1, 2)
-        assert deform_conv2d(x, offset, None, weight).item() == pytest.approx(share)
+        assert deform_conv2d(x, offset, None, weight).item() == pytest.approx(expected)
 
 
 def test_offset_gradient_is_zero_at_exactly_minus_one():
@@ -132,21 +130,22 @@ def test_offset_gradient_is_zero_at_exactly_minus_one():
     np.testing.assert_array_equal(gradient, np.zeros_like(offset))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_bfloat16_keeps_offsets_in_float32(form):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_bfloat16_keeps_offsets_in_float32(implementation):
     """On a wide map an offset of 1/16 must still count: bf16 could not hold 200.0625."""
     x = np.zeros((1, 1, 256, 1), np.float32)
     x[0, 0, 201] = 16
     weight = np.ones((1, 1, 1, 1), np.float32)
     offset = np.zeros((1, 1, 256, 1, 2), np.float32)
     offset[..., 1] = 0.0625
-    y = deform_conv2d(x.astype(jnp.bfloat16), offset, None, weight.astype(jnp.bfloat16), form=form)
+    x, weight = x.astype(jnp.bfloat16), weight.astype(jnp.bfloat16)
+    y = deform_conv2d(x, offset, None, weight, implementation=implementation)
     assert y.dtype == jnp.bfloat16
     assert float(y[0, 0, 200, 0]) == 1.0
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_bfloat16_offsets_read_the_right_cell(form):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_bfloat16_offsets_read_the_right_cell(implementation):
     """Cells beyond 256 are not whole numbers in bf16, and the last ones would lie outside."""
     x = np.arange(300, dtype=np.float32).reshape(1, 300, 1, 1)
     arrays = (
@@ -155,7 +154,7 @@ def test_bfloat16_offsets_read_the_right_cell(form):
         jnp.ones((1, 300, 1, 1), jnp.bfloat16),
         np.ones((1, 1, 1, 1), np.float32),
     )
-    y, pull = jax.vjp(partial(deform_conv2d, form=form), *arrays)
+    y, pull = jax.vjp(partial(deform_conv2d, implementation=implementation), *arrays)
     np.testing.assert_array_equal(y[0, :299], x[0, :299])
     assert float(y[0, 299, 0, 0]) == 299 * 0.25  # half a cell beyond both borders
     dx, doffset, dmask, _ = pull(jnp.ones_like(y))
@@ -163,53 +162,40 @@ def test_bfloat16_offsets_read_the_right_cell(form):
     assert doffset.dtype == dmask.dtype == jnp.bfloat16
 
 
-@pytest.mark.parametrize("spread", [0.5, 8.0])
-def test_points_outside_the_band_are_added_too(spread):
-    """A band of four of eleven rows, which holds the points of a row or does not."""
-    one_hot = CANDIDATES["one_hot"]
-    narrow = one_hot._replace(pull_back=partial(one_hot.pull_back, band=4), block_elements=1)
-    arrays = make_arrays(6, size=(9, 5), kernel=(1, 1), spread=spread)
-
-    def gradients(form):
-        y, pull = jax.vjp(partial(deform_conv2d, form=form), *(arrays[n] for n in ARRAYS))
-        return pull(y)
-
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4),
-        gradients(narrow),
-        gradients(FORMS["sums"]),
-    )
-
-
-def test_the_kernel_for_gpus_is_one_that_triton_takes():
-    """Lowered for CUDA, which needs none; elsewhere the tests run it interpreted."""
-    arrays = [make_arrays(7, channels=4)[n] for n in ARRAYS]
-
-    def gradients(*arrays):
-        y, pull = jax.vjp(partial(deform_conv2d, form=CANDIDATES["pallas"]), *arrays)
-        return pull(y)
-
-    lowered = jax.jit(gradients).trace(*arrays).lower(lowering_platforms=("cuda",))
-    assert "__gpu$xla.gpu.triton" in lowered.as_text()
-
-
-@pytest.mark.parametrize("form", BACKWARD.values(), ids=BACKWARD)
-def test_blocks_do_not_change_the_result(form):
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_blocks_do_not_change_the_result(implementation, monkeypatch):
     """Rows in one block or one at a time, with a last block that is not full."""
     arrays = make_arrays(4, size=(7, 5), channels=4)
     results = []
     for elements in (1, 2 * 5 * 9 * 4 * 2, 2**20):
-        blocks = form._replace(block_elements=elements)
-        y, pullback = jax.vjp(partial(deform_conv2d, form=blocks), *(arrays[n] for n in ARRAYS))
+        blocks = dataclasses.replace(IMPLEMENTATIONS[implementation], block_elements=elements)
+        monkeypatch.setitem(IMPLEMENTATIONS, "blocks", blocks)
+        convolve = partial(deform_conv2d, implementation="blocks")
+        y, pullback = jax.vjp(convolve, *(arrays[n] for n in ARRAYS))
         results.append((y, *pullback(jnp.ones_like(y))))
     for other in results[1:]:
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), results[0], other)
 
 
-def test_another_form_is_named():
+def test_the_backend_chooses(monkeypatch):
+    """Each implementation where it is the fastest, and what an unknown backend gets."""
+    assert {p: fastest(p) for p in ("cpu", "gpu", "tpu", "metal")} == {
+        "cpu": "products", "gpu": "sums", "tpu": "cells", "metal": "sums",
+    }  # fmt: skip
+    arrays = [make_arrays(5)[n] for n in ARRAYS]
+
+    def traced(**options):
+        return str(jax.make_jaxpr(partial(deform_conv2d, **options))(*arrays))
+
+    for platform in ("cpu", "gpu", "tpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
+        assert traced() == traced(implementation=fastest(platform))
+
+
+def test_an_unknown_implementation_is_named():
     arrays = make_arrays(5)
-    with pytest.raises(ValueError, match="'blocks'; it can be 'auto', 'products', 'sums', 'cells'"):
-        deform_conv2d(*(arrays[n] for n in ARRAYS), form="blocks")
+    with pytest.raises(ValueError, match="is 'blocks'; it can be 'products', 'sums', 'cells'"):
+        deform_conv2d(*(arrays[n] for n in ARRAYS), implementation="blocks")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The released networks in our terms: their configuration, and our outputs under their names."""
 
-from types import SimpleNamespace
+import dataclasses
 
 import numpy as np
+
+from ggnet_jax.config import ModelConfig
 
 GAZE_STEPS = {"hourglassggnet2": 2, "hourglassggnet1": 1}
 HOURGLASS_104 = {
@@ -16,29 +18,24 @@ HOURGLASS_104 = {
 }
 
 
-def model_config(meta: dict, **changes) -> SimpleNamespace:
+def model_config(meta: dict, **changes) -> ModelConfig:
     """`config.model` of a released Hourglass network, full-size or small."""
     steps = GAZE_STEPS.get(meta["arch"], 0)
-    fields = {
-        "backbone": "hourglass",
-        "stem_width": meta["pre_dim"],
-        "widths": tuple(meta["dims"]),
-        "blocks": tuple(meta["modules"]),
-        "stacks": meta["nstack"],
-        "head_width": meta["cnv_dim"],
-        "num_verbs": meta["heads"]["hm_rel"],
-        "num_objects": meta["heads"]["hm"],
-        "gaze_steps": steps,
-        "act_points": 25,
-        "per_verb_offsets": steps > 0,
-        "share_gaze_features": False,
-        "dtype": "float32",
-        "remat": False,
-    }
-    return SimpleNamespace(**(fields | changes))
+    config = ModelConfig(
+        stem_width=meta["pre_dim"],
+        widths=tuple(meta["dims"]),
+        blocks=tuple(meta["modules"]),
+        stacks=meta["nstack"],
+        head_width=meta["cnv_dim"],
+        num_verbs=meta["heads"]["hm_rel"],
+        num_objects=meta["heads"]["hm"],
+        gaze_steps=steps,
+        per_verb_offsets=steps > 0,
+    )
+    return dataclasses.replace(config, **changes)
 
 
-def dla_config(**changes) -> SimpleNamespace:
+def dla_config(**changes) -> ModelConfig:
     """`config.model` of PPDM's DLA-34 baseline for HICO-DET."""
     meta = HOURGLASS_104 | {"arch": "dla_34", "nstack": 1}
     return model_config(meta, **({"backbone": "dla34"} | changes))

@@ -65,12 +65,12 @@ def assert_same_step(
     """Compare a training step with the released one.
 
     Args:
-      arrays: the fixture `train_...`.
-      loss, terms: the total and its terms by our names.
-      gradients: of every parameter, by released name and in PyTorch's layout.
-      statistics: running statistics after the step, likewise.
-      heads: of the last stack, by released name, [B, C, h, w].
-      bound: of the gradients, relative to the largest entry.
+        arrays: the fixture `train_...`.
+        loss, terms: the total and its terms by our names.
+        gradients: of every parameter, by released name and in PyTorch's layout.
+        statistics: running statistics after the step, likewise.
+        heads: of the last stack, by released name, [B, C, h, w].
+        bound: of the gradients, relative to the largest entry.
     """
     names = [n.removeprefix("loss/") for n in arrays.files if n.startswith("loss/")]
     for name in names:

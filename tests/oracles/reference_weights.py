@@ -96,9 +96,9 @@ def decoding_inputs(height: int, width: int, seed: int, per_verb: bool) -> dict[
 
 
 class _DecodingScene:
-    """People, things and interactions at random places of a map of 80 objects and 117 verbs."""
+    """People, objects and interactions at random places of a map of 80 objects and 117 verbs."""
 
-    objects, verbs, people, things, relations = 80, 117, 8, 14, 16
+    classes, verbs, people, objects, relations = 80, 117, 8, 14, 16
 
     def __init__(self, height: int, width: int, seed: int, per_verb: bool):
         self.size, self.seed, self.per_verb = (height, width), seed, per_verb
@@ -106,32 +106,32 @@ class _DecodingScene:
     def arrays(self) -> dict[str, np.ndarray]:
         height, width = self.size
         regressors = 2 * self.verbs if self.per_verb else 2
-        heat, verb_heat = self._floor("hm", self.objects), self._floor("hm_rel", self.verbs)
+        heat, verb_heat = self._floor("hm", self.classes), self._floor("hm_rel", self.verbs)
         offsets = {
             name: 2.0 * generator(name, self.seed).standard_normal((regressors, height, width))
             for name in ("sub_offset", "obj_offset")
         }
         sizes = generator("wh", self.seed).uniform(2.0, 14.0, (2, height, width))
         fractions = generator("reg", self.seed).uniform(0.0, 1.0, (2, height, width))
-        allowed = generator("corre", self.seed).uniform(size=(self.verbs, self.objects)) < 0.25
+        allowed = generator("corre", self.seed).uniform(size=(self.verbs, self.classes)) < 0.25
 
         # The order of the draws below is part of the recipe.
         rng = generator("decode", self.seed)
         humans = [self._peak(rng, heat, 0) for _ in range(self.people)]
-        classes = rng.randint(1, self.objects, self.things)
-        things = [self._peak(rng, heat, int(c)) for c in classes]
+        classes = rng.randint(1, self.classes, self.objects)
+        objects = [self._peak(rng, heat, int(c)) for c in classes]
         for _ in range(self.relations):
             _, *human = humans[rng.randint(self.people)]
-            kind, *thing = things[rng.randint(self.things)]
+            kind, *obj = objects[rng.randint(self.objects)]
             verb = int(rng.randint(self.verbs))
-            y, x = ((a + b) // 2 for a, b in zip(human, thing, strict=True))
+            y, x = ((a + b) // 2 for a, b in zip(human, obj, strict=True))
             self._stamp(verb_heat[verb], y, x, rng.uniform(0.2, 0.95))
             allowed[verb, kind] = True
             first = 2 * verb if self.per_verb else 0
             jitter = 0.3 * rng.standard_normal(4)
             for name, (cy, cx), (jx, jy) in (
                 ("sub_offset", human, jitter[:2]),
-                ("obj_offset", thing, jitter[2:]),
+                ("obj_offset", obj, jitter[2:]),
             ):
                 offsets[name][first, y, x] = x - cx + jx
                 offsets[name][first + 1, y, x] = y - cy + jy

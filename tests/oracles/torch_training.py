@@ -12,13 +12,12 @@ import jax
 import numpy as np
 import torch
 
+from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.training.targets import Annotations, render_targets
 from tests.oracles.torch_ggnet import TorchGGNet
 from tests.oracles.torch_losses import ggnet_loss
 from tests.oracles.torch_weights import by_torch_name
-
-STRIDE = 4  # input pixels a cell of the output map
 
 
 def make_network(config: Any, variables: Mapping[str, Any], device: torch.device) -> TorchGGNet:
@@ -79,7 +78,7 @@ class TorchStep:
         drawn = jax.jit(
             lambda annotations: render_targets(
                 annotations,
-                map_size=tuple(side // STRIDE for side in image.shape[2:]),
+                map_size=tuple(side // OUTPUT_STRIDE for side in image.shape[2:]),
                 num_verbs=num_verbs,
                 num_objects=num_objects,
                 verbs_of_object=verbs_of_object,

@@ -55,6 +55,22 @@ def test_readme_is_short():
     assert len((REPOSITORY / "README.md").read_text().splitlines()) < 150
 
 
+def test_tree():
+    """The annotated tree of the README: every folder and module that it names."""
+    blocks = [block for _, block in BLOCK.findall((REPOSITORY / "README.md").read_text())]
+    (tree,) = (block for block in blocks if block.startswith("main.py"))
+    parent = REPOSITORY
+    for line in tree.splitlines():
+        indented, first = line.startswith(" "), line.split()[0]
+        path = (parent if indented else REPOSITORY) / first
+        assert path.exists(), line
+        if first == "ggnet_jax/":
+            parent = path
+        for module in re.findall(r"\w+\.py", line.partition(first)[2]):
+            places = (path, path.parent, REPOSITORY)
+            assert any((place / module).exists() for place in places), (line, module)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links(page):
     for link in LINK.findall(page.read_text()):
@@ -74,7 +90,7 @@ def test_names(page):
         assert (REPOSITORY / path).exists() or (page.parent / path).exists(), path
     config = base.get_config()
     for field in FIELD.findall(text):
-        if field not in ("json", "get_config"):
+        if field not in ("json", "py", "get_config"):
             assert resolves(config, field), field
     for language, block in BLOCK.findall(text):
         if language == "python":

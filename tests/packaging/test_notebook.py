@@ -10,7 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import make_run
+from tiny import make_run
 
 import data_pipelines
 from data_pipelines import records

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_run import make_run
+from tiny import make_run
 
 import ggnet_jax
 

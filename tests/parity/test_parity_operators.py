@@ -7,11 +7,12 @@ import pytest
 import reference_weights as reference
 from reference_networks import difference
 
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.models.gaze import GazeStep
 from ggnet_jax.models.outputs import Outputs
-from ggnet_jax.ops import deform_conv2d
-from ggnet_jax.training.losses import focal_loss, gather_cells, hna_loss, masked_l1
+from ggnet_jax.ops import deform_conv2d, gather_cells
+from ggnet_jax.training.losses import focal_loss, hna_loss, masked_l1
 from ggnet_jax.training.targets import Annotations, render_targets
 
 
@@ -66,10 +67,9 @@ def test_offsets_add_up_over_the_gaze_steps():
                 "bias": arrays[f"{name}.conv_offset_mask.bias"],
             },
         }
-        module = GazeStep(width=6, act_points=25)
-        gathered, offset, weight = module.apply(
-            {"params": params}, gaze, last(arrays[sampled]), offset
-        )
+        module = GazeStep(ModelConfig(head_width=6))
+        bound = module.bind({"params": params})
+        gathered, offset, weight = bound(gaze, last(arrays[sampled]), offset)
         assert difference(offset, taps(arrays[f"{name}_offset"])) < 1e-5
         assert weight.min() > 0 and weight.max() < 1
         assert difference(gathered, last(np.maximum(arrays[f"{name}_out"], 0))) < 1e-5
@@ -224,12 +224,12 @@ def test_decoding(case):
         assert candidates[nearest, 4] == pytest.approx(score, rel=1e-4)
         return nearest
 
-    humans, things = arrays["human_detections"][0], arrays["obj_detections"][0]
+    humans, objects = arrays["human_detections"][0], arrays["obj_detections"][0]
     ours = {}
     for i in np.flatnonzero(found.valid):
         human = index_of(found.human_box[i], 0, found.human_score[i], humans)
-        thing = index_of(found.object_box[i], found.object_class[i], found.object_score[i], things)
-        ours[human, thing, int(found.verb[i])] = float(found.score[i])
+        obj = index_of(found.object_box[i], found.object_class[i], found.object_score[i], objects)
+        ours[human, obj, int(found.verb[i])] = float(found.score[i])
     theirs = {tuple(map(int, triplet[:3])): float(triplet[3]) for triplet in arrays["rel_triplet"]}
     assert ours.keys() == theirs.keys()
     assert len(ours) == found.valid.sum()

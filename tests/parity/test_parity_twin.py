@@ -6,7 +6,7 @@ import pytest
 import reference_weights as reference
 from reference_networks import difference, dla_config, heads_by_name, model_config
 from reference_training import assert_same_step, released_targets
-from training_fakes import make_batch, tiny_config, verbs_of_object
+from tiny import make_batch, training_config, verbs_of_object
 
 from ggnet_jax.models import create_model
 from ggnet_jax.torch_import import from_torch
@@ -120,7 +120,7 @@ def test_twin_trains_like_the_released_network(network, operator):
 @pytest.mark.parametrize("network", ["ggnet", "baseline"])
 def test_twin_takes_our_steps(network):
     """Loss and gradient of one batch, and the loss after three updates of all weights and norms."""
-    config = tiny_config(learning_rate=1e-5, lr_drop_epochs=())
+    config = training_config(learning_rate=1e-5, lr_drop_epochs=())
     if network == "baseline":
         config.model.update(gaze_steps=0, per_verb_offsets=False)
         config.loss.interaction = "focal"

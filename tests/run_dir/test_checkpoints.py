@@ -2,11 +2,15 @@
 
 import os
 import shutil
+import signal
+import socket
+import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from subprocesses import run_python, start_python
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import checkpoints
@@ -66,7 +70,8 @@ def test_variables_are_put_where_one_wants_them(tmp_path):
     with Checkpoints(tmp_path) as writer:
         writer.save(4, *state(4))
     plain, _ = checkpoints.load_variables(tmp_path)
-    shapes = checkpoints.variable_shapes(tmp_path, device=jax.devices()[0])
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shapes = checkpoints.variable_shapes(tmp_path, sharding=sharding)
     put, step = checkpoints.load_variables(tmp_path, onto=shapes)
     assert step == 4
     assert jax.tree.structure(put) == jax.tree.structure(plain)
@@ -116,6 +121,82 @@ def test_what_a_kill_leaves_is_ignored_and_removed(tmp_path):
         assert [p.name for p in place.iterdir()] == ["3"]
         writer.save(6, *state(6))
     assert checkpoints.steps(tmp_path) == [3, 6]
+
+
+KILLED = """
+import os, signal, sys
+import numpy as np
+from ggnet_jax.run_dir.checkpoints import Checkpoints
+
+def unlink(*args, count=iter(range(int(sys.argv[2]))), unlink=os.unlink, **options):
+    if next(count, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    unlink(*args, **options)
+
+with Checkpoints(sys.argv[1], keep=2) as writer:
+    for step in (1, 2, 3):
+        writer.save(step, {"params": {"a": np.arange(9.0)}}, {"step": np.int32(step)})
+        if step == 2:
+            writer.wait()
+            os.unlink = unlink
+"""
+
+
+@pytest.mark.parametrize("files", [0, 3, 10])
+def test_a_kill_while_an_old_checkpoint_is_deleted(tmp_path, files):
+    """What is named by a step stays complete, whichever file the deletion has come to."""
+    done = run_python("-c", KILLED, str(tmp_path), str(files))
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert checkpoints.steps(tmp_path) == [2, 3]
+    assert len(list(checkpoints.folder(tmp_path).iterdir())) == 3
+    with Checkpoints(tmp_path) as writer:
+        assert [writer.restore(step)[2] for step in (2, 3)] == [2, 3]
+    assert len(list(checkpoints.folder(tmp_path).iterdir())) == 2
+
+
+PREEMPTED = """
+import os, sys, time
+from pathlib import Path
+import jax, numpy as np
+from jax.experimental.multihost_utils import reached_preemption_sync_point as stop_at
+from ggnet_jax.run_dir.checkpoints import Checkpoints
+
+folder, port, process = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+jax.distributed.initialize(f"127.0.0.1:{port}", 2, process)
+writer = Checkpoints(folder / "run")
+last = (10, 8)[process]  # the first is ahead, as a host may be of its devices
+for step in range(1, last + 1):
+    stop_at(step)
+    if step == 5:
+        writer.save(5, {"params": {"a": np.zeros((2000, 2000))}}, {"step": np.int32(5)})
+while not (folder / "run/checkpoints/5").exists():
+    time.sleep(0.05)
+time.sleep(2)  # whatever else is done at the end of a save
+(folder / f"ready_{process}").touch()
+while not (folder / "go").exists():
+    time.sleep(0.05)
+print("stop at", next((step for step in range(last + 1, 20) if stop_at(step)), None), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.slow
+def test_the_end_of_a_save_leaves_the_step_to_stop_at_alone(tmp_path):
+    """A pod is taken away after an asynchronous save: all processes stop after the same step."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    (tmp_path / "run").mkdir()
+    pair = [start_python("-c", PREEMPTED, str(tmp_path), port, str(k)) for k in (0, 1)]
+    while not all((tmp_path / f"ready_{k}").exists() for k in (0, 1)):
+        assert all(process.poll() is None for process in pair)
+        time.sleep(0.05)
+    pair[1].terminate()
+    time.sleep(3)  # until they have agreed on a step
+    (tmp_path / "go").touch()
+    output = [process.communicate(timeout=60)[0] for process in pair]
+    assert all("stop at 11" in text for text in output), output
 
 
 def test_orbax_names_an_unfinished_save_otherwise(tmp_path, monkeypatch):

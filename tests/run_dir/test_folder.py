@@ -34,9 +34,9 @@ def test_same_run_again(tmp_path):
 
 def test_a_field_that_is_younger_than_the_run(tmp_path):
     folder.prepare(tmp_path, CONFIG, {"verbs": ["hold"]})
-    newer = {**CONFIG, "model": {**CONFIG["model"], "deform_conv": "auto"}}
+    newer = {**CONFIG, "model": {**CONFIG["model"], "aggregation": "none"}}
     assert folder.prepare(tmp_path, newer, {"verbs": ["hold"]}) == [
-        "model.deform_conv: None -> auto"
+        "model.aggregation: None -> none"
     ]
 
 

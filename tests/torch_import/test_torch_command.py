@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -21,7 +22,7 @@ from ggnet_jax.torch_import import from_torch
 
 
 def test_import_makes_a_run(torch, tmp_path, capsys):
-    from ggnet_jax.torch_import.command import import_checkpoint
+    from ggnet_jax.torch_import import import_checkpoint
 
     config, weights = tiny_checkpoint(torch, tmp_path / "model.pth")
     import_checkpoint(tmp_path / "model.pth", config, tmp_path / "new" / "run")
@@ -46,7 +47,7 @@ def test_import_makes_a_run(torch, tmp_path, capsys):
 
 
 def test_import_into_an_empty_folder(torch, tmp_path):
-    from ggnet_jax.torch_import.command import import_checkpoint
+    from ggnet_jax.torch_import import import_checkpoint
 
     config, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
     (tmp_path / "run").mkdir()
@@ -55,18 +56,18 @@ def test_import_into_an_empty_folder(torch, tmp_path):
 
 
 def test_failed_imports_write_nothing(torch, tmp_path, monkeypatch):
-    from ggnet_jax.torch_import import command
+    from ggnet_jax.torch_import import new_run
 
     config, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
     folder = tmp_path / "run"
 
     def refused(path, config, match, folder=folder):
         with pytest.raises(UserError, match=match):
-            command.import_checkpoint(path, config, folder)
+            new_run.import_checkpoint(path, config, folder)
         assert not folder.exists() and list(tmp_path.glob("run*")) == []
 
     refused(tmp_path / "none.pth", config, "no file")
-    other = tiny_config()
+    other: Any = tiny_config()
     other.model.gaze_steps = 1
     refused(tmp_path / "model.pth", other, "--config.model.gaze_steps=2")
     other = tiny_config()
@@ -78,18 +79,18 @@ def test_failed_imports_write_nothing(torch, tmp_path, monkeypatch):
     def full_disk(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(command.Checkpoints, "save", full_disk)
+    monkeypatch.setattr(new_run.Checkpoints, "save", full_disk)
     refused(tmp_path / "model.pth", config, "No space left")
 
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.txt").write_text("")
     with pytest.raises(UserError, match="files that no run made"):
-        command.import_checkpoint(tmp_path / "model.pth", config, tmp_path / "theirs")
+        new_run.import_checkpoint(tmp_path / "model.pth", config, tmp_path / "theirs")
     assert [p.name for p in (tmp_path / "theirs").iterdir()] == ["thesis.txt"]
 
 
 def test_import_of_a_detector_starts_its_interaction_heads_afresh(torch, tmp_path, capsys):
-    from ggnet_jax.torch_import.command import import_checkpoint
+    from ggnet_jax.torch_import import import_checkpoint
 
     config, weights = tiny_checkpoint(torch, tmp_path / "model.pth", drop=DETECTOR_LACKS)
     report = import_checkpoint(tmp_path / "model.pth", config, tmp_path / "run")
@@ -146,7 +147,7 @@ def test_command_line(torch, tmp_path):
 @pytest.mark.slow
 def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_path, capsys):
     """`config.init_from`, and fine-tuning in an imported workdir, on the embedded data set."""
-    from ggnet_jax.torch_import.command import import_checkpoint
+    from ggnet_jax.torch_import import import_checkpoint
     from ggnet_jax.training import loop
 
     config, weights = tiny_checkpoint(torch, tmp_path / "detector.pth", drop=DETECTOR_LACKS)

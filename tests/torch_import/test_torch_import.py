@@ -26,7 +26,7 @@ def small():
     return model_config(meta), weights
 
 
-def test_layouts_and_colour_order(small):
+def test_layouts_and_color_order(small):
     config, weights = small
     params = from_torch(weights, config)["params"]
     stem = params["backbone"]["stem_conv"]["conv"]["kernel"]
@@ -98,7 +98,7 @@ def test_incomplete_and_foreign_weights(small):
         from_torch(gone, config)
     with pytest.raises(UserError, match=r"has 1 that .* no place for \(extra.weight\)"):
         from_torch(weights | {"extra.weight": np.zeros(3)}, config)
-    with pytest.raises(UserError, match=r"no checkpoint of GGNet.* 'conv1.weight'"):
+    with pytest.raises(UserError, match=r"not a checkpoint of GGNet.* 'conv1.weight'"):
         from_torch({"conv1.weight": np.zeros((64, 3, 7, 7))}, config)
     with pytest.raises(UserError, match="'nothing'"):
         from_torch({}, config)

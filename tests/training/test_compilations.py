@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
+from tiny import VOCABULARY, make_run, model_config
 from tiny_config import get_config
-from tiny_run import VOCABULARY, make_run, model_config
 
 import data_pipelines
 from ggnet_jax import models

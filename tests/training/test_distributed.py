@@ -12,7 +12,7 @@ from ggnet_jax.run_dir import checkpoints
 
 
 def test_mesh_and_pmap_make_the_single_device_update():
-    """Float64 and plain SGD, as Adam would hide a wrong normaliser.
+    """Float64 and plain SGD, as Adam would hide a wrong normalizer.
 
     The shards have 0 to 5 interactions. With N of eq. (4) or the batch norm's statistics taken
     over each shard the parameters would be off by more than the whole update.
@@ -23,9 +23,9 @@ def test_mesh_and_pmap_make_the_single_device_update():
     assert report["devices"] == 8
     assert min(report["relations"]) == 0 and len(set(report["relations"])) > 3
     assert np.isfinite(report["loss"])
-    for way in ("mesh", "mesh, sums", "mesh, cells", "pmap"):
+    for way in ("mesh", "mesh, as on GPUs", "mesh, as on TPUs", "pmap"):
         assert max(report[way].values()) < 1e-9, (way, report[way])
-        # Gradients and sums over the batch travel; feature maps, targets and pictures stay.
+        # Gradients and sums over the batch travel; feature maps, targets and images stay.
         assert set(report[f"{way} exchanges"]) == {"all-reduce"}, report[f"{way} exchanges"]
         assert report[f"{way} exchanges"]["all-reduce"] < 2 * report["parameters"]
 

@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from ggnet_jax.models.outputs import Outputs
+from ggnet_jax.ops import gather_cells, gather_offsets
 from ggnet_jax.training.losses import (
     LossWeights,
     focal_loss,
-    gather_cells,
-    gather_offsets,
     ggnet_loss,
     hna_loss,
     masked_l1,
@@ -48,7 +47,7 @@ def test_hna_divides_by_the_points_of_the_whole_batch():
     background = 5 * 0.25 * np.log(2)
     expected = (2 * 0.25 * np.log(2) + 2**7 * 0.25 * np.log(2) + background) / 2
     assert float(hna_loss(logits, mask)) == pytest.approx(expected, rel=1e-6)
-    # The second picture has no point of its own; without the first nothing is divided.
+    # The second image has no point of its own; without the first nothing is divided.
     alone = (2**7 * 0.25 + 3 * 0.25) * np.log(2)
     assert float(hna_loss(logits, mask, example_weight=jnp.array([0.0, 1.0]))) == pytest.approx(
         alone, rel=1e-6

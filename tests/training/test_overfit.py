@@ -1,24 +1,30 @@
-"""The whole model learns two pictures by heart: targets, losses, gradients and decoding agree."""
+"""The whole model overfits to two images: targets, losses, gradients and decoding agree."""
 
 import jax
 import numpy as np
 import optax
+from tiny import training_config
 
-from benchmarks.found_again import overlap
 from data_pipelines.figures_hoi import scenes
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.models import create_model
 from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.training.state import create_state
 from ggnet_jax.training.step import make_train_step
-from tests.training_fakes import tiny_config
 
 SIZE = 64
 STEPS = 150
 
 
+def overlap(a, b):
+    """IoU of two boxes (x1, y1, x2, y2)."""
+    width, height = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    areas = (box[2:] - box[:2] for box in (a, b))
+    return width * height / (sum(w * h for w, h in areas) - width * height)
+
+
 def rendered_batch(indices):
-    """Pictures of the embedded set with their annotation in map cells, by hand."""
+    """Images of the embedded set with their annotation in map cells, by hand."""
     vocabulary = scenes.vocabulary()
     batch = {
         "image": np.zeros((len(indices), SIZE, SIZE, 3), np.uint8),
@@ -44,9 +50,9 @@ def rendered_batch(indices):
     return batch, vocabulary
 
 
-def test_two_pictures_are_learnt_by_heart():
+def test_overfits_to_two_images():
     batch, vocabulary = rendered_batch([2, 3])
-    config = tiny_config(
+    config = training_config(
         model__stem_width=16, model__widths=(24, 24), model__head_width=24,
         model__num_verbs=vocabulary.num_verbs, model__num_objects=vocabulary.num_objects,
     )  # fmt: skip
@@ -68,13 +74,13 @@ def test_two_pictures_are_learnt_by_heart():
     for row in range(2):
         count = int(batch["relation_valid"][row].sum())
         annotated += count
-        for human, thing, verb in batch["relations"][row, :count]:
+        for human, obj, verb in batch["relations"][row, :count]:
             matches = [
                 overlap(np.asarray(found.human_box[row, i]), batch["boxes"][row, human]) > 0.5
-                and overlap(np.asarray(found.object_box[row, i]), batch["boxes"][row, thing]) > 0.5
+                and overlap(np.asarray(found.object_box[row, i]), batch["boxes"][row, obj]) > 0.5
                 and int(found.verb[row, i]) == verb
                 for i in range(count + 2)
                 if found.valid[row, i]
             ]
-            assert any(matches), (row, human, thing, verb)
+            assert any(matches), (row, human, obj, verb)
     assert annotated >= 4

@@ -17,7 +17,7 @@ KILLS = 6
 
 @pytest.mark.slow
 def test_killed_runs_end_in_the_same_bits(tmp_path):
-    """SIGKILL while starting, between steps and inside of saves; real pictures, augmented."""
+    """SIGKILL while starting, between steps and inside of saves; real images, augmented."""
     worker = ["tests/train_worker.py"]
     data, cache = str(tmp_path / "data"), tmp_path / "cache"
     whole = run_python(*worker, str(tmp_path / "whole"), data, cache=cache)

@@ -11,7 +11,7 @@ NUM_OBJECTS, NUM_VERBS = 4, 5
 
 
 def annotations(boxes, classes, relations, slots=4):
-    """One picture, padded: filling slots hold rubbish that must not be drawn."""
+    """One image, padded: filling slots hold rubbish that must not be drawn."""
     n, r = len(boxes), len(relations)
     padded = np.full((1, slots, 4), 7.0, np.float32)
     padded[0, :n] = boxes
@@ -82,7 +82,7 @@ def test_a_box_without_area_keeps_its_place_and_its_relations():
     targets = render(annotations(boxes, [0, 1], [[0, 1, 3]]))
     assert targets.box_valid.tolist() == [[True, False, False, False]]
     assert float(targets.object_heatmap[..., 1].max()) == 0
-    # Its clipped centre is (31, 7); the midpoint of (6, 6) and (31, 7) is (18, 6).
+    # Its clipped center is (31, 7); the midpoint of (6, 6) and (31, 7) is (18, 6).
     assert float(targets.glance_mask[0, 6, 18, 3]) == 1
     np.testing.assert_array_equal(targets.human_offset[0, 0], [12, 0])
     np.testing.assert_array_equal(targets.object_offset[0, 0], [-13, -1])
@@ -109,7 +109,7 @@ def test_hard_negatives_are_the_other_verbs_known_for_the_object():
 
 
 def test_order_does_not_matter_and_positives_push_hard_negatives_away():
-    """Two verbs on one object, then a neighbour within reach: all known to the object class."""
+    """Two verbs on one object, then a neighbor within reach: all known to the object class."""
     known = np.ones((NUM_OBJECTS, NUM_VERBS), bool)
     boxes = [[2.0, 2.0, 8.0, 12.0], [14.0, 6.0, 22.0, 14.0], [16.0, 6.0, 24.0, 14.0]]
     relations = [[0, 1, 1], [0, 1, 2], [0, 2, 4]]
@@ -119,7 +119,7 @@ def test_order_does_not_matter_and_positives_push_hard_negatives_away():
         masks.append(np.asarray(render(one, known).glance_mask[0]))
     np.testing.assert_array_equal(masks[0], masks[1])
     np.testing.assert_array_equal(masks[0], masks[2])
-    for verb in (1, 2, 4):  # labelled positive within reach of every patch
+    for verb in (1, 2, 4):  # labeled positive within reach of every patch
         assert masks[0][..., verb].min() == 0
         assert masks[0][..., verb].max() == 1
     for verb in (0, 3):
@@ -133,7 +133,7 @@ def test_no_relation_draws_nothing():
     assert not np.any(targets.relation_valid)
 
 
-def test_a_patch_in_the_corner_stays_in_the_picture():
+def test_a_patch_in_the_corner_stays_in_the_image():
     known = np.ones((NUM_OBJECTS, NUM_VERBS), bool)
     targets = render(annotations([[0, 0, 1, 1], [0, 0, 1, 1]], [0, 1], [[0, 1, 0]]), known)
     expected = -slow_gaussian((H, W), 0, 0, 3, 6)

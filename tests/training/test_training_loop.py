@@ -6,15 +6,16 @@ import os
 import signal
 from types import SimpleNamespace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from training_fakes import make_batch, tiny_config, verbs_of_object
+from tiny import make_batch, training_config, verbs_of_object
 
 import data_pipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import checkpoints
-from ggnet_jax.training import loop
+from ggnet_jax.training import loop, parallel
 from ggnet_jax.training.state import TrainState
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -26,7 +27,7 @@ VOCABULARY = Vocabulary(
     verb_ids=(1, 2, 3),
     classes=((0, 1), (1, 1), (2, 2)),
 )
-NUM_TRAIN = 21  # five steps of four pictures an epoch
+NUM_TRAIN = 21  # five steps of four images an epoch
 BUILD = loop.build  # the toy's replaces it
 
 
@@ -34,7 +35,7 @@ BUILD = loop.build  # the toy's replaces it
 def toy(monkeypatch):
     """Replace data set and network; returns what the test may change and look at.
 
-    The toy's state is a running sum of means of pictures: order and number of batches show in it.
+    The toy's state is a running sum of means of images: order and number of batches show in it.
     """
     seen = SimpleNamespace(batches=[], bad_step=None, at_step=lambda step: None)
 
@@ -93,7 +94,7 @@ def final(workdir):
 
 def test_trains_logs_and_saves(toy, tmp_path):
     result = loop.train(
-        tiny_config(checkpoint_every_steps=3, keep_checkpoints=2, log_every_steps=2),
+        training_config(checkpoint_every_steps=3, keep_checkpoints=2, log_every_steps=2),
         tmp_path,
         toy.data,
     )
@@ -112,7 +113,7 @@ def test_trains_logs_and_saves(toy, tmp_path):
 def test_resumed_run_equals_one_that_was_not_stopped(toy, tmp_path, parallel):
     """Also where the second part runs the other way over the devices."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    loop.train(tiny_config(), whole, toy.data)
+    loop.train(training_config(), whole, toy.data)
 
     class Killed(BaseException):
         pass
@@ -124,7 +125,7 @@ def test_resumed_run_equals_one_that_was_not_stopped(toy, tmp_path, parallel):
     toy.at_step = kill
     toy.batches.clear()
     with pytest.raises(Killed):
-        loop.train(tiny_config(checkpoint_every_steps=4, parallel=parallel), parts, toy.data)
+        loop.train(training_config(checkpoint_every_steps=4, parallel=parallel), parts, toy.data)
     assert checkpoints.steps(parts) == [4, 8]
     # As if the process had been killed before its second checkpoint was complete.
     os.rename(parts / "checkpoints" / "8", parts / "checkpoints" / "8.orbax-checkpoint-tmp")
@@ -132,7 +133,7 @@ def test_resumed_run_equals_one_that_was_not_stopped(toy, tmp_path, parallel):
         log.write('{"step": 8, "lo')
     toy.at_step = lambda step: None
     toy.batches.clear()
-    loop.train(tiny_config(), parts, toy.data)
+    loop.train(training_config(), parts, toy.data)
     assert toy.batches == list(range(5, 11))
     assert final(parts) == final(whole)
     assert log_of(parts) == log_of(whole)
@@ -140,19 +141,35 @@ def test_resumed_run_equals_one_that_was_not_stopped(toy, tmp_path, parallel):
     assert len(list((parts / "checkpoints").iterdir())) == 2
 
 
+@pytest.mark.parametrize("way", ["jit", "pmap"])
+def test_a_transfer_that_nobody_asked_for_stops_the_run(toy, tmp_path, monkeypatch, way):
+    """A batch of host arrays, which JAX would send to the devices without a word."""
+    kind = {"jit": parallel.MeshParallel, "pmap": parallel.PmapParallel}[way]
+    put_batch = kind.put_batch
+    config = training_config(parallel=way, num_epochs=1)
+    assert loop.train(config, tmp_path / "explicit", toy.data).finished
+
+    def forgetful(self, batch):
+        return jax.device_get(put_batch(self, batch))
+
+    monkeypatch.setattr(kind, "put_batch", forgetful)
+    with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+        loop.train(config, tmp_path / "implicit", toy.data)
+
+
 def test_finished_run_is_left_as_it_is(toy, tmp_path):
-    loop.train(tiny_config(), tmp_path, toy.data)
+    loop.train(training_config(), tmp_path, toy.data)
     toy.batches.clear()
-    assert loop.train(tiny_config(), tmp_path, toy.data) == loop.TrainResult(10, True)
+    assert loop.train(training_config(), tmp_path, toy.data) == loop.TrainResult(10, True)
     assert toy.batches == []
 
 
 @pytest.mark.parametrize(("bad", "last"), [(5, "4"), (6, "4"), (2, "no checkpoint"), (10, "8")])
 def test_bad_loss_stops_and_is_never_saved(toy, tmp_path, bad, last):
-    """Step, pictures and last good checkpoint are named, wherever the bad step lies."""
+    """Step, images and last good checkpoint are named, wherever the bad step lies."""
     toy.bad_step = bad
     with pytest.raises(UserError) as error:
-        loop.train(tiny_config(checkpoint_every_steps=4), tmp_path, toy.data)
+        loop.train(training_config(checkpoint_every_steps=4), tmp_path, toy.data)
     message = str(error.value)
     assert f"loss is not finite at step {bad} " in message
     assert ", ".join(str(100 * bad + i) for i in range(4)) in message
@@ -167,7 +184,7 @@ def test_bad_loss_stops_and_is_never_saved(toy, tmp_path, bad, last):
 def test_signal_saves_and_ends(toy, tmp_path, capsys, number):
     before = signal.getsignal(number)
     toy.at_step = lambda step: step == 4 and os.kill(os.getpid(), number)
-    result = loop.train(tiny_config(checkpoint_every_steps=100), tmp_path, toy.data)
+    result = loop.train(training_config(checkpoint_every_steps=100), tmp_path, toy.data)
     assert result == loop.TrainResult(4, False)
     assert checkpoints.steps(tmp_path) == [4]
     said = capsys.readouterr().out
@@ -176,19 +193,19 @@ def test_signal_saves_and_ends(toy, tmp_path, capsys, number):
 
     toy.at_step = lambda step: None
     toy.batches.clear()
-    assert loop.train(tiny_config(), tmp_path, toy.data).finished
+    assert loop.train(training_config(), tmp_path, toy.data).finished
     assert toy.batches == list(range(5, 11))
 
 
 def test_changes_are_told_and_another_network_is_refused(toy, tmp_path, capsys):
-    loop.train(tiny_config(num_epochs=1), tmp_path, toy.data)
+    loop.train(training_config(num_epochs=1), tmp_path, toy.data)
     capsys.readouterr()
-    loop.train(tiny_config(num_epochs=2, learning_rate=0.5), tmp_path, toy.data)
+    loop.train(training_config(num_epochs=2, learning_rate=0.5), tmp_path, toy.data)
     said = capsys.readouterr().out
     assert "learning_rate: 0.001 -> 0.5" in said and "num_epochs: 1 -> 2" in said
     assert f"resuming {tmp_path} at step 5 of 10" in said
     with pytest.raises(UserError, match=r"config.model.gaze_steps=2, not 1"):
-        loop.train(tiny_config(model__gaze_steps=1), tmp_path, toy.data)
+        loop.train(training_config(model__gaze_steps=1), tmp_path, toy.data)
 
 
 def test_evaluates_between_epochs(toy, tmp_path):
@@ -200,14 +217,14 @@ def test_evaluates_between_epochs(toy, tmp_path):
         assert config.model.num_verbs == 3
         return {"mAP/full": 12.5}
 
-    loop.train(tiny_config(eval_every_epochs=1), tmp_path, toy.data, evaluate=evaluate)
+    loop.train(training_config(eval_every_epochs=1), tmp_path, toy.data, evaluate=evaluate)
     assert [step for step, _ in calls] == [5]
     assert {"step": 5, "eval/mAP/full": 12.5} in log_of(tmp_path)
 
 
-def test_too_few_pictures(toy, tmp_path):
+def test_too_few_images(toy, tmp_path):
     with pytest.raises(UserError, match="more than the 21 pictures"):
-        loop.train(tiny_config(batch_size=22), tmp_path, toy.data)
+        loop.train(training_config(batch_size=22), tmp_path, toy.data)
     assert not list(tmp_path.iterdir())
 
 
@@ -219,13 +236,13 @@ def test_a_network_that_cannot_be_built_leaves_no_trace(toy, tmp_path, monkeypat
         ({"data__image_size": (64, 68)}, "64 x 68"),
     ):
         with pytest.raises(UserError, match=word):
-            loop.train(tiny_config(**change), tmp_path, toy.data)
+            loop.train(training_config(**change), tmp_path, toy.data)
         assert not list(tmp_path.iterdir())
 
 
 def test_rounded_batch_is_told(toy, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(loop.jax, "device_count", lambda: 3)
-    config = tiny_config(round_batch=True)
+    config = training_config(round_batch=True)
 
     def stop(*arguments, **options):  # three devices are only pretended
         raise InterruptedError

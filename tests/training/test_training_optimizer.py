@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from training_fakes import tiny_config
+from tiny import training_config
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
@@ -13,7 +13,7 @@ from ggnet_jax.training.optimizer import create_optimizer, is_glance, learning_r
 
 
 def rates(steps, **changes):
-    schedule = learning_rate_schedule(tiny_config(**changes), steps_per_epoch=10)
+    schedule = learning_rate_schedule(training_config(**changes), steps_per_epoch=10)
     return [float(schedule(jnp.int32(step))) for step in steps]
 
 
@@ -45,7 +45,7 @@ def test_unknown_schedule():
 
 def test_the_glance_head_and_nothing_else():
     """As the released code's `hm_rel`: the 3x3 convolution and the classifier, in every stack."""
-    config = tiny_config(model__stacks=2)
+    config = training_config(model__stacks=2)
     shapes = jax.eval_shape(
         create_model(config.model).init, jax.random.key(0), jnp.zeros((1, 64, 64, 3))
     )
@@ -64,7 +64,7 @@ def test_the_glance_head_and_nothing_else():
 
 def test_clipping():
     """A gradient of norm 5 is brought to norm 1 before Adam sees it."""
-    config = tiny_config(grad_clip=1.0)
+    config = training_config(grad_clip=1.0)
     optimizer = create_optimizer(config, lambda step: 1.0)
     params = {"w": jnp.zeros(2)}
     _, state = optimizer.update({"w": jnp.array([3.0, 4.0])}, optimizer.init(params), params)
@@ -76,7 +76,9 @@ def test_the_state_looks_the_same_whatever_the_options():
     """A run may be resumed with clipping or another rate of the glance head."""
     params = {"glance_conv": jnp.zeros(2), "other": jnp.zeros(3)}
     structures = {
-        jax.tree.structure(create_optimizer(tiny_config(**changes), lambda step: 1.0).init(params))
+        jax.tree.structure(
+            create_optimizer(training_config(**changes), lambda step: 1.0).init(params)
+        )
         for changes in ({}, {"grad_clip": 1.0}, {"glance_lr_multiplier": 10.0})
     }
     assert len(structures) == 1

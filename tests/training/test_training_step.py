@@ -3,10 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from training_fakes import make_batch, tiny_config, verbs_of_object
+from tiny import make_batch, training_config, verbs_of_object
 
+from ggnet_jax.errors import UserError
 from ggnet_jax.training import loop
-from ggnet_jax.training.parallel import MeshParallel
+from ggnet_jax.training.parallel import MeshParallel, create_parallel
 from ggnet_jax.training.step import BATCH_KEYS
 
 RATE = 1e-3
@@ -21,7 +22,7 @@ def parallel():
 @pytest.fixture(scope="module")
 def built(parallel):
     """(compiled step, state on the host); the glance head learns at ten times the rate."""
-    config = tiny_config(
+    config = training_config(
         learning_rate=RATE, lr_drop_epochs=(1,), glance_lr_multiplier=10.0, model__gaze_steps=1
     )
     step, make_state = loop.build(config, verbs_of_object(), STEPS_PER_EPOCH, parallel)
@@ -52,12 +53,12 @@ def test_first_update_is_adams(built, parallel):
     assert np.median(others[others > 0]) == pytest.approx(RATE, rel=1e-3)
     assert glance.max() < 10.01 * RATE and others.max() < 1.01 * RATE
     assert state.step == 1 and metrics["learning_rate"] == pytest.approx(RATE)
-    # Zero-initialised gaze offsets must get a gradient, or they would stay where they are.
+    # Zero-initialized gaze offsets must get a gradient, or they would stay where they are.
     offsets = moved["heads0"]["interactions"]["gaze1"]["offset_conv"]["kernel"]
     assert (offsets > 0).mean() > 0.5
 
 
-def test_learns_one_batch_by_heart_until_the_rate_drops(built, parallel):
+def test_overfits_one_batch_until_the_rate_drops(built, parallel):
     """lr_drop_epochs=(1,): the first update of the second epoch is the first to be small."""
     taken = take(built, parallel, [make_batch(0, 4)] * (STEPS_PER_EPOCH + 2))
     losses = [metrics["loss"] for _, metrics in taken]
@@ -93,8 +94,8 @@ def test_flags_what_is_not_finite(built, parallel, value):
     assert fine["finite"] and not metrics["finite"]
 
 
-def test_a_picture_without_interactions_trains_the_rest(built, parallel):
-    """Every picture empty: N of eq. (4) is 1, matching losses are 0, all stays finite."""
+def test_an_image_without_interactions_trains_the_rest(built, parallel):
+    """Every image empty: N of eq. (4) is 1, matching losses are 0, all stays finite."""
     [(_, metrics)] = take(built, parallel, [make_batch(0, 4, empty=(0, 1, 2, 3))])
     assert metrics["finite"]
     assert metrics["human_offset"] == metrics["object_offset"] == 0
@@ -116,3 +117,8 @@ def test_padding_of_annotations_does_not_matter(built, parallel):
 def test_only_what_the_device_needs_is_sent(parallel):
     sent = parallel.put_batch(make_batch(0, 4))
     assert set(sent) == set(BATCH_KEYS) and "image_id" not in sent
+
+
+def test_an_unknown_way_over_devices_is_named():
+    with pytest.raises(UserError, match="'jit' or 'pmap'"):
+        create_parallel("pjit")

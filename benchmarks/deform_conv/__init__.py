@@ -1,1 +1,0 @@
-"""Deformable convolution, ours against others: `python -m benchmarks.deform_conv`."""

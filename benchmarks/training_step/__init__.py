@@ -1,1 +1,0 @@
-"""Images/s of the training step, ours against PyTorch's: `python -m benchmarks.training_step`."""

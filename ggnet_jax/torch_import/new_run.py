@@ -1,0 +1,110 @@
+"""A PyTorch checkpoint -> the workdir of a run that has not begun; `main.py --mode=import`."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from ggnet_jax import vocabularies
+from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.errors import UserError
+from ggnet_jax.io import DRAFT
+from ggnet_jax.models import create_model
+from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.run_dir.checkpoints import Checkpoints
+from ggnet_jax.torch_import.architecture import describe
+from ggnet_jax.torch_import.convert import convert, pretrained
+from ggnet_jax.torch_import.files import read_state_dict
+from ggnet_jax.torch_import.report import Report
+
+
+def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) -> Report:
+    """Write a PyTorch checkpoint as step 0 of a new run, and print what became of its parameters.
+
+    A detector of CenterNet's gets interaction heads with initial values, which have to be trained;
+    every other file has to be the network of `config.model` exactly.
+
+    Args:
+        checkpoint: the `.pth` file.
+        config: a ConfigDict; the classes are `config.data.vocabulary`'s or, if that is empty, the
+            data set's of the name `config.data.name`.
+        workdir: a new or empty folder. It appears once everything is written.
+
+    Raises:
+        UserError: the file, the config or the folder can't be used; nothing has been written then.
+    """
+    target = Path(workdir).resolve()
+    if run_folder.is_run(target):
+        raise UserError(f"{workdir} already holds a run; give a new folder")
+    run_folder.check_folder(target)
+    check_config(config)
+    vocabulary = _vocabulary(config)
+    config = resolve_config(config, vocabulary)
+    arrays = read_state_dict(checkpoint)
+    found = describe(arrays)
+    print(f"{checkpoint}: {found}")
+    if found.num_verbs:
+        variables, report = convert(arrays, config.model)
+    else:
+        variables, report = pretrained(arrays, config.model)
+        variables = _initialize_gaps(variables, config)
+    del arrays  # mapped from the disk: hundreds of megabytes
+    print(report.table())
+    # Without a data set the pairs seen in training are not known; all classes stand in.
+    classes = vocabulary.to_dict() | {"verbs_of_object": vocabulary.valid_pairs.T.tolist()}
+    _write(target, config.to_dict(), classes, variables)
+    print(f"wrote {workdir}")
+    if report.missing:
+        print(f"{len(report.missing)} parameters start afresh: train before you use the network")
+    return report
+
+
+def _vocabulary(config: Any) -> vocabularies.Vocabulary:
+    name = config.data.vocabulary or config.data.name
+    if not name or name == "json":
+        raise UserError(
+            "the config does not say which classes the network knows; "
+            "give --config.data.vocabulary=FILE.json"
+        )
+    return vocabularies.load(name)
+
+
+def _initialize_gaps(variables: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """The variables of `pretrained` with initial values where the file had none.
+
+    Only the gaps are returned from the compiled function, so that no time goes into the rest.
+    """
+    model = create_model(config.model)
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(variables))
+    gaps = [path for path, leaf in flat.items() if isinstance(leaf, jax.ShapeDtypeStruct)]
+
+    def initialize() -> list[jax.Array]:
+        images = jnp.zeros((1, *config.data.image_size, 3))
+        initial = model.init(jax.random.key(config.seed, impl="rbg"), images, train=False)
+        values: dict[Any, Any] = traverse_util.flatten_dict(initial)
+        return [values[path] for path in gaps]
+
+    values = dict(zip(gaps, map(np.asarray, jax.jit(initialize)()), strict=True))
+    return traverse_util.unflatten_dict(flat | values)
+
+
+def _write(target: Path, config: dict, classes: dict, variables: Mapping[str, Any]) -> None:
+    """Write a run beside `target` and move it there in one step."""
+    draft = target.with_name(target.name + DRAFT)
+    try:
+        shutil.rmtree(draft, ignore_errors=True)
+        run_folder.prepare(draft, config, classes)
+        with Checkpoints(draft) as checkpoints:
+            checkpoints.save(0, variables, {"step": np.zeros((), np.int32)})
+        if target.is_dir():
+            target.rmdir()  # empty: a rename onto it is refused on some systems
+        draft.rename(target)
+    except OSError as error:
+        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)

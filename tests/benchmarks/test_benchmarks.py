@@ -1,0 +1,188 @@
+"""Every benchmark once on the smallest case, as the command that a person gives."""
+
+import json
+
+import pytest
+from subprocesses import run_python
+
+from configs import ablation
+
+WRONG = [
+    ("deform_conv --cases=nothing", "'nothing' is none of ggnet, "),
+    ("deform_conv --peers=ours,nobody", "'nobody' is none of ours, "),
+    ("deform_conv --dtype=float8", "'float8' is none of float32, bfloat16"),
+    ("deform_conv --output=/nowhere/a.json", "its folder does not exist"),
+    ("training_step --batch_size=1,a", "'a' is not an integer of at least 1"),
+    ("training_step --network=tiny --size=60", "height and width must be divisible by 8"),
+    ("inference --network=tiny --size=60", "height and width must be divisible by 8"),
+    ("inference --photo=/nowhere/a.jpg", "no such file"),
+    ("input_pipeline --photos=/nowhere", "no .jpg, .jpeg or .png in '/nowhere'"),
+    ("evaluators --repeats=0", "'0' is not an integer of at least 1"),
+    ("evaluators --protocol=vcoco", "vcoco needs --predictions"),
+    ("evaluators --predictions=a.json --ground_truth=/nowhere/b.json", "cannot read"),
+    ("ablation --rows=table9", "'table9' is none of table1_baseline, "),
+    ("ablation --seeds=0,-1", "'-1' is not an integer of at least 0"),
+    ("ablation --config.nonsense=1 --jobs=0", "no such field"),
+    ("ablation --lr=1", "unrecognized argument: --lr=1"),
+]
+# All in one process, which imports JAX and TensorFlow once.
+RUN_WRONG = """
+import contextlib, io, json, runpy, sys
+answers = []
+for line in json.loads(sys.argv[1]):
+    program, *arguments = line.split()
+    sys.argv[1:] = arguments
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        with contextlib.redirect_stdout(io.StringIO()):
+            try:
+                runpy.run_module(f"benchmarks.{program}", run_name="__main__", alter_sys=True)
+            except SystemExit as stopped:
+                answers.append([stopped.code, said.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+def run(program, *arguments, tmp_path, status=0, **options):
+    """What a benchmark prints, and the rows that it writes."""
+    output = tmp_path / "rows.json"
+    command = ("-m", f"benchmarks.{program}", *arguments, f"--output={output}")
+    done = run_python(*command, cache=tmp_path, **options)
+    assert done.returncode == status, done.stderr
+    content = json.loads(output.read_text())
+    assert content["command"].startswith(f"python -m benchmarks.{program} ")
+    return done.stdout, content["rows"]
+
+
+def test_wrong_arguments_are_answered_in_one_line():
+    done = run_python("-c", RUN_WRONG, json.dumps([line for line, _ in WRONG]))
+    assert done.returncode == 0, done.stderr
+    for (line, expected), (status, said) in zip(WRONG, json.loads(done.stdout), strict=True):
+        assert status == 2 and said.count("\n") == 1 and expected in said, (line, said)
+
+
+def test_deform_conv(tmp_path):
+    printed, rows = run("deform_conv", "--cases=tiny", "--repeats=1", tmp_path=tmp_path)
+    peers = [row["peer"] for row in rows if row["backward"]]
+    assert peers[0] == "ours" and "four_gathers" in peers and len(rows) == 2 * len(peers)
+    for row in rows:
+        assert row["agrees"] and row["seconds"]["median"] > 0 and row["percent"] > 0
+        assert f"| {row['peer']} |" in printed
+    assert rows[0]["temporary"] > 0
+
+
+def test_evaluators(tmp_path):
+    printed, rows = run("evaluators", "--images=20", "--repeats=1", tmp_path=tmp_path)
+    assert [row["protocol"] for row in rows] == ["hico", "hico_ppdm", "vcoco_ppdm"]
+    for row in rows:
+        assert row["difference"] < 1e-9 and row["peak_megabytes"] > 10
+        assert f"| {row['protocol']} |" in printed
+
+
+@pytest.mark.slow
+def test_training_step(tmp_path):
+    printed, rows = run(
+        "training_step", "--network=tiny", "--batch_size=2", "--repeats=1", tmp_path=tmp_path
+    )
+    assert rows[0]["peer"] == "ours" and rows[0]["temporary"] > 0
+    assert all(row["agrees"] and row["seconds"]["median"] > 0 for row in rows)
+    assert "| ours |" in printed
+
+
+@pytest.mark.slow
+def test_inference(tmp_path):
+    printed, rows = run(
+        "inference", "--network=tiny", "--batch_size=2", "--images=3", "--repeats=1",
+        tmp_path=tmp_path,
+    )  # fmt: skip
+    assert all(row["seconds"]["median"] > 0 for row in rows)
+    assert all(row["agrees"] for row in rows if "peer" in row)
+    assert "| network and decoding |" in printed and "a list of 3 images" in printed
+
+
+@pytest.mark.slow
+def test_input_pipeline(tmp_path):
+    printed, rows = run(
+        "input_pipeline", "--size=64", "--batch_size=4", "--images=8", "--repeats=1",
+        tmp_path=tmp_path,
+    )  # fmt: skip
+    assert [row["pipeline"] for row in rows][:2] == ["evaluation", "training"]
+    for row in rows:
+        assert row["images"] == 8 and row["cpu_seconds"]["median"] > 0
+        assert f"| {row['pipeline']} |" in printed
+
+
+def make_run(workdir, row, seed, full):
+    """What main.py leaves of a finished run, as far as it is read."""
+    folder = workdir / row / f"seed{seed}"
+    (folder / "evaluation").mkdir(parents=True)
+    config = ablation.get_config(row)
+    config.seed = seed
+    (folder / "config.json").write_text(config.to_json())
+    means = {"full": full, "rare": full / 2, "non_rare": None}
+    metrics = {"settings": {"default": {"means": means}}}
+    (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    log = [{"step": step, "loss": 3 - step, "images_per_second": 50} for step in (1, 2)]
+    (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
+
+
+@pytest.fixture
+def finished(tmp_path):
+    """Two rows of made figures: GGNet has three seeds, its baseline two."""
+    for seed, full in enumerate((0.80, 0.84, 0.70)):
+        make_run(tmp_path, "table1_full", seed, full)
+    for seed, full in enumerate((0.70, 0.76)):
+        make_run(tmp_path, "table1_baseline", seed, full)
+    return tmp_path
+
+
+def test_ablation_tables_hold_means_deviations_and_paired_differences(finished, tmp_path):
+    rows = "--rows=table1_baseline,table1_full,table2_steps2,table3_point"
+    printed, rows = run(
+        "ablation", rows, "--jobs=0", f"--workdir={finished}", tmp_path=tmp_path, status=1
+    )
+    line = "| GGNet | 3 | 78.00 ± 7.21 | 39.00 ± 3.61 |  | +9.00 ± 1.41 | 54.72 (+3.66) | 22.03 (+1"
+    assert line in printed
+    assert "| baseline * | 2 | 73.00 ± 4.24 |" in printed
+    rows = {row["row"]: row for row in rows}
+    # Seeds 0 and 1 alone have a baseline. Table 2's two steps are GGNet; Table 3 starts from it.
+    assert rows["table1_full"]["differences"] == pytest.approx([10, 8])
+    assert rows["table2_steps2"]["results"] == rows["table1_full"]["results"]
+    assert rows["table3_point"]["results"] == rows["table1_baseline"]["results"]
+    assert rows["table1_full"]["results"][0]["loss"] == 1
+
+    printed, _ = run(
+        "ablation", "--rows=table1_full", "--jobs=0", "--config.learning_rate=0.5",
+        f"--workdir={finished}", tmp_path=tmp_path, status=1,
+    )  # fmt: skip
+    assert "| GGNet | 0 |" in printed  # runs of another configuration do not count
+
+
+TINY = [
+    "--config.num_epochs=1", "--config.batch_size=2", "--config.log_every_steps=1",
+    "--config.data.figures.num_train=4", "--config.data.figures.num_test=3",
+    "--config.data.figures.size=64", "--config.data.image_size=(64,64)",
+    "--config.model.stem_width=8", "--config.model.widths=(8,8)", "--config.model.blocks=(1,1)",
+    "--config.model.head_width=8", "--config.model.act_points=9", "--config.eval.batch_size=3",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_ablation_trains_what_is_missing_and_says_what_failed(tmp_path):
+    """One of two runs fails: its folder holds other files. When these are gone it is done alone."""
+    arguments = [
+        *TINY, "--rows=table1_baseline", "--seeds=0,1", "--jobs=2", f"--workdir={tmp_path / 'all'}",
+        f"--config.data.data_dir={tmp_path / 'data'}",
+    ]  # fmt: skip
+    foreign = tmp_path / "all" / "table1_baseline" / "seed1" / "letter.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    printed, rows = run("ablation", *arguments, tmp_path=tmp_path, status=1)
+    assert "table1_baseline, seed 0, has ended" in printed
+    assert "table1_baseline, seed 1, failed: error: the workdir" in printed
+    assert rows[0]["seeds"] == [0]
+
+    foreign.unlink()
+    printed, rows = run("ablation", *arguments, tmp_path=tmp_path)
+    assert "1 of 1: table1_baseline, seed 1, has ended" in printed
+    assert rows[0]["seeds"] == [0, 1]
+    assert "| baseline * | 2 |" in printed
