@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from data_trees import VSRL, coco_instances, config_of, write_pictures
+from data_trees import VSRL, coco_instances, config_of, write_images
 from fake_split import FakeSplit
 from tiny import make_run
 
@@ -30,7 +30,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def dataset(tmp_path, files):
-    write_pictures(tmp_path / "images", NAMES)
+    write_images(tmp_path / "images", NAMES)
     config = config_of(
         tmp_path,
         "v_coco",
