@@ -129,7 +129,8 @@ class CocoSplit(FakeSplit):
     def sources(self, split):
         return self._sources
 
-    vcoco_annotations = data_pipelines.Dataset.vcoco_annotations
+    def vcoco_annotations(self, split, truth):
+        return data_pipelines.Dataset.vcoco_annotations(self, split, truth)
 
     def ground_truth(self, split):
         named = zip(NAMES, super().ground_truth(split), strict=True)
