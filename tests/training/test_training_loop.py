@@ -223,7 +223,7 @@ def test_evaluates_between_epochs(toy, tmp_path):
 
 
 def test_too_few_images(toy, tmp_path):
-    with pytest.raises(UserError, match="more than the 21 pictures"):
+    with pytest.raises(UserError, match="more than the 21 images"):
         loop.train(training_config(batch_size=22), tmp_path, toy.data)
     assert not list(tmp_path.iterdir())
 
