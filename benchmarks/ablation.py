@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax.traverse_util import flatten_dict
 
 from benchmarks import timing
 from configs import ablation, paper
@@ -64,17 +65,6 @@ def runs_of(rows: Sequence[str], seeds: Sequence[int]) -> list[Run]:
     return [Run(row, seed) for seed in seeds for row in originals]
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{dotted name: value} of nested dictionaries."""
-    found: dict[str, Any] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[prefix + name] = value
-    return found
-
-
 def read_result(workdir: Path, run: Run, changes: Mapping[str, Any]) -> dict[str, Any] | None:
     """What a run came to, if it is finished and was one of the present configuration.
 
@@ -84,22 +74,22 @@ def read_result(workdir: Path, run: Run, changes: Mapping[str, Any]) -> dict[str
         changes: fields that differ from configs/ablation.py, by dotted name.
 
     Returns:
-        mAP in percent by group, NaN where there is none, and the last "loss" and
+        mAP in percent by group, None where a group has no class, and the last "loss" and
         "images_per_second" of the log; or None.
     """
     folder = run.folder(workdir)
     try:
-        written = flat(read_json(folder / "config.json"))
+        written = flatten_dict(read_json(folder / "config.json"), sep=".")
         means = read_json(folder / "evaluation" / "metrics.json")["settings"]["default"]["means"]
         last = [entry for entry in read_log(folder / "log.jsonl") if "loss" in entry][-1]
     except (UserError, IndexError):
         return None
     config = ablation.get_config(run.row)
     config.update_from_flattened_dict({**changes, "seed": run.seed})
-    asked = flat(json.loads(config.to_json()))
+    asked = flatten_dict(json.loads(config.to_json()), sep=".")
     if any(written.get(name, value) != value for name, value in asked.items()):
         return None
-    figures = {g: float("nan") if means.get(g) is None else 100 * means[g] for g in GROUPS}
+    figures = {group: means.get(group) and 100 * means[group] for group in GROUPS}
     return figures | {name: last[name] for name in ("loss", "images_per_second")}
 
 
@@ -179,9 +169,10 @@ def collect(
     return collected
 
 
-def statistics(values: Sequence[float], form: str = ".2f") -> str:
+def statistics(values: Sequence[float | None], form: str = ".2f") -> str:
     """Mean and sample standard deviation, which a single value has none of."""
-    if not values or not np.isfinite(values).all():
+    values = [value for value in values if value is not None]
+    if not values:
         return ""
     mean = format(np.mean(values), form)
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.2f}"

@@ -100,7 +100,8 @@ def prepare_ours(trained: detection.Trained, images: np.ndarray) -> timing.Peer:
     """The forward pass of what inference needs."""
 
     def forward(variables: Any, images: jax.Array) -> list[jax.Array]:
-        last = trained.model.apply(variables, normalize_images(images), train=False)[-1]
+        outputs: Any = trained.model.apply(variables, normalize_images(images), train=False)
+        last = outputs[-1]
         maps = (
             last.object_logits,
             last.box_size,

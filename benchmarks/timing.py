@@ -287,39 +287,26 @@ def torch_peer(call: Callable[[], Any], values: Callable[[], Sequence[Any]], dev
     return Peer(waiting, values, torch.cuda.max_memory_allocated() - before)
 
 
-def machine(device: str) -> dict[str, Any]:
-    """What is measured on, which is printed too.
+def machine(device: str) -> str:
+    """Print and return what is measured on: the device, the processor, threads and versions.
 
     Args:
         device: what computes, such as `start_jax` tells.
     """
-    versions = {}
+    found = [f"{device}; {_processor()}, {threads()} threads; Python {platform.python_version()}"]
     for package in PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
+            found.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             continue
-    found = {
-        "device": device,
-        "processor": _processor(),
-        "threads": threads(),
-        "python": platform.python_version(),
-        "versions": versions,
-    }
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
-    line = (
-        f"{device}; {found['processor']}, {threads()} threads; Python {found['python']}, {listed}"
-    )
-    print(line + "\n", flush=True)
-    return found
+    print(", ".join(found) + "\n", flush=True)
+    return ", ".join(found)
 
 
 def _processor() -> str:
     """The processor's name where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
     found = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return found[0] if found else platform.machine()
 
@@ -333,7 +320,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
-def write(path: Path | None, machine: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> None:
+def write(path: Path | None, machine: str, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the command, the machine and all rows as JSON; nothing where the path is None."""
     if path is None:
         return
@@ -342,5 +329,5 @@ def write(path: Path | None, machine: Mapping[str, Any], rows: Iterable[Mapping[
         {key: v._asdict() if isinstance(v, Seconds) else v for key, v in row.items()}
         for row in rows
     ]
-    content = {"command": " ".join(command), "machine": dict(machine), "rows": plain}
+    content = {"command": " ".join(command), "machine": machine, "rows": plain}
     path.write_text(json.dumps(content, indent=1) + "\n")

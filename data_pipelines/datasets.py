@@ -10,7 +10,9 @@ import functools
 import importlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from data_pipelines import annotations, records
-from data_pipelines.hoi_builder import HoiBuilder, Statistics
+from data_pipelines.hoi_builder import HoiBuilder
+from data_pipelines.statistics import Statistics
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
@@ -39,39 +42,39 @@ class Dataset:
     """A prepared data set.
 
     Attributes:
-      builder: the TFDS builder; `builder.info.metadata` has the dirt reports.
-      vocabulary: what the indices of the examples refer to.
-      train_split: TFDS's expression of the split that is trained on.
-      eval_split: of the one that is evaluated.
+        builder: the TFDS builder; `builder.metadata` has the data reports.
+        vocabulary: what the indices of the examples refer to.
+        train_split: TFDS's expression of the split that is trained on.
+        eval_split: of the one that is evaluated.
     """
 
-    builder: tfds.core.DatasetBuilder
+    builder: HoiBuilder
     vocabulary: Vocabulary
     train_split: str
     eval_split: str
 
     @property
     def num_train(self) -> int:
-        """Pictures of the training split."""
+        """Images of the training split."""
         return self.builder.info.splits[self.train_split].num_examples
 
     @property
     def num_eval(self) -> int:
-        """Pictures of the evaluation split."""
+        """Images of the evaluation split."""
         return self.builder.info.splits[self.eval_split].num_examples
 
     def statistics(self, split: str) -> Statistics:
         """The counts of every whole split that the expression `split` takes something from."""
         total = Statistics()
         for name in _split_names(split):
-            total.merge(Statistics.from_dict(self.builder.info.metadata["statistics"][name]))
+            total.merge(Statistics.from_dict(self.builder.metadata["statistics"][name]))
         return total
 
     @functools.cached_property
     def _pair_counts(self) -> np.ndarray:
         counts = np.zeros((self.vocabulary.num_objects, self.vocabulary.num_verbs), np.int64)
-        for (thing, verb), number in self.statistics(self.train_split).pairs.items():
-            counts[thing, verb] = number
+        for (obj, verb), number in self.statistics(self.train_split).pairs.items():
+            counts[obj, verb] = number
         return counts
 
     @property
@@ -89,13 +92,13 @@ class Dataset:
 
         Each as `files.Source` has it, by field; none for a data set that is rendered.
         """
-        sources = self.builder.info.metadata.get("sources", {})
+        sources = self.builder.metadata.get("sources", {})
         return [source for name in _split_names(split) for source in sources.get(name, ())]
 
     def ground_truth(self, split: str) -> list[dict[str, Any]]:
         """The split's PPDM entries as evaluation reads them, boxes untouched.
 
-        Entry k is that of the batches' `image_id` k. Entries whose picture could not be read
+        Entry k is that of the batches' `image_id` k. Entries whose image could not be read
         follow at the end, so that their pairs count as missed.
         """
         index = records.index_split(self.builder, split)
@@ -104,8 +107,8 @@ class Dataset:
             return records.parse(self.builder, index.read(position))["annotation"]
 
         texts = tf.data.Dataset.range(len(index)).map(parse, tf.data.AUTOTUNE)
-        entries = [json.loads(text) for text in texts.as_numpy_iterator()]
-        lost = self.builder.info.metadata.get("lost", {})
+        entries = [json.loads(bytes(text)) for text in texts.as_numpy_iterator()]
+        lost = self.builder.metadata.get("lost", {})
         for name in _split_names(split):
             if split == name or name in split.split("+"):
                 entries += lost.get(name, [])
@@ -119,7 +122,7 @@ class Dataset:
         None where the split was not built from them.
 
         Raises:
-          UserError: a file is not there any more, or can't be read.
+            UserError: a file is not there any more, or can't be read.
         """
         official = [source for source in self.sources(split) if source["instances"]]
         files = [io.read_json(source["annotations"]) for source in official]
@@ -138,7 +141,7 @@ class Dataset:
             example = records.parse(self.builder, serialized)
             # As the input pipeline decodes it: the builder has settled what EXIF says.
             image = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
-            yield example["file_name"].numpy().decode(), image.numpy()
+            yield bytes(example["file_name"].numpy()).decode(), np.asarray(image)
 
 
 def _split_names(split: str) -> list[str]:
@@ -146,17 +149,16 @@ def _split_names(split: str) -> list[str]:
     return [re.sub(r"\[.*", "", part).strip() for part in split.split("+")]
 
 
-def load_dataset(config: Any, *, build: bool = True, training: bool = True) -> Dataset:
+def load_dataset(config: Any, *, training: bool = True) -> Dataset:
     """Find the data set that `config.data` describes, building it first if it isn't there.
 
     Args:
-      config: `config.data`.
-      build: False never builds; for all processes but one of a host.
-      training: False does without the training split, for people who only have the other one;
-        what is counted in it is then counted in the evaluation split.
+        config: `config.data`.
+        training: False does without the training split, for people who only have the other one;
+            what is counted in it is then counted in the evaluation split.
 
     Raises:
-      UserError: an unknown name, files that are missing, or nothing built where `build` is False.
+        UserError: an unknown name, or files that are missing or changed since they were read.
     """
     hide_accelerators()
     if config.name not in BUILDERS:
@@ -165,12 +167,11 @@ def load_dataset(config: Any, *, build: bool = True, training: bool = True) -> D
     kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
     with _quiet_tfds():
         builder = kind.from_config(config)
-        if not builder.is_prepared() and not build:
-            raise UserError(f"{builder.name} is not built in {builder.data_path}; build it first")
         if not builder.is_prepared():
             with _one_at_a_time(builder):
                 builder = kind.from_config(config)  # another process may have built it meanwhile
                 if not builder.is_prepared():
+                    print(f"Preparing {builder.name} in {builder.data_path}", file=sys.stderr)
                     builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
         builder.check_current()
     train_split = config.train_split
@@ -178,18 +179,19 @@ def load_dataset(config: Any, *, build: bool = True, training: bool = True) -> D
         train_split = config.eval_split
     for split in (train_split, config.eval_split):
         records.index_split(builder, split)
-    vocabulary = Vocabulary.from_dict(builder.info.metadata["vocabulary"])
+    vocabulary = Vocabulary.from_dict(builder.metadata["vocabulary"])
     return Dataset(builder, vocabulary, train_split, config.eval_split)
 
 
 @contextlib.contextmanager
 def _quiet_tfds() -> Iterator[None]:
-    """Without TFDS's bars, which know no total, and its remark that a config is not its own."""
+    """Without what TFDS prints: of downloads, of configs not its own, and bars without a total."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     tfds.disable_progress_bar()
     try:
-        yield
+        with contextlib.redirect_stdout(StringIO()):
+            yield
     finally:
         tfds.enable_progress_bar()
         logging.set_verbosity(verbosity)

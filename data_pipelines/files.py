@@ -1,7 +1,7 @@
-"""Builders over files that people have on disk: annotation files and picture folders.
+"""Builders over files that people have on disk: annotation files and image folders.
 
 Everything that is missing is named, with where it is expected and where people get it, before any
-work starts. Which file counts its pixels from 1 is known per source, never guessed.
+work starts. Which file counts its pixels from 1 is known for each source, never guessed.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ from ggnet_jax.vocabularies import Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """One annotation file and where its pictures are.
+    """One annotation file and where its images are.
 
     Attributes:
-      annotations: path of the file.
-      images: folders that are searched for each picture, in this order.
-      split: what it is read for.
-      one_based: the first pixel of the file's boxes is (1, 1).
-      instances: COCO's instances files, for annotation that has no boxes of its own.
+        annotations: path of the file.
+        images: folders that are searched for each image, in this order.
+        split: what it is read for.
+        one_based: the first pixel of the file's boxes is (1, 1).
+        instances: COCO's instances files, for annotations that have no boxes of their own.
     """
 
     annotations: str
@@ -44,9 +44,9 @@ class FilesConfig(tfds.core.BuilderConfig):
     """Where a data set's files are.
 
     Attributes:
-      sources: {split: its sources}; None looks for the standard names in TFDS's manual folder.
-      vocabulary: name or JSON file of the classes; '' is the data set's own.
-      layout: which of the builder's standard layouts `sources=None` means.
+        sources: {split: its sources}; None looks for the standard names in TFDS's manual folder.
+        vocabulary: name or JSON file of the classes; '' is the data set's own.
+        layout: which of the builder's standard layouts `sources=None` means.
     """
 
     sources: Mapping[str, tuple[Source, ...]] | None = None
@@ -55,9 +55,9 @@ class FilesConfig(tfds.core.BuilderConfig):
 
 
 class FilesBuilder(HoiBuilder, skip_registration=True):
-    """Base of the builders that read PPDM's JSON (or a subclass's own format) and pictures."""
+    """Base of the builders that read PPDM's JSON (or a subclass's own format) and images."""
 
-    WHERE_FROM: ClassVar[str] = "your own files: see README.md"
+    WHERE_FROM: ClassVar[str] = ""  # people get the files
     UPRIGHT: ClassVar[bool] = False  # what an EXIF rotation means where no size tells
 
     @classmethod
@@ -67,6 +67,11 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         if data.train_annotations or data.eval_annotations:
             config = cls._config_of_paths(data)
         return cls(config=config, data_dir=data.data_dir or None)
+
+    @property
+    def files(self) -> FilesConfig:
+        """The builder's config, which TFDS types as anything or None."""
+        return self.builder_config or FilesConfig(name="")
 
     @classmethod
     def _config_of_paths(cls, data: Any) -> FilesConfig:
@@ -78,7 +83,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             if not folders:
                 raise UserError(
                     f"data.{key}_annotations is set but data.{key}_images is not; "
-                    "give the folder of its pictures"
+                    "set it to the folder of its images"
                 )
             origin = data.get(f"{key}_origin", -1)
             sources[split] = tuple(
@@ -106,7 +111,10 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     def one_based(cls, path: str, origin: int, field: str) -> bool:
         """Whether a file's first pixel is (1, 1); `origin` is 0, 1, or -1 where nothing is said."""
         if origin not in (-1, 0, 1):
-            raise UserError(f"{field}={origin}; give 0 or 1, or -1 for what the data set has")
+            raise UserError(
+                f"{field}={origin} is none of 0 and 1, the coordinate of the first pixel in the "
+                "annotation file, and -1, what is known of the data set's files"
+            )
         return origin == 1
 
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
@@ -119,16 +127,16 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         """The entries of a source in PPDM's format, boxes as they are in the file."""
         return annotations.read_entries(source.annotations)
 
-    def picture_names(self, name: str) -> tuple[str, ...]:
-        """What a picture's file may be called, best first."""
+    def image_names(self, name: str) -> tuple[str, ...]:
+        """What an image's file may be called, best first."""
         return (name,)
 
     def load_vocabulary(self) -> Vocabulary:
         """The vocabulary named in the config, or that of the data set's name."""
-        return vocabularies.load(self.builder_config.vocabulary or self.name)
+        return vocabularies.load(self.files.vocabulary or self.name)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        sources = self.builder_config.sources
+        sources = self.files.sources
         if sources is None:
             sources = self.standard_sources(_manual_folder(dl_manager))
         self.check_files(sources)
@@ -136,8 +144,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             split: [(source, self.read_source(source)) for source in parts]
             for split, parts in sources.items()
         }
-        self._check_pictures(entries)
-        self.info.metadata["sources"] = {
+        self._check_images(entries)
+        self.metadata["sources"] = {
             split: [{**dataclasses.asdict(s), "sha256": _digest(s.annotations)} for s in parts]
             for split, parts in sources.items()
         }
@@ -146,11 +154,14 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     def _generate_split(self, split: str, parts: list[tuple[Source, list[Any]]]) -> Any:
         origins = {source.one_based for source, _ in parts}
         if len(origins) > 1:
-            raise UserError(f"split {split!r} mixes files that count pixels from 0 and from 1")
+            raise UserError(
+                f"split {split!r} mixes annotation files that count pixels from 0 with files that "
+                "count from 1; give files of one kind"
+            )
         folders: dict[str | None, tuple[str, ...]] = {}
         for source, found in parts:
             for entry in found:
-                folders.setdefault(annotations.picture_name(entry), source.images)
+                folders.setdefault(annotations.image_name(entry), source.images)
 
         def read(entry: Entry) -> bytes:
             name = entry["file_name"]
@@ -162,16 +173,16 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         )
 
     def _find(self, name: str, folders: tuple[str, ...]) -> Path:
-        """The picture's path: the first that exists, or the first that was looked for.
+        """The image's path: the first that exists, or the first that was looked for.
 
         (`Path.is_file` would raise for a name that no file can have.)
         """
-        candidates = [Path(f) / n for f in folders for n in self.picture_names(name)]
+        candidates = [Path(f) / n for f in folders for n in self.image_names(name)]
         return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
     def check_current(self) -> None:
         """Raise a UserError if an annotation file changed since the data set was built from it."""
-        for parts in self.info.metadata["sources"].values():
+        for parts in self.metadata["sources"].values():
             for source in parts:
                 path = source["annotations"]
                 if Path(path).is_file() and _digest(path) != source["sha256"]:
@@ -191,30 +202,33 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                     if not Path(path).is_file()
                 ]
                 missing += [
-                    f"picture folder of split {split!r}: {folder}"
+                    f"image folder of split {split!r}: {folder}"
                     for folder in source.images
                     if not Path(folder).is_dir()
                 ]
         if missing:
             listed = "; ".join(dict.fromkeys(missing))
             raise UserError(
-                f"{self.name}: not found: {listed}. Get them from {self.WHERE_FROM}; files that "
-                "lie elsewhere are named by data.train_annotations, data.train_images, "
-                "data.eval_annotations and data.eval_images"
+                f"{self.name}: not found: {listed}. {self._where_from()}Files that lie elsewhere "
+                "are named by data.train_annotations, data.train_images, data.eval_annotations and "
+                "data.eval_images"
             )
 
-    def _check_pictures(self, entries: Mapping[str, list[tuple[Source, list[Any]]]]) -> None:
-        """Raise a UserError where a folder has none of the pictures that its file names."""
+    def _check_images(self, entries: Mapping[str, list[tuple[Source, list[Any]]]]) -> None:
+        """Raise a UserError where a folder has none of the images that its file names."""
         for split, parts in entries.items():
             for source, found in parts:
-                names = [name for name in map(annotations.picture_name, found) if name]
+                names = [name for name in map(annotations.image_name, found) if name]
                 if not any(os.path.isfile(self._find(name, source.images)) for name in names):
                     raise UserError(
-                        f"{self.name}: none of the {len(names)} pictures of "
+                        f"{self.name}: none of the {len(names)} images of "
                         f"{source.annotations} (split {split!r}, the first is "
                         f"{names[0] if names else '-'}) is in {', '.join(source.images)}. "
-                        f"Get them from {self.WHERE_FROM}"
+                        f"{self._where_from()}".rstrip()
                     )
+
+    def _where_from(self) -> str:
+        return f"Get them from {self.WHERE_FROM}. " if self.WHERE_FROM else ""
 
 
 def _manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:

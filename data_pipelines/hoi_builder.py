@@ -1,40 +1,39 @@
 """The TFDS builder that every HOI data set of the project derives from.
 
-A data set says which vocabulary it has, what its entries are and how the bytes of a picture are
-had; this base cleans the entries (annotations.py), makes the pictures fit (pictures.py), writes the
-examples in the order of the entries, prints what it found dirty at the end of every split and
-keeps that, the vocabulary and the statistics that training needs in the builder's metadata:
+A data set says which vocabulary it has, what its entries are and how to read the bytes of an image.
+This base cleans the entries (annotations.py), makes the images fit (images.py), writes the examples
+in the order of the entries, prints the data report at the end of every split, and keeps that, the
+vocabulary and the statistics that training needs in the builder's metadata:
 
     vocabulary   Vocabulary.to_dict()
     reports      {split: Report.to_dict()}
     statistics   {split: Statistics.to_dict()}
-    lost         {split: entries whose picture could not be had, for evaluation to count as missed}
+    lost         {split: entries whose image could not be read, for evaluation to count as missed}
 """
 
-import collections
-import concurrent.futures
-import dataclasses
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from data_pipelines import annotations, pictures
+from data_pipelines import annotations, images
+from data_pipelines.report import Report
+from data_pipelines.statistics import Statistics
 from ggnet_jax.errors import UserError
+from ggnet_jax.inference.prefetch import prefetch
 from ggnet_jax.vocabularies import Vocabulary
 
 Entry = Mapping[str, Any]
-ReadPicture = Callable[[Entry], bytes]
+ReadImage = Callable[[Entry], bytes]
 
 
 def features() -> tfds.features.FeaturesDict:
-    """What an example holds; boxes are cleaned, in 0-based picture pixels."""
+    """What an example holds; boxes are cleaned, in 0-based image pixels."""
     return tfds.features.FeaturesDict(
         {
             "image": tfds.features.Image(shape=(None, None, 3)),
@@ -51,60 +50,10 @@ def features() -> tfds.features.FeaturesDict:
     )
 
 
-@dataclasses.dataclass
-class Statistics:
-    """What the input pipeline must know of a split without reading it.
-
-    Attributes:
-      pictures: number of examples.
-      boxes: how many pictures have how many boxes.
-      relations: how many pictures have how many relations.
-      pairs: number of relations of each (object, verb).
-    """
-
-    pictures: int = 0
-    boxes: Counter[int] = dataclasses.field(default_factory=Counter)
-    relations: Counter[int] = dataclasses.field(default_factory=Counter)
-    pairs: Counter[tuple[int, int]] = dataclasses.field(default_factory=Counter)
-
-    def add(self, classes: np.ndarray, relations: np.ndarray) -> None:
-        """Count one picture's boxes ([n] object indices) and relations ([m, 3])."""
-        self.pictures += 1
-        self.boxes[len(classes)] += 1
-        self.relations[len(relations)] += 1
-        self.pairs.update((int(classes[thing]), int(verb)) for _, thing, verb in relations)
-
-    def merge(self, other: "Statistics") -> None:
-        """Add another split's counts."""
-        self.pictures += other.pictures
-        self.boxes.update(other.boxes)
-        self.relations.update(other.relations)
-        self.pairs.update(other.pairs)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON; `Statistics.from_dict` is the inverse."""
-        return {
-            "pictures": self.pictures,
-            "boxes": sorted(map(list, self.boxes.items())),
-            "relations": sorted(map(list, self.relations.items())),
-            "pairs": sorted([*pair, number] for pair, number in self.pairs.items()),
-        }
-
-    @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> "Statistics":
-        """The inverse of `to_dict`."""
-        return cls(
-            pictures=int(fields["pictures"]),
-            boxes=Counter({int(k): int(n) for k, n in fields["boxes"]}),
-            relations=Counter({int(k): int(n) for k, n in fields["relations"]}),
-            pairs=Counter({(int(o), int(v)): int(n) for o, v, n in fields["pairs"]}),
-        )
-
-
 class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Base of the builders; a subclass has `load_vocabulary` and `_split_generators`.
 
-    `_split_generators` returns {split: self._generate_examples(split, entries, read_picture)}.
+    `_split_generators` returns {split: self._generate_examples(split, entries, read_image)}.
     The subclass's docstring becomes the data set's description.
     """
 
@@ -115,6 +64,11 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def from_config(cls, data: Any) -> "HoiBuilder":
         """The builder that `config.data` describes."""
         return cls(data_dir=data.data_dir or None)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What is kept beside the examples, see above; empty until the data set is prepared."""
+        return cast(dict[str, Any], self.info.metadata)
 
     def check_current(self) -> None:
         """Raise a UserError if the prepared data set is not what its files would give now."""
@@ -136,55 +90,58 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self,
         split: str,
         entries: Sequence[Any],
-        read_picture: ReadPicture,
+        read_image: ReadImage,
         *,
         one_based: bool = False,
         upright: bool = False,
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield (index, example) for every entry with a picture, then print and keep the report.
+        """Yield (index, example) for every entry with an image, then print and keep the report.
 
         Args:
-          split: its name.
-          entries: PPDM's format, dirt included.
-          read_picture: the encoded picture of an entry whose `file_name` is clean; it may be called
-            in threads. An OSError counts the picture as missing or unreadable.
-          one_based: the entries' first pixel is (1, 1).
-          upright: apply EXIF rotations where the annotated size does not tell.
+            split: its name.
+            entries: PPDM's format, malformed ones included.
+            read_image: returns the encoded image of an entry whose `file_name` is clean; it may be
+                called in threads. An OSError counts the image as missing or unreadable.
+            one_based: the entries' first pixel is (1, 1).
+            upright: apply EXIF rotations where the annotated size does not tell.
 
         Raises:
-          UserError: no picture at all could be used.
+            UserError: not a single image could be used.
         """
         vocabulary = self.load_vocabulary()
-        report, statistics, lost = annotations.Report(), Statistics(), []
+        report, statistics, lost = Report(), Statistics(), []
         usable = _unique(entries, report)
 
-        def load(entry: Entry) -> tuple[Entry, annotations.Report, pictures.Picture | None]:
-            found = annotations.Report()
-            return entry, found, _load_picture(entry, read_picture, upright, found)
+        def load(entry: Entry) -> tuple[Entry, Report, images.EncodedImage | None]:
+            found = Report()
+            return entry, found, _load_image(entry, read_image, upright, found)
 
-        for entry, found, picture in tqdm(
-            _map_ahead(load, usable),
+        threads = os.cpu_count() or 1
+        loads = prefetch(load, usable, depth=4 * threads, threads=threads)
+        for loaded in tqdm(
+            loads,
             total=len(usable),
             desc=f"{self.name}: {split}",
-            unit=" pictures",
+            unit=" images",
             disable=None,  # no bar where nobody looks: logs, tests
         ):
+            entry, found, image = loaded.result()
             report.merge(found)
-            size = (picture.width, picture.height) if picture else None
+            size = (image.width, image.height) if image else None
             cleaned = annotations.clean(entry, vocabulary, report, one_based=one_based, size=size)
-            if picture is None:
+            if image is None:
                 lost.append(annotations.evaluation_entry(entry))
                 continue
-            index = statistics.pictures
+            index = statistics.images
             statistics.add(cleaned.classes, cleaned.relations)
             yield (
                 index,
                 {
-                    "image": picture.data,
-                    "file_name": annotations.picture_name(entry),
+                    "image": image.data,
+                    "file_name": entry["file_name"],
                     "image_id": index,
-                    "width": picture.width,
-                    "height": picture.height,
+                    "width": image.width,
+                    "height": image.height,
                     "boxes": cleaned.boxes,
                     "classes": cleaned.classes,
                     "relations": cleaned.relations,
@@ -192,30 +149,30 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 },
             )
         tqdm.write(report.table(f"{self.name}, split {split}"), file=sys.stderr)
-        if not statistics.pictures:
+        if not statistics.images:
             raise UserError(
-                f"no picture of {self.name}'s split {split!r} could be used; see the report above "
-                "and check the picture folder"
+                f"no image of {self.name}'s split {split!r} could be used; see the data report "
+                "above and check the image folder"
             )
-        self.info.metadata["vocabulary"] = vocabulary.to_dict()
+        self.metadata["vocabulary"] = vocabulary.to_dict()
         for key, value in (
             ("reports", report.to_dict()),
             ("statistics", statistics.to_dict()),
             ("lost", lost),
         ):
-            self.info.metadata.setdefault(key, {})[split] = value
+            self.metadata.setdefault(key, {})[split] = value
 
 
-def _unique(entries: Iterable[Any], report: annotations.Report) -> list[Entry]:
-    """The entries that have a name, each picture once, names without stray white space."""
+def _unique(entries: Iterable[Any], report: Report) -> list[Entry]:
+    """The entries that have a name, each image once, names without stray white space."""
     usable: dict[str, Entry] = {}
     for index, entry in enumerate(entries):
-        name = annotations.picture_name(entry)
+        name = annotations.image_name(entry)
         if name is None:
             report.add("entry_malformed", f"entry {index}, {entry!r:.80}")
             report.entries += 1
         elif name in usable:
-            report.add("picture_twice", f"entry {index}, {name}")
+            report.add("image_twice", f"entry {index}, {name}")
             report.entries += 1
         else:
             if name != entry["file_name"]:
@@ -225,20 +182,21 @@ def _unique(entries: Iterable[Any], report: annotations.Report) -> list[Entry]:
     return list(usable.values())
 
 
-def _load_picture(
-    entry: Entry, read_picture: ReadPicture, upright: bool, report: annotations.Report
-) -> pictures.Picture | None:
+def _load_image(
+    entry: Entry, read_image: ReadImage, upright: bool, report: Report
+) -> images.EncodedImage | None:
+    """The image made fit, or None with the reason reported."""
     name = entry["file_name"]
     try:
-        data = read_picture(entry)
+        data = read_image(entry)
     except FileNotFoundError as error:
-        report.add("picture_missing", f"{name}: {error.filename or error}")
+        report.add("image_missing", f"{name}: {error.filename or error}")
         return None
     except (OSError, ValueError) as error:  # ValueError: no file can have that name
-        report.add("picture_unreadable", f"{name}: {getattr(error, 'strerror', None) or error}")
+        report.add("image_unreadable", f"{name}: {getattr(error, 'strerror', None) or error}")
         return None
     try:
-        return pictures.prepare(
+        return images.prepare(
             data,
             name=name,
             report=report,
@@ -246,18 +204,5 @@ def _load_picture(
             upright=upright,
         )
     except Exception as error:  # decoders fail on broken files in more ways than they document
-        report.add("picture_unreadable", f"{name}: {type(error).__name__}: {error}")
+        report.add("image_unreadable", f"{name}: {type(error).__name__}: {error}")
         return None
-
-
-def _map_ahead(function: Callable, items: Sequence) -> Iterator:
-    """`map` in threads, in order, with no more results waiting than keep the threads busy."""
-    threads = os.cpu_count() or 1
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque[concurrent.futures.Future] = collections.deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 4 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()

@@ -8,6 +8,7 @@ makes a global shuffle free of buffers, and resuming at step n free of reading w
 import dataclasses
 import struct
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,7 @@ from ggnet_jax.errors import UserError
 
 _HEADER = struct.Struct("<QI")  # length of the record and its checksum
 _FOOTER = 4  # checksum of the data
-_BUFFER = 1 << 18  # bytes that reading one record asks the file for: most pictures in one go
+_BUFFER = 1 << 18  # bytes that reading one record asks the file for: most images in one go
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,9 +26,9 @@ class RecordIndex:
     """Where the examples of a split lie, in order.
 
     Attributes:
-      files: paths of the TFRecord files.
-      file: [n] int64, index into `files`.
-      offset: [n] int64, bytes.
+        files: paths of the TFRecord files.
+        file: [n] int64, index into `files`.
+        offset: [n] int64, bytes.
     """
 
     files: tuple[str, ...]
@@ -38,7 +39,7 @@ class RecordIndex:
         return len(self.offset)
 
     def read(self, position: tf.Tensor) -> tf.Tensor:
-        """The serialised example at an integer scalar position, as a string scalar; in graphs."""
+        """The serialized example at an integer scalar position, as a string scalar; in graphs."""
         kind = {"output_types": [tf.string], "output_shapes": [tf.TensorShape([])]}
         records = tf.raw_ops.TFRecordDatasetV2(
             filenames=tf.gather(self.files, tf.gather(self.file, position))[None],
@@ -54,7 +55,7 @@ def index_split(builder: tfds.core.DatasetBuilder, split: str) -> RecordIndex:
     """Index a split of a prepared data set; TFDS's expressions (`train+val`, `test[:50]`) work.
 
     Raises:
-      UserError: there is no such split, or its files are not plain TFRecords.
+        UserError: there is no such split, or its files are not plain TFRecords.
     """
     try:
         instructions = builder.info.splits[split].file_instructions
@@ -62,9 +63,10 @@ def index_split(builder: tfds.core.DatasetBuilder, split: str) -> RecordIndex:
         raise UserError(
             f"{builder.name} has no split {split!r}; it has {', '.join(builder.info.splits)}"
         ) from error
-    if builder.info.file_format is not tfds.core.FileFormat.TFRECORD:
+    file_format = builder.info.file_format
+    if file_format is not tfds.core.FileFormat.TFRECORD:
         raise UserError(
-            f"{builder.data_path} holds {builder.info.file_format.value} files; "
+            f"{builder.data_path} holds {file_format.value if file_format else 'unknown'} files; "
             "build it again with file_format=tfrecord"
         )
     files, file, offset = [], [], []
@@ -78,10 +80,12 @@ def index_split(builder: tfds.core.DatasetBuilder, split: str) -> RecordIndex:
 
 
 def parse(builder: tfds.core.DatasetBuilder, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The features of a serialised example; the picture stays encoded."""
-    return builder.info.features.deserialize_example(
+    """The features of a serialized example; the image stays encoded."""
+    features = cast(tfds.features.FeaturesDict, builder.info.features)
+    example = features.deserialize_example(
         serialized, decoders={"image": tfds.decode.SkipDecoding()}
     )
+    return cast(dict[str, tf.Tensor], example)
 
 
 def _record_offsets(path: Path) -> list[int]:

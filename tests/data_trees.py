@@ -1,22 +1,43 @@
-"""What the tests of the data sets share: picture files and a config that points at them."""
+"""What the tests of the data sets share: image files, and configs that point at them."""
 
+import json
+
+import tensorflow_datasets as tfds
+from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import base
 
 SIZE = (64, 48)  # width, height
+CLASSES = {"objects": {"1": "person", "2": "dog"}, "verbs": {"1": "walk", "2": "feed"}}
 
 
-def write_pictures(folder, names, size=SIZE):
+def write_images(folder, names, size=SIZE):
     folder.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         Image.new("RGB", size, (number * 20, 100, 50)).save(folder / name)
 
 
-def config_of(tmp_path, name, **data):
-    config = base.get_config()
-    config.data.update(name=name, data_dir=str(tmp_path / "prepared"), **data)
+def config_of(folder, name, **data):
+    """The base config with the data set `name`, which is prepared in `folder`."""
+    config: ConfigDict = base.get_config()
+    config.data.update(name=name, data_dir=str(folder / "prepared"), **data)
     return config
+
+
+def own_config(folder, train, test, classes=CLASSES):
+    """A config of anyone's own data; the images are those in `folder / "images"`."""
+    files = {}
+    for key, split, entries in (("train", "train", train), ("eval", "test", test)):
+        (folder / f"{split}.json").write_text(json.dumps(entries))
+        files[f"{key}_annotations"] = str(folder / f"{split}.json")
+        files[f"{key}_images"] = str(folder / "images")
+    (folder / "classes.json").write_text(json.dumps(classes))
+    return config_of(folder, "json", vocabulary=str(folder / "classes.json"), **files)
+
+
+def examples(builder, split):
+    return list(tfds.as_numpy(builder.as_dataset(split)))
 
 
 VSRL = [

@@ -29,7 +29,7 @@ class FakeSplit:
     def load_dataset(self, config, *, training=True) -> "FakeSplit":
         return self
 
-    def vcoco_annotations(self, split: str, truth: list[dict]) -> None:
+    def vcoco_annotations(self, split, truth):
         return None
 
     def ground_truth(self, split: str) -> list[dict]:

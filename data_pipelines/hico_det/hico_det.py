@@ -18,7 +18,7 @@ ONE_BASED: Mapping[str, bool] = {
 
 
 class HicoDet(FilesBuilder):
-    """HICO-DET (Chao et al., WACV 2018): people, objects and 117 verbs in pictures from Flickr.
+    """HICO-DET (Chao et al., WACV 2018): people, objects and 117 verbs in images from Flickr.
 
     Both configs expect the official release, `hico_20160224_det` with `images/train2015` and
     `images/test2015`, in TFDS's manual folder. `ppdm` reads the field's
@@ -27,7 +27,7 @@ class HicoDet(FilesBuilder):
     """
 
     WHERE_FROM: ClassVar[str] = (
-        "the HICO-DET page, umich-ywchao-hico.github.io (pictures and anno_bbox.mat), and "
+        "the HICO-DET page, umich-ywchao-hico.github.io (images and anno_bbox.mat), and "
         "github.com/YueLiao/PPDM (trainval_hico.json and test_hico.json)"
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
@@ -44,8 +44,8 @@ class HicoDet(FilesBuilder):
         name = Path(path).name.removesuffix(".gz")
         if name not in ONE_BASED:
             raise UserError(
-                f"{path} is none of {', '.join(ONE_BASED)}, so whether its pixels count from 0 or "
-                f"from 1 is not known; set {field} to 0 or 1"
+                f"{path} is none of {', '.join(ONE_BASED)}, so it is not known whether its boxes "
+                f"count pixels from 0 or from 1; set {field} to 0 or 1"
             )
         return ONE_BASED[name]
 
@@ -59,7 +59,7 @@ class HicoDet(FilesBuilder):
         """The official folder, with the field's JSON files in `annotations` or without."""
         root = folder / "hico_20160224_det"
         files = {"train": "annotations/trainval_hico.json", "test": "annotations/test_hico.json"}
-        if self.builder_config.layout == "official":
+        if self.files.layout == "official":
             files = dict.fromkeys(files, "anno_bbox.mat")
         return {
             split: (

@@ -1,14 +1,14 @@
 """HICO-DET's own annotation file, `anno_bbox.mat` -> entries in PPDM's format.
 
-The file holds a struct array for each split, `bbox_train` and `bbox_test`, one element a picture:
+The file holds two struct arrays, `bbox_train` and `bbox_test`, with an element for each image:
 
     filename
     size   width, height, depth
-    hoi    struct array, one element for each class that the picture shows:
+    hoi    struct array, one element for each class that the image shows:
              id          class, 1..600
              bboxhuman   struct array x1, x2, y1, y2, 1-based and inclusive
              bboxobject  the same
-             connection  [n, 2], 1-based indices (human, object): one row a pair
+             connection  [n, 2], 1-based indices (human, object): one row for each pair
              invis       1 where the class is there but can't be seen; no boxes then
 
 A person who does two things has a box for each, often slightly different ones. Equal boxes of the
@@ -28,7 +28,7 @@ def read(path: str, split: str, vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """The entries of a split ('train' or 'test'), boxes 1-based as they are in the file.
 
     Raises:
-      UserError: the file can't be read, has no such split, or a class id that is none.
+        UserError: the file can't be read, has no such split, or an unknown class id.
     """
     try:
         content = scipy.io.loadmat(
@@ -38,29 +38,27 @@ def read(path: str, split: str, vocabulary: Vocabulary) -> list[dict[str, Any]]:
         raise UserError(f"cannot read {path} as a MATLAB file: {error}") from None
     if f"bbox_{split}" not in content:
         raise UserError(f"{path} has no bbox_{split}; is it HICO-DET's anno_bbox.mat?")
-    return [
-        _entry(picture, vocabulary, path) for picture in np.atleast_1d(content[f"bbox_{split}"])
-    ]
+    return [_entry(image, vocabulary, path) for image in np.atleast_1d(content[f"bbox_{split}"])]
 
 
-def _entry(picture: Any, vocabulary: Vocabulary, path: str) -> dict[str, Any]:
+def _entry(image: Any, vocabulary: Vocabulary, path: str) -> dict[str, Any]:
     boxes: dict[tuple[Any, ...], int] = {}
     relations = []
-    for hoi in np.atleast_1d(picture.hoi):
+    for hoi in np.atleast_1d(image.hoi):
         number = int(hoi.id)
         if not 1 <= number <= len(vocabulary.classes):
             raise UserError(
-                f"{path}: {picture.filename} has the class {number}; "
+                f"{path}: {image.filename} has the class {number}; "
                 f"{vocabulary.name} has 1 to {len(vocabulary.classes)}"
             )
-        verb, thing = vocabulary.classes[number - 1]
+        verb, obj = vocabulary.classes[number - 1]
         people = _boxes(hoi.bboxhuman, vocabulary.object_ids[0])
-        things = _boxes(hoi.bboxobject, vocabulary.object_ids[thing])
+        objects = _boxes(hoi.bboxobject, vocabulary.object_ids[obj])
         for pair in np.reshape(hoi.connection, (-1, 2)).astype(int):
             # An index that points nowhere stays one that does, for the cleaning to count.
             ends = [
                 boxes.setdefault(of[index - 1], len(boxes)) if 1 <= index <= len(of) else 10**6
-                for of, index in zip((people, things), pair, strict=True)
+                for of, index in zip((people, objects), pair, strict=True)
             ]
             relations.append(
                 {
@@ -71,9 +69,9 @@ def _entry(picture: Any, vocabulary: Vocabulary, path: str) -> dict[str, Any]:
                 }
             )
     return {
-        "file_name": str(picture.filename),
-        "width": int(picture.size.width),
-        "height": int(picture.size.height),
+        "file_name": str(image.filename),
+        "width": int(image.size.width),
+        "height": int(image.size.height),
         "annotations": [{"bbox": list(key[:4]), "category_id": key[4]} for key in boxes],
         "hoi_annotation": relations,
     }

@@ -1,5 +1,6 @@
 """The TFDS builder of anyone's own data."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,20 +13,20 @@ from ggnet_jax.vocabularies import Vocabulary
 
 
 class HoiJson(FilesBuilder):
-    """People and objects in your own pictures.
+    """People and objects in your own images.
 
     `data.vocabulary` is a JSON file with the class list, {"objects": {"1": "person", ...}, "verbs":
     {"1": "ride", ...}} by `category_id`; which (verb, object) pairs form a class and which of
-    them are rare is computed from the annotation. A whole vocabulary (a shipped name, or a file
+    them are rare is computed from the annotations. A whole vocabulary (a shipped name, or a file
     with "classes") is taken as it is.
     """
 
     UPRIGHT: ClassVar[bool] = True  # people annotate what their viewer shows
 
     def load_vocabulary(self) -> Vocabulary:
-        """The whole vocabulary that was given, or the one computed from the annotation."""
+        """The whole vocabulary that was given, or the one computed from the annotations."""
         if self._vocabulary is None:
-            raise ValueError("the vocabulary is known once the annotation was read")
+            raise ValueError("the vocabulary is known once the annotations have been read")
         return self._vocabulary
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -33,15 +34,15 @@ class HoiJson(FilesBuilder):
         self._vocabulary: Vocabulary | None = None
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        sources = self.builder_config.sources if self.builder_config else None
+        sources = self.files.sources
         if not sources:
             raise UserError("data.name=json needs data.train_annotations and data.train_images")
         self.check_files(sources)
         self._vocabulary = self._read_vocabulary(sources)
         return super()._split_generators(dl_manager)
 
-    def _read_vocabulary(self, sources: dict[str, tuple[Source, ...]]) -> Vocabulary:
-        given = self.builder_config.vocabulary
+    def _read_vocabulary(self, sources: Mapping[str, tuple[Source, ...]]) -> Vocabulary:
+        given = self.files.vocabulary
         if not given:
             raise UserError(
                 'data.name=json needs data.vocabulary: a JSON file {"objects": {"1": "person"}, '

@@ -10,9 +10,9 @@ from ggnet_jax.errors import UserError
 
 
 class VCoco(FilesBuilder):
-    """V-COCO (Gupta and Malik 2015): people's actions in COCO pictures, and what they act on.
+    """V-COCO (Gupta and Malik 2015): people's actions in COCO images, and what they act on.
 
-    Both configs expect a folder `v_coco` in TFDS's manual folder, with COCO's pictures of 2014 in
+    Both configs expect a folder `v_coco` in TFDS's manual folder, with COCO's images of 2014 in
     `images/train2014` and `images/val2014` (or those of 2017 there, whose names end in the same
     twelve digits). `ppdm` reads `annotations/{trainval,test}_vcoco.json`; `official` reads
     V-COCO's `vcoco/vcoco_{trainval,test}.json` and COCO's
@@ -20,7 +20,7 @@ class VCoco(FilesBuilder):
     """
 
     WHERE_FROM: ClassVar[str] = (
-        "cocodataset.org (pictures and instances_*.json) and github.com/s-gupta/v-coco "
+        "cocodataset.org (images and instances_*.json) and github.com/s-gupta/v-coco "
         "(vcoco_*.json) or github.com/YueLiao/PPDM (*_vcoco.json)"
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
@@ -29,7 +29,7 @@ class VCoco(FilesBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put v_coco/ here. Get its files from {WHERE_FROM}."
 
-    def picture_names(self, name: str) -> tuple[str, ...]:
+    def image_names(self, name: str) -> tuple[str, ...]:
         """COCO's name of 2014, then that of 2017."""
         return (name, name.rpartition("_")[2])
 
@@ -40,7 +40,7 @@ class VCoco(FilesBuilder):
             return content
         if not source.instances:
             raise UserError(
-                f"{source.annotations} is V-COCO's own file, which has no boxes: set "
+                f"{source.annotations} is V-COCO's own file, which has no boxes; set "
                 "data.train_instances and data.eval_instances to COCO's instances_*.json"
             )
         instances = vsrl.read_instances(source.instances)
@@ -48,9 +48,9 @@ class VCoco(FilesBuilder):
         return vsrl.read(content, instances, self.load_vocabulary(), ids)
 
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
-        """Training and validation pictures are COCO's train2014, test pictures val2014."""
+        """Training and validation images are COCO's train2014, test images val2014."""
         root = folder / "v_coco"
-        official = self.builder_config.layout == "official"
+        official = self.files.layout == "official"
         sources = {}
         for split, name, coco in (("train", "trainval", "train"), ("test", "test", "val")):
             file = f"vcoco/vcoco_{name}.json" if official else f"annotations/{name}_vcoco.json"

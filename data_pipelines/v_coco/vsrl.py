@@ -1,6 +1,6 @@
 """V-COCO's own annotation ("VSRL") with COCO's instances -> entries in PPDM's format.
 
-`vcoco_SPLIT.json` lists 26 actions; row n of each says whether person `ann_id[n]` of picture
+`vcoco_SPLIT.json` lists 26 actions; row n of each says whether person `ann_id[n]` of image
 `image_id[n]` does it (`label`), and `role_object_id` holds, role after role, the COCO annotation
 that plays the role for each row (0: none); the first role is the person.
 
@@ -8,7 +8,7 @@ A pair of a person and the object in a role becomes a relation of the verb-role,
 A person who does the action with no annotated object in a role becomes a relation with object -1,
 which cleaning leaves out and counts: there is no interaction point to train. The four actions
 without any role (walk, smile, run, stand) never become relations. All of COCO's boxes in the
-picture are listed, so that people who do nothing are still taught as people; crowds are marked.
+image are listed, so that people who do nothing are still taught as people; crowds are marked.
 """
 
 import itertools
@@ -37,13 +37,13 @@ def read(
     """The entries of a split, boxes as COCO's floats (x2 = x + width).
 
     Args:
-      actions: content of `vcoco_SPLIT.json`.
-      instances: content of COCO's `instances_*.json` (or several, merged).
-      vocabulary: V-COCO's; a verb is called ACTION_ROLE.
-      image_ids: the split's pictures; None takes those that the actions mention.
+        actions: content of `vcoco_SPLIT.json`.
+        instances: content of COCO's `instances_*.json` (or several, merged).
+        vocabulary: V-COCO's; a verb is called ACTION_ROLE.
+        image_ids: the split's images; None takes those that the actions mention.
 
     Raises:
-      UserError: the instances lack a picture of the split.
+        UserError: the instances lack an image of the split.
     """
     _check_actions(actions, vocabulary)
     if image_ids is None:
@@ -52,7 +52,7 @@ def read(
     absent = [image for image in image_ids if image not in images]
     if absent:
         raise UserError(
-            f"{len(absent)} of {len(image_ids)} V-COCO pictures, the first {absent[0]}, are not in "
+            f"{len(absent)} of {len(image_ids)} V-COCO images, the first {absent[0]}, are not in "
             "the instances file; V-COCO's train and val are of COCO's train2014, its test of "
             "val2014"
         )
@@ -122,12 +122,12 @@ def _relations(
             verb = verb_ids[f"{action['action_name']}_{role_name}"]
             played = action["role_object_id"][role * rows : (role + 1) * rows]
             columns = (action["image_id"], action["ann_id"], action["label"], played)
-            for image, person, label, thing in zip(*columns, strict=True):
+            for image, person, label, obj in zip(*columns, strict=True):
                 if label:
                     relations[image].append(
                         {
                             "subject_id": places.get(person, nowhere),
-                            "object_id": places.get(thing, nowhere) if thing else -1,
+                            "object_id": places.get(obj, nowhere) if obj else -1,
                             "category_id": verb,
                         }
                     )
@@ -135,7 +135,7 @@ def _relations(
 
 
 def read_ids(file: str) -> list[int] | None:
-    """The split's picture ids from `NAME.ids` beside `NAME.json` or in `../splits`, if there."""
+    """The split's image ids from `NAME.ids` beside `NAME.json` or in `../splits`, if there."""
     path = Path(file.removesuffix(".gz")).with_suffix(".ids")
     for candidate in (path, path.parent.parent / "splits" / path.name):
         if candidate.is_file():
@@ -147,7 +147,7 @@ def read_instances(paths: Sequence[str]) -> dict[str, list[Any]]:
     """COCO's `images` and `annotations` of one or more files, `.json` or `.json.gz`.
 
     Raises:
-      UserError: a file is missing, no JSON, or not COCO's.
+        UserError: a file is missing, not JSON, or not COCO's.
     """
     parts = [load_instances(path) for path in paths]
     return {
@@ -158,10 +158,10 @@ def read_instances(paths: Sequence[str]) -> dict[str, list[Any]]:
 def select(
     files: Sequence[Sequence[Mapping[str, Any]]], image_ids: Collection[int]
 ) -> list[dict[str, Any]]:
-    """The rows of some pictures in one or more files of the same actions, as one file's content.
+    """The rows of some images in one or more files of the same actions, as one file's content.
 
     Raises:
-      UserError: the files don't list the same actions.
+        UserError: the files don't list the same actions.
     """
     wanted, selected = set(image_ids), []
     for parts in itertools.zip_longest(*files, fillvalue={}):

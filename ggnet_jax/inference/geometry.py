@@ -4,11 +4,15 @@ Frames: image pixels and input pixels, both 0-based with pixel (0, 0) lying at t
 (0, 0). There is no half-pixel term, as in the released code. Points are (x, y).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-def letterbox(width: float, height: float, input_size: tuple[int, int]) -> np.ndarray:
+def letterbox(
+    width: float, height: float, input_size: tuple[int, int], *, xp: Any = np
+) -> np.ndarray:
     """Image pixels -> input pixels, keeping the aspect ratio and the center.
 
     A square input scales by `size / max(width, height)` as released; one that is not square by
@@ -17,13 +21,16 @@ def letterbox(width: float, height: float, input_size: tuple[int, int]) -> np.nd
     Args:
         width, height: the image's size in pixels.
         input_size: (H, W) of the network's input.
+        xp: what computes the matrix: NumPy, or `tf.experimental.numpy` in a tf.data graph, where
+            width and height are scalar tensors.
 
     Returns:
-        A float64 matrix [2, 3]: `input = matrix @ (x, y, 1)`.
+        A matrix [2, 3], `input = matrix @ (x, y, 1)`: NumPy's in float64, TensorFlow's in the
+        precision of width and height.
     """
     input_height, input_width = input_size
-    scale = min(input_width / width, input_height / height)
-    return np.array(
+    scale = xp.minimum(input_width / width, input_height / height)
+    return xp.array(
         [
             [scale, 0.0, input_width / 2 - scale * width / 2],
             [0.0, scale, input_height / 2 - scale * height / 2],

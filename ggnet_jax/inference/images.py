@@ -5,10 +5,20 @@ import os
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
+
+_TURNS = {  # EXIF's orientation -> what shows the image upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 ImageLike = str | os.PathLike | bytes | Image.Image | np.ndarray
 
@@ -61,22 +71,39 @@ def load_image(source: ImageLike) -> np.ndarray:
         raise UserError(f"{name}: broken image ({error})") from error
 
 
-def to_8_bit(image: Image.Image) -> Image.Image:
-    """A gray image of 16 bits, 32 bits or floats scaled to 8 bits; any other as it is.
+def exif_orientation(image: Image.Image) -> int:
+    """How a Pillow image is to be turned, 1 (not at all) to 8 as EXIF counts; see `turn`."""
+    if image.format == "TIFF":  # Pillow turns it while it decodes it
+        return 1
+    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return orientation if orientation in _TURNS else 1
 
-    Pillow's own `convert` would clip these values at 255. Floats up to 255 are taken for 8 bits,
-    everything else for 16.
+
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """The image as EXIF's orientation says to show it; from 5 on width and height change places.
+
+    Only pixels are touched: Pillow's own `exif_transpose` also writes the EXIF data anew, which
+    fails for some that cameras write.
     """
-    if not image.mode.startswith("I;16") and image.mode not in ("I", "F"):
-        return image
-    values = np.asarray(image, np.float64)
-    if image.mode != "F" or values.max(initial=0) > 255:
-        values = values / 257.0
-    return Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a Pillow image to RGB, 8 bits a channel; transparency is dropped.
+
+    Gray of 16 bits, 32 bits or floats, which Pillow's `convert` would clip at 255, is scaled.
+    Floats up to 255 are taken for 8 bits, everything else for 16.
+    """
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image, np.float64)
+        if image.mode != "F" or values.max(initial=0) > 255:
+            values = values / 257.0
+        image = Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
+    return image.convert("RGB")
 
 
 def _from_pillow(image: Image.Image) -> np.ndarray:
-    return np.asarray(to_8_bit(ImageOps.exif_transpose(image)).convert("RGB"))
+    return np.asarray(turn(to_rgb(image), exif_orientation(image)))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

@@ -43,11 +43,18 @@ def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def to_pillow(image: Image.Image | np.ndarray) -> Image.Image:
+    """A Pillow image of any mode, or uint8 [H, W, 3], as a Pillow image in RGB."""
+    if not isinstance(image, Image.Image):
+        image = Image.fromarray(np.asarray(image))
+    return image.convert("RGB")
+
+
 class Canvas:
     """Draws on a copy of an image; coordinates are the image's, sizes final pixels.
 
     Args:
-        image: any Pillow image, or uint8 [H, W, 3].
+        image: in RGB.
         scale: final pixels per image pixel.
         fade: 0 leaves the colors, 1 gives a pale gray image on which marks stand out.
         view: the part of the image to show, whole pixels (x1, y1, x2, y2); all of it if None.
@@ -55,15 +62,12 @@ class Canvas:
 
     def __init__(
         self,
-        image: Image.Image | np.ndarray,
+        image: Image.Image,
         scale: float,
         *,
         fade: float = 0.0,
         view: tuple[int, int, int, int] | None = None,
     ):
-        if not isinstance(image, Image.Image):
-            image = Image.fromarray(np.asarray(image))
-        image = image.convert("RGB")
         self.view = (0, 0, *image.size) if view is None else view
         self.source = image.crop(self.view)
         self.scale = scale

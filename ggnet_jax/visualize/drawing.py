@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from ggnet_jax.inference.interactions import Interaction
-from ggnet_jax.visualize.canvas import PALETTE, Canvas, fit, tag_size
+from ggnet_jax.visualize.canvas import PALETTE, Canvas, fit, tag_size, to_pillow
 from ggnet_jax.visualize.labels import place_labels
 
 BOUNDS = (1080, 800)  # final pixels of the main drawing
@@ -51,6 +51,8 @@ def draw_interactions(
 ) -> Image.Image:
     """Draw people (solid boxes), objects (dashed boxes), the line between them, and labels.
 
+    The line has a round end at the person and a square one at the object.
+
     Args:
         image: Pillow image or uint8 [H, W, 3].
         interactions: what to draw, in the image's pixels; the strongest ten pairs are drawn, the
@@ -62,8 +64,7 @@ def draw_interactions(
     Returns:
         An RGB image.
     """
-    if not isinstance(image, Image.Image):
-        image = Image.fromarray(np.asarray(image))
+    image = to_pillow(image)
     canvas = Canvas(image, fit(image.size, bounds))
     pairs = group_pairs(interactions)
     shown, hidden = pairs[:MAX_PAIRS], len(pairs) - MAX_PAIRS
@@ -76,7 +77,10 @@ def draw_interactions(
             canvas.box(box, pair.color, dashed=dashed, grow=5.0 * seen.get(key, 0))
             seen[key] = seen.get(key, 0) + 1
     for pair in reversed(shown):
-        _draw_link(canvas, pair)
+        human, obj = _ends(canvas, pair)
+        canvas.line(human, obj, pair.color)
+        canvas.dot(human, pair.color, 5.0)
+        canvas.square(obj, pair.color, 5.0)
     _draw_labels(canvas, shown)
     notes = [note] if note else []
     if hidden > 0:
@@ -92,14 +96,6 @@ def draw_interactions(
 def _ends(canvas: Canvas, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
     """The points of the person and the object, moved inside what is shown."""
     return canvas.inside(pair.best.human_point), canvas.inside(pair.best.object_point)
-
-
-def _draw_link(canvas: Canvas, pair: Pair) -> None:
-    """The line between a pair: a round end at the person, a square one at the object."""
-    human, obj = _ends(canvas, pair)
-    canvas.line(human, obj, pair.color)
-    canvas.dot(human, pair.color, 5.0)
-    canvas.square(obj, pair.color, 5.0)
 
 
 def _draw_labels(canvas: Canvas, pairs: Sequence[Pair]) -> None:

@@ -10,7 +10,16 @@ from PIL import Image, ImageDraw
 from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.interactions import Heatmaps, Interaction
-from ggnet_jax.visualize.canvas import INK, OVERSAMPLING, PAPER, Canvas, fit, font, scaled
+from ggnet_jax.visualize.canvas import (
+    INK,
+    OVERSAMPLING,
+    PAPER,
+    Canvas,
+    fit,
+    font,
+    scaled,
+    to_pillow,
+)
 from ggnet_jax.visualize.drawing import Pair, draw_interactions, group_pairs
 
 GAP = 12  # between panels, final pixels
@@ -38,7 +47,7 @@ def draw_summary(
         width: of the figure, in pixels.
         note: written into a corner of the image.
     """
-    image = _pillow(image)
+    image = to_pillow(image)
     top = draw_interactions(image, interactions, bounds=(width, 800), note=note)
     parts = [_centered(top, width)]
     for pair in group_pairs(interactions)[:strongest]:
@@ -71,7 +80,7 @@ def draw_explanation(
         strongest: the best interaction of so many pairs is explained.
         width: of the figure, in pixels.
     """
-    image = _pillow(image)
+    image = to_pillow(image)
     maps = {id(one): heat for one, heat in zip(interactions, heatmaps, strict=False)}
     parts = []
     for pair in group_pairs([one for one in interactions if id(one) in maps])[:strongest]:
@@ -314,9 +323,3 @@ def _stack(parts: Sequence[Image.Image], width: int) -> Image.Image:
         sheet.paste(part, (0, y))
         y += part.height
     return sheet
-
-
-def _pillow(image: Image.Image | np.ndarray) -> Image.Image:
-    if isinstance(image, Image.Image):
-        return image.convert("RGB")
-    return Image.fromarray(np.asarray(image))

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from data_trees import VSRL, coco_instances, config_of, write_pictures
+from data_trees import VSRL, coco_instances, config_of, write_images
 from fake_split import FakeSplit
 from tiny import make_run
 
@@ -30,7 +30,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def dataset(tmp_path, files):
-    write_pictures(tmp_path / "images", NAMES)
+    write_images(tmp_path / "images", NAMES)
     config = config_of(
         tmp_path,
         "v_coco",
@@ -129,7 +129,8 @@ class CocoSplit(FakeSplit):
     def sources(self, split):
         return self._sources
 
-    vcoco_annotations = data_pipelines.Dataset.vcoco_annotations
+    def vcoco_annotations(self, split, truth):
+        return data_pipelines.Dataset.vcoco_annotations(self, split, truth)
 
     def ground_truth(self, split):
         named = zip(NAMES, super().ground_truth(split), strict=True)

@@ -1,4 +1,4 @@
-"""Every kind of dirt, planted in an entry whose clean version is known by hand."""
+"""Every kind of malformed annotation, planted in an entry whose clean version is known."""
 
 import gzip
 import json
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import annotations
+from data_pipelines.report import Report
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -37,7 +38,7 @@ def entry(boxes=None, relations=None, **extra):
 
 
 def cleaned(given, **options):
-    report = annotations.Report()
+    report = Report()
     return annotations.clean(given, VOCABULARY, report, **options), report
 
 
@@ -98,7 +99,7 @@ def test_a_box_over_the_edge_is_clipped():
     assert report.counts == {"box_clipped": 1}
 
 
-def test_the_pictures_own_size_wins_over_the_annotations():
+def test_the_images_own_size_wins_over_the_annotations():
     result, report = cleaned(entry(), size=(70, 100))
     np.testing.assert_array_equal(result.boxes[1], [30, 40, 70, 95])
     assert report.counts == {"box_clipped": 1}
@@ -145,7 +146,7 @@ def test_string_ids_with_newlines_are_read():
     "bad", [None, [], {}, {"file_name": " "}, {"file_name": "a", "annotations": 3}]
 )
 def test_a_malformed_entry_is_told_apart(bad):
-    assert annotations.picture_name(bad) is None
+    assert annotations.image_name(bad) is None
     with pytest.raises(ValueError, match="not an annotation entry"):
         cleaned(bad)
 
@@ -170,18 +171,27 @@ def test_evaluation_keeps_the_raw_boxes_and_can_index_every_relation():
 
 
 def test_a_report_survives_json_and_merges():
-    first, second = annotations.Report(), annotations.Report()
+    first, second = Report(), Report()
     for index in range(7):
         first.add("box_clipped", f"{index}.jpg")
-    second.add("box_clipped", "x.jpg", 2)
-    second.add("picture_grey", "y.jpg")
-    copy = annotations.Report.from_dict(json.loads(json.dumps(first.to_dict())))
+    for kind in ("box_clipped", "box_clipped", "image_gray"):
+        second.add(kind, "x.jpg")
+    copy = Report.from_dict(json.loads(json.dumps(first.to_dict())))
     copy.merge(second)
-    assert copy.counts == {"box_clipped": 9, "picture_grey": 1}
+    assert copy.counts == {"box_clipped": 9, "image_gray": 1}
     assert copy.examples["box_clipped"] == [f"{index}.jpg" for index in range(5)]
-    assert "clipped to the picture" in copy.table("train")
-    with pytest.raises(ValueError, match="TREATMENTS"):
+    table = copy.table("train")
+    assert "9  box across the image's border: clipped to the image" in table
+    assert "1  gray image" in table
+    with pytest.raises(ValueError, match="KINDS"):
         first.add("no such kind", "z.jpg")
+
+
+def test_a_report_that_version_0_1_stored_is_read():
+    finding = {"count": 3, "treatment": "grey repeated as R, G and B", "examples": ["a.jpg"]}
+    report = Report.from_dict({"entries": 7, "findings": {"picture_grey": finding}})
+    assert report.entries == 7 and report.counts == {"image_gray": 3}
+    assert report.examples == {"image_gray": ["a.jpg"]}
 
 
 def test_files_are_read_plain_and_compressed_and_named_when_they_are_no_use(tmp_path):
@@ -191,7 +201,7 @@ def test_files_are_read_plain_and_compressed_and_named_when_they_are_no_use(tmp_
     assert annotations.read_entries(plain) == annotations.read_entries(compressed) == [entry()]
     with pytest.raises(UserError, match=r"no\.json"):
         annotations.read_entries(tmp_path / "no.json")
-    for content, message in (("[", "not JSON"), ("{}", "holds a dict")):
+    for content, message in (("[", "not JSON"), ("{}", "is not a JSON list")):
         plain.write_text(content)
         with pytest.raises(UserError, match=message):
             annotations.read_entries(plain)

@@ -48,7 +48,7 @@ def test_size_changes_nothing_but_the_size():
     small, large = (scenes.entry(scene, "train", 11, size) for size in (128, 512))
     assert small["hoi_annotation"] == large["hoi_annotation"]
     for a, b in zip(small["annotations"], large["annotations"], strict=True):
-        # The frame has pixel centres at whole numbers: edges are at 4 (x + 0.5) - 0.5.
+        # The frame has pixel centers at whole numbers: edges are at 4 (x + 0.5) - 0.5.
         expected = np.clip(4 * (np.array(a["bbox"]) + 0.5) - 0.5, 0, 511)
         np.testing.assert_allclose(b["bbox"], expected, atol=1.6)
     image = scenes.render(scene, 512).resize((128, 128), Image.Resampling.BOX)
@@ -110,12 +110,13 @@ def test_no_image_is_in_both_splits(composed):
 
 
 def pixels_of(shapes, size, over):
-    """Extent of what is painted, in the frame with pixel centres at whole numbers."""
+    """Extent of what is painted, in the frame with pixel centers at whole numbers."""
     image = Image.new("RGB", (size * over, size * over), (1, 2, 3))
     empty = image.copy()
     paint(shapes, image, size * over)
-    x1, y1, x2, y2 = (edge / over - 0.5 for edge in ImageChops.difference(image, empty).getbbox())
-    return np.clip([x1, y1, x2, y2], 0, size - 1)
+    bounds = ImageChops.difference(image, empty).getbbox()
+    assert bounds is not None
+    return np.clip(np.array(bounds) / over - 0.5, 0, size - 1)
 
 
 def test_boxes_are_tight_around_the_pixels(composed):
@@ -166,8 +167,8 @@ def limbs(scene, person):
     """The joints within the person's own box."""
     entity = scene.entities[person]
     x1, y1, x2, y2 = entity.extent()
-    joints = np.array(entity.pose.joints())
-    return np.concatenate([(joints.real - x1) / (x2 - x1), (joints.imag - y1) / (y2 - y1)])
+    x, y = np.array([(joint.real, joint.imag) for joint in entity.pose.joints()]).T
+    return np.concatenate([(x - x1) / (x2 - x1), (y - y1) / (y2 - y1)])
 
 
 def accuracy(features, labels, neighbors=9):

@@ -1,32 +1,29 @@
 """Batches of a small data set against what NumPy says they should be."""
 
-import json
-
 import numpy as np
 import pytest
-import tensorflow as tf
 from absl import logging as absl_logging
 from augment_oracle import released_matrix, slow_color, slow_warp
+from data_trees import own_config
 from PIL import Image
 
 import data_pipelines
-from configs import base
-from data_pipelines import augment, input_pipeline, records
+from data_pipelines import augment, padding, records
 from ggnet_jax.errors import UserError
 
-NUMBER = 11  # training pictures: two batches of 4 an epoch and three left over
+NUMBER = 11  # training images: two batches of 4 an epoch and three left over
 SIZE = (32, 48)  # height, width of the input
 CLASSES = {"objects": {"1": "person", "5": "kite"}, "verbs": {"3": "fly", "4": "hold"}}
 
 
 def write_split(folder, split, number, rng):
-    """Noise pictures of many sizes, each with a person, up to three kites and some relations."""
-    (folder / split).mkdir()
+    """Noise images of many sizes, each with a person, up to three kites and some relations."""
     entries = []
     for index in range(number):
         width, height = (int(side) for side in rng.integers(20, 60, 2))
         pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / split / f"{index}.png")
+        name = f"{split}_{index}.png"
+        Image.fromarray(pixels).save(folder / name)
         low = rng.uniform(0, 8, (1 + index % 4, 2))
         high = rng.uniform(9, 19, low.shape)
         boxes = [
@@ -37,10 +34,7 @@ def write_split(folder, split, number, rng):
             {"subject_id": 0, "object_id": n, "category_id": 3 + (n + index) % 2}
             for n in range(1, len(boxes))
         ]
-        entries.append(
-            {"file_name": f"{index}.png", "annotations": boxes, "hoi_annotation": relations}
-        )
-    (folder / f"{split}.json").write_text(json.dumps(entries))
+        entries.append({"file_name": name, "annotations": boxes, "hoi_annotation": relations})
     return entries
 
 
@@ -48,23 +42,16 @@ def write_split(folder, split, number, rng):
 def made(tmp_path_factory):
     """(config, entries of both splits, folder) of a data set that is built once."""
     folder = tmp_path_factory.mktemp("made")
+    (folder / "images").mkdir()
     rng = np.random.default_rng(0)
     entries = {
-        split: write_split(folder, split, n, rng) for split, n in (("train", NUMBER), ("test", 6))
+        split: write_split(folder / "images", split, number, rng)
+        for split, number in (("train", NUMBER), ("test", 6))
     }
-    (folder / "classes.json").write_text(json.dumps(CLASSES))
-    config = base.get_config()
-    config.batch_size = 4
-    config.eval.batch_size = 4
-    config.data.name = "json"
-    config.data.data_dir = str(folder / "prepared")
-    config.data.vocabulary = str(folder / "classes.json")
-    for key, split in (("train", "train"), ("eval", "test")):
-        config.data[f"{key}_annotations"] = str(folder / f"{split}.json")
-        config.data[f"{key}_images"] = str(folder / split)
-    config.data.image_size = SIZE
-    config.data.max_boxes = 6
-    config.data.max_relations = 5
+    config = own_config(folder, **entries, classes=CLASSES)
+    config.update(batch_size=4)
+    config.eval.update(batch_size=4)
+    config.data.update(image_size=SIZE, max_boxes=6, max_relations=5)
     return config, entries, folder
 
 
@@ -90,7 +77,14 @@ def equal(first, second):
 
 
 def pixels_of(folder, split, index):
-    return np.asarray(Image.open(folder / split / f"{index}.png"))
+    return np.asarray(Image.open(folder / "images" / f"{split}_{index}.png"))
+
+
+def expected_boxes(entry, matrix):
+    """[n, 4] in map cells; a mirrored box has its sides exchanged."""
+    boxes = np.array([box["bbox"] for box in entry["annotations"]])
+    corners = boxes.reshape(-1, 2, 2) @ matrix[:, :2].T + matrix[:, 2]
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1) / 4
 
 
 def test_shapes_and_types_are_those_promised(dataset, config):
@@ -118,7 +112,7 @@ def test_the_data_set_knows_its_classes_and_pairs(dataset):
     assert dataset.verb_counts.sum() == sum(index % 4 for index in range(NUMBER))
 
 
-def test_evaluation_shows_whole_pictures_in_order_and_pads_the_last_batch(dataset, config, made):
+def test_evaluation_shows_whole_images_in_order_and_pads_the_last_batch(dataset, config, made):
     _, entries, folder = made
     batches = list(data_pipelines.eval_batches(dataset, config, "test"))
     assert len(batches) == 2
@@ -132,11 +126,8 @@ def test_evaluation_shows_whole_pictures_in_order_and_pads_the_last_batch(datase
         matrix = released_matrix(width, height, SIZE)
         np.testing.assert_allclose(row["image"], slow_warp(pixels, matrix, SIZE), atol=0.55)
         np.testing.assert_array_equal(row["size"], [width, height])
-        boxes = np.array([box["bbox"] for box in entries["test"][index]["annotations"]])
-        corners = boxes.reshape(-1, 2, 2) @ matrix[:, :2].T + matrix[:, 2]
-        np.testing.assert_allclose(
-            row["boxes"][: len(boxes)], corners.reshape(-1, 4) / 4, atol=1e-4
-        )
+        boxes = expected_boxes(entries["test"][index], matrix)
+        np.testing.assert_allclose(row["boxes"][: len(boxes)], boxes, atol=1e-4)
         np.testing.assert_array_equal(row["box_valid"], np.arange(6) < len(boxes))
         np.testing.assert_array_equal(row["classes"][: len(boxes)], [0] + [1] * (len(boxes) - 1))
         relations = [
@@ -160,16 +151,14 @@ def test_training_order_and_augmentation_are_what_the_seed_says(dataset, config,
             height, width = pixels.shape[:2]
             draw = augment.draw(augment.example_key(3, epoch, index), width, height)
             matrix = released_matrix(
-                width, height, SIZE, bool(draw.flip), float(draw.scale), draw.centre.numpy()
+                width, height, SIZE, bool(draw.flip), float(draw.scale), draw.center.numpy()
             )
             image = slow_color(
                 slow_warp(pixels, matrix, SIZE), draw.factors, draw.moments.numpy(), draw.lighting
             )
             np.testing.assert_allclose(batch["image"][row], image, atol=2e-3)
-            boxes = np.array([box["bbox"] for box in entries["train"][index]["annotations"]])
-            corners = boxes.reshape(-1, 2, 2) @ matrix[:, :2].T + matrix[:, 2]
-            expected = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1) / 4
-            np.testing.assert_allclose(batch["boxes"][row, : len(boxes)], expected, atol=1e-3)
+            boxes = expected_boxes(entries["train"][index], matrix)
+            np.testing.assert_allclose(batch["boxes"][row, : len(boxes)], boxes, atol=1e-3)
 
 
 def test_without_augmentation_training_sees_what_evaluation_sees(dataset, config):
@@ -183,7 +172,7 @@ def test_without_augmentation_training_sees_what_evaluation_sees(dataset, config
     np.testing.assert_allclose(train["image"] * 255, evaluation["image"], atol=0.51)
 
 
-def test_an_epoch_has_whole_batches_of_different_pictures(dataset, config):
+def test_an_epoch_has_whole_batches_of_different_images(dataset, config):
     ids = [batch["image_id"] for batch in take(data_pipelines.train_batches(dataset, config), 6)]
     epochs = np.concatenate(ids).reshape(3, 8)
     assert all(len(set(epoch)) == 8 for epoch in epochs)
@@ -213,17 +202,17 @@ def test_a_resumed_run_sees_what_it_would_have_seen(dataset, config, step):
         equal(expected, found)
 
 
-def test_two_processes_share_every_training_batch(dataset, config):
+def test_two_processes_split_every_training_batch(dataset, config):
     whole = take(data_pipelines.train_batches(dataset, config), 3)
-    shares = [
+    parts = [
         take(data_pipelines.train_batches(dataset, config, process_index=p, process_count=2), 3)
         for p in range(2)
     ]
-    for expected, first, second in zip(whole, *shares, strict=True):
+    for expected, first, second in zip(whole, *parts, strict=True):
         equal(expected, {name: np.concatenate([first[name], second[name]]) for name in first})
 
 
-def test_two_processes_evaluate_every_picture_once(dataset, config):
+def test_two_processes_evaluate_every_image_once(dataset, config):
     ids = []
     for p in range(2):
         batches = list(
@@ -235,12 +224,12 @@ def test_two_processes_evaluate_every_picture_once(dataset, config):
     assert sorted(ids) == list(range(6))
 
 
-def test_split_expressions_number_their_pictures_through(dataset, config):
+def test_split_expressions_number_their_images_through(dataset, config):
     batches = list(data_pipelines.eval_batches(dataset, config, "train[2:5]+test"))
     ids = np.concatenate([batch["image_id"] for batch in batches])
     np.testing.assert_array_equal(ids[:9], np.arange(9))
     names = [entry["file_name"] for entry in dataset.ground_truth("train[2:5]+test")]
-    assert names == [f"{i}.png" for i in (2, 3, 4, 0, 1, 2, 3, 4, 5)]
+    assert names == [f"train_{i}.png" for i in (2, 3, 4)] + [f"test_{i}.png" for i in range(6)]
 
 
 def test_ground_truth_is_the_annotation_untouched(dataset, made):
@@ -250,8 +239,8 @@ def test_ground_truth_is_the_annotation_untouched(dataset, made):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 12}, "12 is more than the 11 pictures"),
-        ({"batch_size": 5}, "can't be shared out to 2"),
+        ({"batch_size": 12}, "12 is more than the 11 images"),
+        ({"batch_size": 5}, "batch_size=5 is not divisible by 2 processes"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_an_error(dataset, config, change, message):
@@ -265,54 +254,14 @@ def test_an_unknown_split_is_named(dataset, config):
         next(data_pipelines.eval_batches(dataset, config, "val"))
 
 
-def padded(boxes, relations, counts=(5, 1, 9), **limits):
-    boxes = np.array(boxes, np.float32).reshape(-1, 4)
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    arrays = (boxes, np.arange(len(boxes)), np.array(relations, np.int64).reshape(-1, 3))
-    result = tf.function(
-        lambda: input_pipeline.pad(
-            *map(tf.constant, arrays),
-            area=tf.constant(area),
-            verb_counts=np.array(counts),
-            **limits,
-        )
-    )()
-    return {name: value.numpy() for name, value in result.items()}
-
-
-def test_of_too_many_boxes_the_largest_stay_and_relations_follow_them():
-    sizes = [5, 1, 7, 3]
-    boxes = [[0, 0, s, s] for s in sizes]
-    relations = [[0, 2, 0], [0, 1, 1], [2, 3, 2], [3, 0, 0]]
-    result = padded(boxes, relations, max_boxes=3, max_relations=4)
-    np.testing.assert_array_equal(result["boxes"][:, 2], [5, 7, 3])
-    np.testing.assert_array_equal(result["classes"], [0, 2, 3])
-    np.testing.assert_array_equal(result["box_valid"], [True] * 3)
-    valid = result["relations"][result["relation_valid"]]
-    np.testing.assert_array_equal(valid, [[0, 1, 0], [1, 2, 2], [2, 0, 0]])
-
-
-def test_of_too_many_relations_the_rarest_verbs_stay():
-    boxes = [[0, 0, 1, 1], [0, 0, 2, 2]]
-    relations = [[0, 1, 2], [0, 1, 0], [1, 0, 2], [0, 1, 1], [1, 0, 0]]
-    result = padded(boxes, relations, max_boxes=2, max_relations=3)
-    np.testing.assert_array_equal(result["relations"], [[0, 1, 0], [0, 1, 1], [1, 0, 0]])
-
-
-def test_a_picture_without_anything_is_all_padding():
-    result = padded([], [], max_boxes=3, max_relations=2)
-    assert not any(value.any() for value in result.values())
-    assert result["boxes"].shape == (3, 4) and result["relations"].shape == (2, 3)
-
-
 def test_what_does_not_fit_is_counted_and_logged(dataset, config, caplog, monkeypatch):
     config.data.max_boxes = 3
     config.data.max_relations = 1
-    over = input_pipeline.overflow(dataset, config.data, "train")
-    # Pictures 0..10 have 1 + index % 4 boxes, all but one of them in a relation.
+    over = padding.overflow(dataset, config.data, "train")
+    # Images 0..10 have 1 + index % 4 boxes, all but one of them in a relation.
     assert over == {"boxes": (2, 2), "relations": (5, 7)}
     monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
     with caplog.at_level("WARNING"):
         batch = next(data_pipelines.train_batches(dataset, config))
-    assert "2 pictures have more than data.max_boxes=3; 2 boxes and their relations" in caplog.text
+    assert "2 images have more than data.max_boxes=3; 2 boxes and their relations" in caplog.text
     assert batch["boxes"].shape == (4, 3, 4)

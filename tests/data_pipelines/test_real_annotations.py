@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from data_trees import config_of, write_pictures
+from data_trees import config_of, write_images
 
 import data_pipelines
 from data_pipelines import annotations
@@ -45,25 +45,25 @@ REAL = [
 ]
 
 
-@pytest.mark.parametrize(("name", "path", "pictures", "boxes", "relations"), REAL)
-def test_the_real_files_are_clean(shared_dir, name, path, pictures, boxes, relations):
+@pytest.mark.parametrize(("name", "path", "images", "boxes", "relations"), REAL)
+def test_the_real_files_are_clean(shared_dir, name, path, images, boxes, relations):
     vocabulary, report = vocabularies.load(name), annotations.Report()
     entries = annotations.read_entries(shared_dir / "data" / path)
     cleaned = [
         annotations.clean(entry, vocabulary, report, one_based=name == "hico_det")
         for entry in entries
     ]
-    assert (len(cleaned), sum(len(c.boxes) for c in cleaned)) == (pictures, boxes)
+    assert (len(cleaned), sum(len(c.boxes) for c in cleaned)) == (images, boxes)
     assert sum(len(c.relations) for c in cleaned) == relations
     assert not report.counts
 
 
 @pytest.mark.parametrize("number", [40, pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "path"), [row[:2] for row in REAL])
-def test_real_files_pass_the_whole_pipeline_with_blank_pictures(
+def test_real_files_pass_the_whole_pipeline_with_blank_images(
     shared_dir, tmp_path, name, path, number
 ):
-    """The busiest entry and the first forty (or all), with a black picture of the right size."""
+    """The busiest entry and the first forty (or all), with a black image of the right size."""
     entries = annotations.read_entries(shared_dir / "data" / path)
     busiest = max(entries, key=lambda entry: len(entry["hoi_annotation"]))
     chosen = [busiest, *(entry for entry in entries[:number] if entry is not busiest)]
@@ -74,7 +74,7 @@ def test_real_files_pass_the_whole_pipeline_with_blank_pictures(
         size = (entry.get("width", int(largest[2])), entry.get("height", int(largest[3])))
         blank = f"{size[0]}x{size[1]}.jpg"
         if not (tmp_path / "blank" / blank).exists():
-            write_pictures(tmp_path / "blank", [blank], size)
+            write_images(tmp_path / "blank", [blank], size)
         (tmp_path / "images" / entry["file_name"]).symlink_to(tmp_path / "blank" / blank)
     source = tmp_path / ("test_hico.json" if name == "hico_det" else "vcoco.json")
     source.write_text(json.dumps(chosen))
@@ -89,7 +89,7 @@ def test_real_files_pass_the_whole_pipeline_with_blank_pictures(
     config.batch_size = 8
     config.eval.batch_size = 8
     dataset = data_pipelines.load_dataset(config.data)
-    assert not dataset.builder.info.metadata["reports"]["train"]["findings"]
+    assert not dataset.builder.metadata["reports"]["train"]["findings"]
     shift = 1 if name == "hico_det" else 0  # that file counts from 1
     shown = 0
     for batch in data_pipelines.eval_batches(dataset, config, "train"):

@@ -1,11 +1,12 @@
 """Every form that an image comes in, and the warp to the network's input."""
 
 import io
+import struct
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
@@ -79,6 +80,24 @@ def test_exif_rotation_is_applied():
     assert loaded.shape == (90, 50, 3)
     difference = np.abs(loaded.astype(int) - np.rot90(array, -1).astype(int))
     assert difference.mean() < 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("orientation", range(10))
+def test_every_exif_orientation_is_what_pillow_makes_of_it(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(smooth_image(), kind, exif=exif)
+    with Image.open(io.BytesIO(data)) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    np.testing.assert_array_equal(load_image(data), expected)
+
+
+def test_exif_that_pillow_cannot_write_back_is_no_obstacle():
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x02\0"  # little endian, with two entries: turned, and -5
+    exif += struct.pack("<HHIHH", 0x0112, 3, 1, 6, 0) + struct.pack("<HHIi", 0x0100, 9, 1, -5)
+    data = encoded(smooth_image(), "JPEG", exif=exif + bytes(4))
+    assert load_image(data).shape == (90, 50, 3)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK", "RGBA", "LA", "I;16", "I", "F"])

@@ -25,7 +25,7 @@ LOSS_NAMES = {
 
 def released_targets(arrays: Mapping[str, np.ndarray], per_verb: bool, precision: Any) -> Targets:
     """The released dense targets; a slot's verb is the one whose two channels are switched on."""
-    given = {k.removeprefix("target/"): arrays[k] for k in arrays.files if "target/" in k}
+    given = {k.removeprefix("target/"): arrays[k] for k in arrays if "target/" in k}
     slots = given["rel_ind"].shape
     verb = given["offset_mask_offset"].argmax(-1) // 2 if per_verb else np.zeros(slots, int)
 
@@ -72,13 +72,13 @@ def assert_same_step(
         heads: of the last stack, by released name, [B, C, h, w].
         bound: of the gradients, relative to the largest entry.
     """
-    names = [n.removeprefix("loss/") for n in arrays.files if n.startswith("loss/")]
+    names = [n.removeprefix("loss/") for n in arrays if n.startswith("loss/")]
     for name in names:
         ours = loss if name == "loss" else terms[LOSS_NAMES[name]]
         assert ours == pytest.approx(float(arrays[f"loss/{name}"]), rel=1e-5), name
     assert len(names) == len(terms) + 1
 
-    for key in (n for n in arrays.files if n.startswith("grad/")):
+    for key in (n for n in arrays if n.startswith("grad/")):
         name = key.removeprefix("grad/")
         values = gradients[name].ravel()
         values = values[:: max(1, len(values) // reference.GRADIENT_ENTRIES)]
@@ -90,7 +90,7 @@ def assert_same_step(
             norm, rel=bound, abs=bound * 1e-3 * max(norms.values())
         ), name
 
-    for key in (n for n in arrays.files if n.startswith("bn/")):
+    for key in (n for n in arrays if n.startswith("bn/")):
         assert difference(statistics[key.removeprefix("bn/")], arrays[key]) < 1e-5, key
     for head, values in heads.items():
         assert difference(values[..., ::6, ::4], arrays[f"out/1/{head}"]) < 1e-4, head

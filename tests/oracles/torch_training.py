@@ -58,7 +58,7 @@ class TorchStep:
         batch: Mapping[str, np.ndarray],
         verbs_of_object: np.ndarray,
         *,
-        device: torch.device | str = "cpu",
+        device: torch.device,
         compiled: bool = False,
     ) -> None:
         """Put the network, the batch and its targets on the device.
@@ -71,7 +71,6 @@ class TorchStep:
           device: where to compute.
           compiled: by `torch.compile`.
         """
-        device = torch.device(device)
         self.network = make_network(config.model, variables, device).train()
         image = make_planes(batch["image"], device)
         num_objects, num_verbs = verbs_of_object.shape

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 INPUT_SIZES = ((512, 512), (256, 256), (384, 640))  # height, width
-THINNED = 8  # of the recorded pictures every eighth row and column is kept
+THINNED = 8  # of the recorded images every eighth row and column is kept
 PHOTOS = ("bicycle_shop", "kitchen_cook", "tennis_umbrella", "umbrella", "000000012448")
 
 

@@ -128,7 +128,7 @@ def test_twin_takes_our_steps(network):
     step, make_state = loop.build(config, verbs_of_object(), 100, parallel)
     state, batch = jax.jit(make_state)(), make_batch(0, 2)
     variables = jax.device_get({"params": state.params, "batch_stats": state.batch_stats})
-    twin = TorchStep(config, variables, batch, verbs_of_object())
+    twin = TorchStep(config, variables, batch, verbs_of_object(), device=torch.device("cpu"))
     state, on_device = parallel.put_state(state), parallel.put_batch(batch)
     ours, theirs = [], []
     for number in range(3):

@@ -193,7 +193,7 @@ def test_colors_differ_for_color_blind_eyes_and_text_is_legible():
 def test_a_view_shows_a_part_of_the_image():
     image = np.zeros((40, 60, 3), np.uint8)
     image[20:30, 30:40] = 255
-    drawing = np.asarray(Canvas(image, 4.0, view=(30, 20, 40, 30)).finish())
+    drawing = np.asarray(Canvas(Image.fromarray(image), 4.0, view=(30, 20, 40, 30)).finish())
     assert drawing.shape == (40, 40, 3) and drawing.min() > 200
 
 
