@@ -4,7 +4,7 @@ Paper:     sections 3.2-3.4 at full depth of ideas, with a small hourglass inste
 Command:   python main.py --config=configs/demo.py --workdir=/tmp/ggnet_demo
 Hardware:  two CPU cores
 Result:    mAP 83.06 / 46.80 / 92.12 (Full / Rare / Non-rare, Default), 3 minutes in all;
-           80.6 to 84.2 in Full on other processors, which round differently
+           80.6 to 85.3 in Full on other processors, which round differently
 """
 
 from typing import Any

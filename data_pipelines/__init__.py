@@ -1,6 +1,6 @@
 """Data sets as TFDS builders, and the tf.data pipeline that turns them into batches.
 
-The package is lazy: reading or cleaning annotation loads no TensorFlow.
+The package is lazy: reading or cleaning annotations loads no TensorFlow.
 """
 
 import importlib

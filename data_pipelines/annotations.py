@@ -176,7 +176,7 @@ def _clean_relations(
             report.add("relation_without_object", where)
             continue
         if not (0 <= human < number and 0 <= obj < number):
-            report.add("relation_nowhere", f"{where}, box {human} and box {obj} of {number}")
+            report.add("relation_nowhere", f"{where}, boxes {human} and {obj} of {number}")
             continue
         if category not in verbs:
             report.add("unknown_verb", f"{where}, {fields.get('category_id')!r}")
@@ -256,5 +256,5 @@ def is_box(box: Any) -> TypeGuard[Sequence[float]]:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is finite, and small enough for float64 to tell it from its neighbours."""
+    """Whether it is finite, and small enough for float64 to tell it from its neighbors."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**53

@@ -139,9 +139,8 @@ class Dataset:
         for position in np.linspace(0, len(index) - 1, count).round().astype(int):
             serialized = index.read(tf.constant(int(position), tf.int64))
             example = records.parse(self.builder, serialized)
-            # As the input pipeline decodes it: the builder has settled what EXIF says.
-            image = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
-            yield bytes(example["file_name"].numpy()).decode(), np.asarray(image)
+            name = bytes(example["file_name"].numpy()).decode()
+            yield name, np.asarray(records.decode_image(example))
 
 
 def _split_names(split: str) -> list[str]:
@@ -160,7 +159,7 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
     Raises:
         UserError: an unknown name, or files that are missing or changed since they were read.
     """
-    hide_accelerators()
+    _hide_accelerators()
     if config.name not in BUILDERS:
         raise UserError(f"no data set {config.name!r}; data.name is one of {', '.join(BUILDERS)}")
     module, name = BUILDERS[config.name]
@@ -171,8 +170,8 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
             with _one_at_a_time(builder):
                 builder = kind.from_config(config)  # another process may have built it meanwhile
                 if not builder.is_prepared():
-                    print(f"Preparing {builder.name} in {builder.data_path}", file=sys.stderr)
                     builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
+                    print(f"{builder.name} is prepared in {builder.data_path}", file=sys.stderr)
         builder.check_current()
     train_split = config.train_split
     if not training and not builder.info.splits.keys() >= set(_split_names(train_split)):
@@ -210,7 +209,7 @@ def _one_at_a_time(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
         yield
 
 
-def hide_accelerators() -> None:
+def _hide_accelerators() -> None:
     """Leave every accelerator to JAX; TensorFlow would otherwise take its memory."""
     if tf.config.get_visible_devices("GPU"):
         tf.config.set_visible_devices([], "GPU")

@@ -112,8 +112,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         """Whether a file's first pixel is (1, 1); `origin` is 0, 1, or -1 where nothing is said."""
         if origin not in (-1, 0, 1):
             raise UserError(
-                f"{field}={origin} is none of 0 and 1, the coordinate of the first pixel in the "
-                "annotation file, and -1, what is known of the data set's files"
+                f"{field}={origin}; give 0 if the file counts pixels from 0, 1 if it counts them "
+                "from 1, or -1 for what is known of the data set"
             )
         return origin == 1
 
@@ -209,8 +209,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         if missing:
             listed = "; ".join(dict.fromkeys(missing))
             raise UserError(
-                f"{self.name}: not found: {listed}. {self._where_from()}Files that lie elsewhere "
-                "are named by data.train_annotations, data.train_images, data.eval_annotations and "
+                f"{self.name}: not found: {listed}. {self._where_from()}If they lie elsewhere, "
+                "set data.train_annotations, data.train_images, data.eval_annotations and "
                 "data.eval_images"
             )
 

@@ -111,6 +111,8 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         vocabulary = self.load_vocabulary()
         report, statistics, lost = Report(), Statistics(), []
         usable = _unique(entries, report)
+        title = f"{self.name}, split {split}"
+        tqdm.write(f"Preparing {title}: {len(usable)} images", file=sys.stderr)
 
         def load(entry: Entry) -> tuple[Entry, Report, images.EncodedImage | None]:
             found = Report()
@@ -121,7 +123,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         for loaded in tqdm(
             loads,
             total=len(usable),
-            desc=f"{self.name}: {split}",
+            desc=title,
             unit=" images",
             disable=None,  # no bar where nobody looks: logs, tests
         ):
@@ -148,7 +150,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                     "annotation": json.dumps(entry),
                 },
             )
-        tqdm.write(report.table(f"{self.name}, split {split}"), file=sys.stderr)
+        tqdm.write(report.table(title), file=sys.stderr)
         if not statistics.images:
             raise UserError(
                 f"no image of {self.name}'s split {split!r} could be used; see the data report "

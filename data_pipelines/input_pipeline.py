@@ -4,7 +4,7 @@ A batch is a dict of NumPy arrays; B is this process's share of the batch, N and
 `config.data.max_boxes` and `max_relations`, H x W the input size:
 
     image           [B, H, W, 3] RGB: float32 in about [0, 1] in training, not clipped after the
-                    color jitter; uint8 in evaluation. Not normalised.
+                    color jitter; uint8 in evaluation. Not normalized.
     boxes           [B, N, 4] float32 (x1, y1, x2, y2) in map cells (input pixels / 4), not clipped
     classes         [B, N] int32 object index
     box_valid       [B, N] bool
@@ -155,8 +155,7 @@ def _load(
         chosen = {name: config.augment[name] for name in ("flip", "scale", "crop")}
         drawn = augment.draw(key, width, height, **chosen)
     matrix = augment.warp_matrix(width, height, size, drawn)
-    image = tf.io.decode_image(example["image"], channels=3, expand_animations=False)
-    image = augment.warp_image(image, matrix, size)
+    image = augment.warp_image(records.decode_image(example), matrix, size)
     if drawn is None:
         image = tf.cast(tf.round(image), tf.uint8)
     elif config.augment.color:

@@ -88,6 +88,11 @@ def parse(builder: tfds.core.DatasetBuilder, serialized: tf.Tensor) -> dict[str,
     return cast(dict[str, tf.Tensor], example)
 
 
+def decode_image(example: dict[str, tf.Tensor]) -> tf.Tensor:
+    """The pixels of a parsed example, RGB uint8 [h, w, 3]; in graphs."""
+    return tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+
+
 def _record_offsets(path: Path) -> list[int]:
     """Byte offset of every record in a TFRecord file."""
     offsets, position, end = [], 0, path.stat().st_size

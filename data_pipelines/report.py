@@ -12,16 +12,16 @@ from typing import Any
 KINDS: Mapping[str, tuple[str, str]] = {
     "entry_malformed": (
         "malformed entry",
-        "left out; an entry is a JSON object with a file_name and lists of boxes and relations",
+        "left out; not a JSON object with file_name and the lists annotations and hoi_annotation",
     ),
-    "image_twice": ("further entry of an image", "left out; the first one counts"),
+    "image_twice": ("second entry of an image", "left out; the first one counts"),
     "string_id": ("id in quotes, or white space around a name", "read without them"),
     "box_malformed": ("malformed box", "left out; bbox is not four finite numbers"),
     "unknown_category": (
         "box of an unknown object category",
         "left out; the vocabulary has no such category_id",
     ),
-    "box_without_area": ("box without area", "left out; not x1 < x2 and y1 < y2"),
+    "box_without_area": ("box without area", "left out; x2 <= x1 or y2 <= y1"),
     "crowd_region": ("crowd region", "left out; COCO outlines a group there, not one object"),
     "box_outside": ("box outside of the image", "left out"),
     "box_clipped": ("box across the image's border", "clipped to the image"),
@@ -31,7 +31,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "left out of training; object_id is -1 or missing",
     ),
     "relation_nowhere": (
-        "relation between boxes that are not there",
+        "relation with a box that is not there",
         "left out; subject_id and object_id count the entry's boxes from 0",
     ),
     "relation_lost_box": ("relation of a box that was left out", "left out with it"),
@@ -56,11 +56,11 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "image_truncated": ("truncated image", "kept; decoded as far as it goes, the rest is gray"),
     "image_rotated": (
         "image with an EXIF rotation",
-        "rotated as it says, which is how the annotation has it",
+        "rotated as it says; the boxes are of the image as shown",
     ),
     "image_not_turned": (
         "image with an EXIF rotation",
-        "kept as stored, which is how the annotation has it",
+        "kept as stored; the boxes are of the image as stored",
     ),
     "image_cmyk": ("CMYK image", "converted to RGB"),
     "image_gray": ("gray image", "its channel repeated as R, G and B"),
@@ -130,10 +130,10 @@ class Report:
 
     def table(self, title: str) -> str:
         """The findings as lines to read."""
-        title = f"Data report of {title}: {self.entries} entries"
+        number = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}"
+        lines = [f"Data report of {title}: {number}"]
         if not self.counts:
-            return f"{title}, nothing to report"
-        lines = [title]
+            return f"{lines[0]}, nothing to report"
         for kind, (what, treatment) in KINDS.items():
             if self.counts[kind]:
                 lines.append(f"  {self.counts[kind]:>7}  {what}: {treatment}")

@@ -1,4 +1,4 @@
-"""V-COCO's own annotation ("VSRL") with COCO's instances -> entries in PPDM's format.
+"""V-COCO's own annotations ("VSRL") with COCO's instances -> entries in PPDM's format.
 
 `vcoco_SPLIT.json` lists 26 actions; row n of each says whether person `ann_id[n]` of image
 `image_id[n]` does it (`label`), and `role_object_id` holds, role after role, the COCO annotation
@@ -53,8 +53,8 @@ def read(
     if absent:
         raise UserError(
             f"{len(absent)} of {len(image_ids)} V-COCO images, the first {absent[0]}, are not in "
-            "the instances file; V-COCO's train and val are of COCO's train2014, its test of "
-            "val2014"
+            "the instances file; V-COCO's train and val images are COCO's train2014, its test "
+            "images val2014"
         )
     boxes, places = _boxes(instances, set(image_ids))
     relations = _relations(actions, vocabulary, places)

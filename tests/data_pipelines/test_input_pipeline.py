@@ -139,7 +139,7 @@ def test_evaluation_shows_whole_images_in_order_and_pads_the_last_batch(dataset,
 
 
 def test_training_order_and_augmentation_are_what_the_seed_says(dataset, config, made):
-    """Order, crop, flip and colour of two epochs, redone in NumPy from the drawn numbers."""
+    """Order, crop, flip and color of two epochs, redone in NumPy from the drawn numbers."""
     _, entries, folder = made
     config.seed = 3
     for step, batch in enumerate(take(data_pipelines.train_batches(dataset, config), 4)):
@@ -263,5 +263,5 @@ def test_what_does_not_fit_is_counted_and_logged(dataset, config, caplog, monkey
     monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
     with caplog.at_level("WARNING"):
         batch = next(data_pipelines.train_batches(dataset, config))
-    assert "2 images have more than data.max_boxes=3; 2 boxes and their relations" in caplog.text
+    assert "more than data.max_boxes=3: 2. Left out of the batches: 2 boxes" in caplog.text
     assert batch["boxes"].shape == (4, 3, 4)
