@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         measured = timing.measure_peers(
             {peer: partial(peers[peer], arrays, dtype, backward) for peer in chosen},
             arguments.repeats,
-            tolerance(dtype),
+            timing.tolerance(dtype, 1e-4, 5e-2),
             case=name,
             dtype=dtype,
             backward=backward,
@@ -233,13 +233,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows += measured
         timing.write(arguments.output, machine, rows)
     return timing.status(rows)
-
-
-def tolerance(dtype: str) -> float:
-    """What rounding may change; GPUs round what they multiply to TF32."""
-    if dtype != "float32":
-        return 5e-2
-    return 1e-4 if jax.default_backend() == "cpu" else 5e-3
 
 
 if __name__ == "__main__":

@@ -176,7 +176,7 @@ def measure(arguments: Any, config: Any, **shape: Any) -> list[dict[str, Any]]:
         measured = timing.measure_peers(
             {name: partial(make, trained, images) for name, make in prepare.items()},
             arguments.repeats,
-            1e-2 if config.model.dtype == "float32" else 0.2,
+            timing.tolerance(config.model.dtype, 1e-2, 0.2),
             batch_size=batch_size,
             **shape,
         )

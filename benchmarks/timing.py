@@ -204,6 +204,13 @@ def measure_peers(
     return [row for row in rows.values() if "seconds" in row or "error" in row]
 
 
+def tolerance(dtype: str, exact: float, coarse: float) -> float:
+    """`exact` for float32 on a CPU; `coarse` where products are rounded to bfloat16 or TF32."""
+    import jax
+
+    return exact if dtype == "float32" and jax.default_backend() == "cpu" else coarse
+
+
 def report_peers(rows: Sequence[Mapping[str, Any]], **columns: str) -> str:
     """The table of `measure_peers`; further columns by the key of a row and their title."""
     lines: list[dict[str, Any]] = []

@@ -179,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             prepare[peer] = partial(prepare_torch, config, batch_size, peer == "compile")
         size = config.data.image_size[0]
         shape = {"network": name, "dtype": dtype, "size": size, "batch_size": batch_size}
-        tolerance = 1e-3 if dtype == "float32" else 5e-2
+        tolerance = timing.tolerance(dtype, 1e-2, 1e-1)
         try:
             measured = timing.measure_peers(prepare, arguments.repeats, tolerance, **shape)
         except UserError as error:
