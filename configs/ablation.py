@@ -20,7 +20,7 @@ def get_config(name: str = "table1_full") -> Any:
     """The row `name` of configs/paper.py, with the demo's network and 25 ActPoints.
 
     Raises:
-      ValueError: there is no such row.
+        ValueError: there is no such row.
     """
     config = demo.get_config()
     config.num_epochs = 4

@@ -47,11 +47,11 @@ class Row:
     """One row of a table.
 
     Attributes:
-      label: what the paper calls it.
-      base: the row that this one differs from; '' for the setting alone.
-      changes: fields by dotted name.
-      paper: the paper's figures by name, percent; figures of the base do not count.
-      setting: key of SETTINGS; '' for the base's.
+        label: what the paper calls it.
+        base: the row that this one differs from; '' for the setting alone.
+        changes: fields by dotted name.
+        paper: the paper's figures by name, percent; figures of the base do not count.
+        setting: key of SETTINGS; '' for the base's.
     """
 
     label: str
@@ -155,7 +155,7 @@ def get_config(name: str = "table1_full") -> Any:
     """The configuration of a row: `--config=configs/paper.py:NAME`.
 
     Raises:
-      ValueError: there is no such row.
+        ValueError: there is no such row.
     """
     config = SETTINGS[setting(name)]()
     apply(config, name)
@@ -189,7 +189,7 @@ def find(name: str) -> Row:
     """The row of a name.
 
     Raises:
-      ValueError: there is none; the message lists those there are.
+        ValueError: there is none; the message lists those there are.
     """
     if name not in ROWS:
         raise ValueError(f"no row {name!r} in configs/paper.py; it has {', '.join(ROWS)}")

@@ -80,7 +80,7 @@ def test_differences_in_parameters_are_those_of_the_layers():
     assert full - total["table1_without_gaze2"] == 2 * (step(5) + classifier)
     assert total["table2_points49"] - total["table2_points9"] == 2 * (step(7) - step(3))
     assert full - total["table2_shared"] == 2 * conv(3, width, width)
-    # One more classifier's inputs a centre; the deformable convolution samples F0 itself.
+    # One more classifier's inputs a center; the deformable convolution samples F0 itself.
     assert total["table3_human"] - baseline == 2 * width * verbs
     assert total["table3_both"] - baseline == 4 * width * verbs
     assert total["table3_act_points"] - baseline == 2 * step(5, sampled=False)
@@ -205,7 +205,7 @@ def test_a_tiny_version_takes_a_step(name):
     assert steps == [f"gaze{k + 1}" for k in range(config.model.gaze_steps)]
 
 
-def test_centres_are_read_where_the_offsets_point():
+def test_centers_are_read_where_the_offsets_point():
     """Against bilinear interpolation written out for one pixel at a time."""
     rng = np.random.default_rng(0)
     feature = rng.normal(size=(2, 5, 7, 3)).astype(np.float32)
@@ -224,8 +224,8 @@ def test_centres_are_read_where_the_offsets_point():
 @pytest.mark.parametrize(
     ("structure", "sides"), [("human", "h"), ("object", "o"), ("both", "ho"), ("act_points", "")]
 )
-def test_a_structure_reads_the_centres_that_it_is_named_after(structure, sides):
-    """And hands the matching offsets no gradient: they stay centres."""
+def test_a_structure_reads_the_centers_that_it_is_named_after(structure, sides):
+    """And hands the matching offsets no gradient: they stay centers."""
     rng = np.random.default_rng(1)
     feature = rng.normal(size=(1, 6, 6, 4)).astype(np.float32)
     offsets = [rng.uniform(-2, 2, (1, 6, 6, 1, 2)).astype(np.float32) for _ in "ho"]

@@ -28,13 +28,13 @@ class TorchGGNet(nn.Module):
         """Evaluation mode, until `train()` is called.
 
         Args:
-          weights: arrays or tensors under the released names, convolutions [out, in, kh, kw].
-          gaze_steps: how many of the weights' gaze steps to take.
-          operator: deformable convolution by 'grid_sample', point by point of the kernel, or by
-            'torchvision', its compiled operator.
+            weights: arrays or tensors under the released names, convolutions [out, in, kh, kw].
+            gaze_steps: how many of the weights' gaze steps to take.
+            operator: deformable convolution by 'grid_sample', point by point of the kernel, or by
+              'torchvision', its compiled operator.
 
         Raises:
-          ValueError: another operator.
+            ValueError: another operator.
         """
         super().__init__()
         if operator not in OPERATORS:
@@ -251,7 +251,7 @@ def by_grid_sample(x, offset, mask, weight, bias) -> Tensor:
     for tap in range(side**2):
         y = rows + tap // side - side // 2 + offset[:, 2 * tap]
         x_ = columns + tap % side - side // 2 + offset[:, 2 * tap + 1]
-        # grid_sample wants the centres of the corner pixels at -1 and 1.
+        # grid_sample wants the centers of the corner pixels at -1 and 1.
         grid = torch.stack([2 * x_ / (width - 1) - 1, 2 * y / (height - 1) - 1], -1)
         sampled = F.grid_sample(x, grid, padding_mode="zeros", align_corners=True)
         sampled = sampled * mask[:, tap, None]

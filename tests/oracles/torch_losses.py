@@ -18,14 +18,14 @@ def ggnet_loss(
     """Total loss and every term.
 
     Args:
-      stacks: what `TorchGGNet` returns.
-      targets: the fields of `ggnet_jax.training.targets.Targets`, maps channels last.
-      lambda_1: weight of all interaction predictions but the last, and of the matching losses.
-      lambda_2: weight of the box size.
-      interaction: 'hna', or 'focal' for the baseline.
+        stacks: what `TorchGGNet` returns.
+        targets: the fields of `ggnet_jax.training.targets.Targets`, maps channels last.
+        lambda_1: weight of all interaction predictions but the last, and of the matching losses.
+        lambda_2: weight of the box size.
+        interaction: 'hna', or 'focal' for the baseline.
 
     Returns:
-      (total, terms), the terms under ggnet_jax's names: means over the stacks, sums for matching.
+        (total, terms), the terms under ggnet_jax's names: means over the stacks, sums for matching.
     """
     terms = {}
     for outputs in stacks:
@@ -75,8 +75,8 @@ def heatmap_loss(logits: Tensor, mask_map: Tensor) -> Tensor:
     """Eq. (4), which without hard negatives is CornerNet's focal loss.
 
     Args:
-      logits: [B, C, h, w].
-      mask_map: M in [-1, 1], [B, h, w, C].
+        logits: [B, C, h, w].
+        mask_map: M in [-1, 1], [B, h, w, C].
     """
     mask_map = mask_map.permute(0, 3, 1, 2)
     log_p, log_not_p = F.logsigmoid(logits), F.logsigmoid(-logits)

@@ -24,9 +24,9 @@ def make_network(config: Any, variables: Mapping[str, Any], device: torch.device
     """The PyTorch network with our weights, in evaluation mode and channels_last.
 
     Args:
-      config: `config.model`.
-      variables: ours, `params` and `batch_stats`.
-      device: where to compute.
+        config: `config.model`.
+        variables: ours, `params` and `batch_stats`.
+        device: where to compute.
     """
     named = {}
     for collection in ("params", "batch_stats"):
@@ -48,7 +48,7 @@ class TorchStep:
     """Forward, loss, backward and Adam's update on one batch; every call takes one step.
 
     Attributes:
-      network: the network that is trained.
+        network: the network that is trained.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class TorchStep:
         """Put the network, the batch and its targets on the device.
 
         Args:
-          config: resolved; the fields `model`, `loss` and `learning_rate` are used.
-          variables: initial `params` and `batch_stats` of ours.
-          batch: arrays as `make_train_step` takes them.
-          verbs_of_object: [O, V] bool, the pairs seen in training.
-          device: where to compute.
-          compiled: by `torch.compile`.
+            config: resolved; the fields `model`, `loss` and `learning_rate` are used.
+            variables: initial `params` and `batch_stats` of ours.
+            batch: arrays as `make_train_step` takes them.
+            verbs_of_object: [O, V] bool, the pairs seen in training.
+            device: where to compute.
+            compiled: by `torch.compile`.
         """
         self.network = make_network(config.model, variables, device).train()
         image = make_planes(batch["image"], device)

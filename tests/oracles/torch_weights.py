@@ -12,11 +12,11 @@ def by_torch_name(tree: Any, config: Any) -> dict[str, np.ndarray]:
     """Parameters, gradients or running statistics -> released names and layouts.
 
     Args:
-      tree: one collection of our variables, or of the same structure.
-      config: `config.model`.
+        tree: one collection of our variables, or of the same structure.
+        config: `config.model`.
 
     Returns:
-      NumPy arrays, convolutions [out, in, kh, kw]; the stem's input channels are B, G, R.
+        NumPy arrays, convolutions [out, in, kh, kw]; the stem's input channels are B, G, R.
     """
     named = {}
     for path, leaf in traverse_util.flatten_dict(tree).items():
