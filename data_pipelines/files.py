@@ -44,14 +44,13 @@ class FilesConfig(tfds.core.BuilderConfig):
     """Where a data set's files are.
 
     Attributes:
-        sources: {split: its sources}; None looks for the standard names in TFDS's manual folder.
+        sources: {split: its sources}; None looks for the standard names in TFDS's manual folder,
+            of the layout that the config is called after.
         vocabulary: name or JSON file of the classes; '' is the data set's own.
-        layout: which of the builder's standard layouts `sources=None` means.
     """
 
     sources: Mapping[str, tuple[Source, ...]] | None = None
     vocabulary: str = ""
-    layout: str = ""
 
 
 class FilesBuilder(HoiBuilder, skip_registration=True):

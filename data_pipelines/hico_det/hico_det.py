@@ -31,8 +31,8 @@ class HicoDet(FilesBuilder):
         "github.com/YueLiao/PPDM (trainval_hico.json and test_hico.json)"
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
-        FilesConfig(name="ppdm", layout="ppdm", description="The field's JSON annotation."),
-        FilesConfig(name="official", layout="official", description="anno_bbox.mat."),
+        FilesConfig(name="ppdm", description="The field's JSON annotation."),
+        FilesConfig(name="official", description="anno_bbox.mat."),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put hico_20160224_det/ here. Get it from {WHERE_FROM}."
 
@@ -59,7 +59,7 @@ class HicoDet(FilesBuilder):
         """The official folder, with the field's JSON files in `annotations` or without."""
         root = folder / "hico_20160224_det"
         files = {"train": "annotations/trainval_hico.json", "test": "annotations/test_hico.json"}
-        if self.files.layout == "official":
+        if self.files.name == "official":
             files = dict.fromkeys(files, "anno_bbox.mat")
         return {
             split: (

@@ -24,8 +24,8 @@ class VCoco(FilesBuilder):
         "(vcoco_*.json) or github.com/YueLiao/PPDM (*_vcoco.json)"
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
-        FilesConfig(name="ppdm", layout="ppdm", description="The field's JSON annotation."),
-        FilesConfig(name="official", layout="official", description="VSRL and COCO instances."),
+        FilesConfig(name="ppdm", description="The field's JSON annotation."),
+        FilesConfig(name="official", description="VSRL and COCO instances."),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put v_coco/ here. Get its files from {WHERE_FROM}."
 
@@ -50,7 +50,7 @@ class VCoco(FilesBuilder):
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
         """Training and validation images are COCO's train2014, test images val2014."""
         root = folder / "v_coco"
-        official = self.files.layout == "official"
+        official = self.files.name == "official"
         sources = {}
         for split, name, coco in (("train", "trainval", "train"), ("test", "test", "val")):
             file = f"vcoco/vcoco_{name}.json" if official else f"annotations/{name}_vcoco.json"

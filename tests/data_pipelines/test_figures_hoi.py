@@ -1,13 +1,14 @@
 """The embedded set: counts, boxes against pixels, and what box layout alone can tell."""
 
 import collections
+import dataclasses
 import hashlib
 import json
 import random
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from data_trees import examples
 from PIL import Image, ImageChops
 
 from data_pipelines.figures_hoi import FiguresHoi, FiguresHoiConfig, actions, plan, scenes
@@ -126,6 +127,16 @@ def test_boxes_are_tight_around_the_pixels(composed):
             np.testing.assert_allclose(scenes.box(entity, 128), painted, atol=0.4)
 
 
+def pixels_without(scene, shapes):
+    """[n, 2] (x, y) of the pixels that change when some shapes are not painted."""
+    layers = tuple(tuple(s for s in layer if s not in shapes) for layer in scene.layers)
+    image, without = (
+        np.asarray(scenes.render(s, 128), int)
+        for s in (scene, dataclasses.replace(scene, layers=layers))
+    )
+    return np.argwhere(np.abs(image - without).sum(-1) > 30)[:, ::-1]
+
+
 def test_boxes_fit_the_finished_image(composed):
     """Take an entity out of the image: what changes lies in its box, and reaches its sides."""
     checked = 0
@@ -133,18 +144,9 @@ def test_boxes_fit_the_finished_image(composed):
         if len(scene.entities) != 2 or not scene.relations:
             continue
         for entity in scene.entities:
-            own = set(entity.shapes)
-            layers = tuple(
-                tuple(shape for shape in layer if shape not in own) for layer in scene.layers
-            )
-            without = scenes.Scene(
-                scene.seed, scene.entities, layers, scene.shadows, scene.relations
-            )
-            images = [np.asarray(scenes.render(s, 128), int) for s in (scene, without)]
-            rows, columns = np.nonzero(np.abs(images[0] - images[1]).sum(-1) > 30)
-            changed = np.array([columns.min(), rows.min(), columns.max(), rows.max()])
-            box = np.array(scenes.box(entity, 128))
-            inside = np.array([1, 1, -1, -1]) * (changed - box)
+            changed = pixels_without(scene, set(entity.shapes))
+            changed = np.concatenate([changed.min(axis=0), changed.max(axis=0)])
+            inside = np.array([1, 1, -1, -1]) * (changed - np.array(scenes.box(entity, 128)))
             assert inside.min() > -1.0
             if entity.kind == "person":  # objects may hide behind people
                 assert inside.max() < 2.5
@@ -252,26 +254,16 @@ def test_evidence_of_flying_a_kite_is_far_from_the_midpoint(composed):
             middle = sum((box[:2] + box[2:]) / 4 for box in boxes)
             hand = scene.entities[person].pose.near_arm[2]
             hand = np.array([hand.real, hand.imag]) * 128 - 0.5
-            image, without = (
-                np.asarray(scenes.render(s, 128), int) for s in (scene, no_strings(scene))
-            )
-            rows, columns = np.nonzero(np.abs(image - without).sum(-1) > 30)
-            string = np.stack([columns, rows], -1)
-            near_hand = np.linalg.norm(string - hand, axis=1).min()
-            if len([v for _, _, v in scene.relations if v == "fly"]) == 1:
-                assert near_hand < 6  # it ends in the hand
+            entities = {shape for entity in scene.entities for shape in entity.shapes}
+            props = {shape for layer in scene.layers for shape in layer} - entities
+            if [v for _, _, v in scene.relations].count("fly") == 1:
+                string = pixels_without(scene, props)
+                assert np.linalg.norm(string - hand, axis=1).min() < 6  # it ends in the hand
                 assert np.linalg.norm(string - middle, axis=1).min() > 6
             assert np.linalg.norm(hand - middle) > 8
             seen += 1
         if seen >= 30:
             return
-
-
-def no_strings(scene):
-    """The scene with everything painted that is part of an entity, and nothing else."""
-    own = {shape for entity in scene.entities for shape in entity.shapes}
-    layers = tuple(tuple(shape for shape in layer if shape in own) for layer in scene.layers)
-    return scenes.Scene(scene.seed, scene.entities, layers, scene.shadows, scene.relations)
 
 
 # The builder.
@@ -282,9 +274,9 @@ def test_builder_writes_what_the_scenes_say(tmp_path):
     builder = FiguresHoi(data_dir=tmp_path, config=config)
     builder.download_and_prepare()
     for split, number in (("train", 5), ("test", 3)):
-        examples = list(tfds.as_numpy(builder.as_dataset(split=split)))
-        assert len(examples) == number
-        for index, example in enumerate(examples):
+        found = examples(builder, split)
+        assert len(found) == number
+        for index, example in enumerate(found):
             scene = scenes.compose(0, split, index)
             entry = json.loads(example["annotation"])
             assert entry == scenes.entry(scene, split, index, 64)

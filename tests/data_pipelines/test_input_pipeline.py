@@ -66,14 +66,18 @@ def config(made):
     return made[0].copy_and_resolve_references()
 
 
-def take(batches, number):
+def train(dataset, config, number, **options):
+    """The first training batches."""
+    batches = data_pipelines.train_batches(dataset, config, **options)
     return [next(batches) for _ in range(number)]
 
 
-def equal(first, second):
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+def assert_equal(expected, found):
+    """Lists of batches that agree to the last bit."""
+    for one, two in zip(expected, found, strict=True):
+        assert one.keys() == two.keys()
+        for name in one:
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
 def pixels_of(folder, split, index):
@@ -88,9 +92,9 @@ def expected_boxes(entry, matrix):
 
 
 def test_shapes_and_types_are_those_promised(dataset, config):
-    train = next(data_pipelines.train_batches(dataset, config))
+    (training,) = train(dataset, config, 1)
     evaluation = next(data_pipelines.eval_batches(dataset, config, "test"))
-    for batch, image in ((train, np.float32), (evaluation, np.uint8)):
+    for batch, image in ((training, np.float32), (evaluation, np.uint8)):
         found = {name: (value.shape, value.dtype) for name, value in batch.items()}
         assert found == {
             "image": ((4, *SIZE, 3), image),
@@ -142,7 +146,7 @@ def test_training_order_and_augmentation_are_what_the_seed_says(dataset, config,
     """Order, crop, flip and color of two epochs, redone in NumPy from the drawn numbers."""
     _, entries, folder = made
     config.seed = 3
-    for step, batch in enumerate(take(data_pipelines.train_batches(dataset, config), 4)):
+    for step, batch in enumerate(train(dataset, config, 4)):
         epoch, start = step // 2, step % 2 * 4
         order = records.epoch_order(3, epoch, NUMBER)[start : start + 4]
         np.testing.assert_array_equal(batch["image_id"], order)
@@ -165,15 +169,15 @@ def test_without_augmentation_training_sees_what_evaluation_sees(dataset, config
     for name in config.data.augment:
         config.data.augment[name] = False
     config.data.shuffle = False
-    train = next(data_pipelines.train_batches(dataset, config))
+    (training,) = train(dataset, config, 1)
     evaluation = next(data_pipelines.eval_batches(dataset, config, "train"))
-    np.testing.assert_array_equal(train["image_id"], np.arange(4))
-    np.testing.assert_array_equal(train["boxes"], evaluation["boxes"])
-    np.testing.assert_allclose(train["image"] * 255, evaluation["image"], atol=0.51)
+    np.testing.assert_array_equal(training["image_id"], np.arange(4))
+    np.testing.assert_array_equal(training["boxes"], evaluation["boxes"])
+    np.testing.assert_allclose(training["image"] * 255, evaluation["image"], atol=0.51)
 
 
 def test_an_epoch_has_whole_batches_of_different_images(dataset, config):
-    ids = [batch["image_id"] for batch in take(data_pipelines.train_batches(dataset, config), 6)]
+    ids = [batch["image_id"] for batch in train(dataset, config, 6)]
     epochs = np.concatenate(ids).reshape(3, 8)
     assert all(len(set(epoch)) == 8 for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) == 3
@@ -186,30 +190,26 @@ def test_the_order_of_an_epoch_is_pinned():
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_does_not(dataset, config):
-    first, again = (take(data_pipelines.train_batches(dataset, config), 3) for _ in range(2))
-    for one, two in zip(first, again, strict=True):
-        equal(one, two)
+    first = train(dataset, config, 3)
+    assert_equal(first, train(dataset, config, 3))
     config.seed = 1
-    other = take(data_pipelines.train_batches(dataset, config), 3)
+    other = train(dataset, config, 1)
     assert not np.array_equal(first[0]["image"], other[0]["image"])
 
 
 @pytest.mark.parametrize("step", [1, 2, 5])
 def test_a_resumed_run_sees_what_it_would_have_seen(dataset, config, step):
-    whole = take(data_pipelines.train_batches(dataset, config), 7)
-    rest = take(data_pipelines.train_batches(dataset, config, start_step=step), 7 - step)
-    for expected, found in zip(whole[step:], rest, strict=True):
-        equal(expected, found)
+    whole = train(dataset, config, 7)
+    assert_equal(whole[step:], train(dataset, config, 7 - step, start_step=step))
 
 
 def test_two_processes_split_every_training_batch(dataset, config):
-    whole = take(data_pipelines.train_batches(dataset, config), 3)
-    parts = [
-        take(data_pipelines.train_batches(dataset, config, process_index=p, process_count=2), 3)
-        for p in range(2)
+    parts = [train(dataset, config, 3, process_index=p, process_count=2) for p in range(2)]
+    joined = [
+        {name: np.concatenate([first[name], second[name]]) for name in first}
+        for first, second in zip(*parts, strict=True)
     ]
-    for expected, first, second in zip(whole, *parts, strict=True):
-        equal(expected, {name: np.concatenate([first[name], second[name]]) for name in first})
+    assert_equal(train(dataset, config, 3), joined)
 
 
 def test_two_processes_evaluate_every_image_once(dataset, config):
@@ -246,7 +246,7 @@ def test_ground_truth_is_the_annotation_untouched(dataset, made):
 def test_a_batch_that_does_not_fit_is_an_error(dataset, config, change, message):
     config.update(change)
     with pytest.raises(UserError, match=message):
-        next(data_pipelines.train_batches(dataset, config, process_count=2))
+        train(dataset, config, 1, process_count=2)
 
 
 def test_an_unknown_split_is_named(dataset, config):
@@ -262,6 +262,6 @@ def test_what_does_not_fit_is_counted_and_logged(dataset, config, caplog, monkey
     assert over == {"boxes": (2, 2), "relations": (5, 7)}
     monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
     with caplog.at_level("WARNING"):
-        batch = next(data_pipelines.train_batches(dataset, config))
+        (batch,) = train(dataset, config, 1)
     assert "more than data.max_boxes=3: 2. Left out of the batches: 2 boxes" in caplog.text
     assert batch["boxes"].shape == (4, 3, 4)

@@ -70,7 +70,7 @@ def test_equal_detectors_are_one():
 
 def test_what_is_compiled_while_weights_are_read_is_used(events, tmp_path):
     """Neither `explain` nor `detect` then trace or compile the network."""
-    run = make_run(tmp_path)
+    run = make_run(tmp_path, image_size=(72, 88))  # that no other test has compiled for
     image = np.zeros((40, 60, 3), np.uint8)
     for explained, call in (
         (7, lambda detector: detector.explain(image, top_k=7)),
