@@ -1,8 +1,6 @@
 """Every field of a run, with the paper's value where the paper gives one (sections 3 and 4).
 
 Command:   none; the other files of this folder start from get_config().
-Hardware:  -
-Result:    not run
 
 Any field can be set on the command line, `--config.model.gaze_steps=1`. Names that are not here are
 refused. A tuple is given as `--config.lr_drop_epochs="(90,120)"`. (What the functions return is a
@@ -27,7 +25,8 @@ def get_config() -> Any:
 
     # Adam (section 4).
     config.learning_rate = 1.5e-4
-    config.scale_learning_rate = False  # True: by the rounding of batch_size, if there was one
+    # True: multiply learning_rate by the factor batch_size was rounded by.
+    config.scale_learning_rate = False
     config.schedule = "step"  # or "cosine", down to zero at the last step
     config.lr_drop_epochs = (90,)
     config.lr_drop = 0.1
@@ -52,9 +51,9 @@ def get_config() -> Any:
     config.data.eval_images = ""
     config.data.train_instances = ""  # COCO's instances_*.json, for V-COCO's own (VSRL) files
     config.data.eval_instances = ""
-    config.data.train_origin = -1  # 1: the boxes' first pixel is (1, 1); -1: as the data set has it
+    config.data.train_origin = -1  # 1: boxes count from pixel (1, 1); -1: known from the file name
     config.data.eval_origin = -1
-    config.data.figures = ConfigDict()  # of the rendered set
+    config.data.figures = ConfigDict()  # of the rendered data set
     config.data.figures.size = 128  # side of the images in pixels
     config.data.figures.num_train = 1000
     config.data.figures.num_test = 300

@@ -3,6 +3,7 @@
 Paper:     Default 23.47 / 16.48 / 25.60, Known Object 27.36 / 20.23 / 29.48 (Full/Rare/Non-rare),
            from a backbone trained on COCO.
 Command:   python main.py --config=configs/hico.py --workdir=/tmp/ggnet_hico
+             --config.init_from=ctdet_coco_hg.pth   (from scratch without it)
              --config.data.train_annotations=hico/annotations/trainval_hico.json
              --config.data.train_images=hico/images/train2015
              --config.data.eval_annotations=hico/annotations/test_hico.json

@@ -2,6 +2,7 @@
 
 Paper:     AP_role 54.72 (Scenario 1), from a backbone trained on COCO.
 Command:   python main.py --config=configs/vcoco.py --workdir=/tmp/ggnet_vcoco
+             --config.init_from=ctdet_coco_hg.pth   (from scratch without it)
              --config.data.train_annotations=vcoco/annotations/trainval_vcoco.json
              --config.data.train_images=coco/train2014
              --config.data.eval_annotations=vcoco/annotations/test_vcoco.json

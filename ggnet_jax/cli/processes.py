@@ -13,12 +13,12 @@ def join(processes: str) -> None:
     """Become one of several processes that train together; before anything else uses JAX.
 
     Args:
-      processes: "host:port,count,id" with the address of the first process, the number of
-        processes and which of them this one is (0 is the first); or "auto" where JAX finds
-        all three by itself (TPU pods, Slurm).
+        processes: "host:port,count,id" with the address of the first process, the number of
+            processes and which of them this one is (0 is the first); or "auto" where JAX finds
+            all three by itself (TPU pods, Slurm).
 
     Raises:
-      UserError: another text, or the others can't be reached.
+        UserError: another text, or the others can't be reached.
     """
     arguments: tuple[Any, ...] = ()
     if processes != "auto":

@@ -2,8 +2,8 @@
 
 `make_detect` compiles the whole way from pixels to matched pairs into one function. It returns
 ActPoints only where an interaction was found, and nothing of the first stacks' heads, the glance's
-or the earlier gaze steps' classifiers, so that the compiler leaves those out: the paper removes
-them for testing (section 3.4).
+or the earlier gaze steps' classifiers, so that the compiler leaves those out, unless heatmaps are
+asked for: the paper removes them for testing (section 3.4).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

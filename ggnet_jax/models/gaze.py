@@ -2,11 +2,12 @@
 
 The glance looks at every pixel of F0. Gaze step t then moves the ActPoints of every pixel,
 
+    eq. (1)    P = {(x_k, y_k)}, k = 1..K     (`act_point_positions`: regular grid + p)
     eq. (2)    p(t) = p(t-1) + dp(t)          p(0) = (0, 0)
     eq. (3)    dp(t) = T_offset(t)(G(t-1))    G(0) = F0
 
 and G(t) is a deformable convolution of F(t) at these points. Verb heatmaps are predicted from F0
-and from every G(t); the last one counts, the others only train.
+and from every G(t): inference uses the last; the others are supervised too.
 """
 
 import math
@@ -96,7 +97,7 @@ class GazeStep(nn.Module):
 
 
 def t_offset(config: ModelConfig, x: jax.Array, points: int) -> tuple[jax.Array, jax.Array]:
-    """T_offset of eq. (3): how far to move every point, and what it counts, anew at each step.
+    """T_offset of eq. (3): displacement and modulation weight of every point, anew at each step.
 
     A convolution with a sqrt(K) x sqrt(K) kernel, `offset_conv` of the module that calls. It starts
     at zero: no displacement, weights of one half. DLA-34's deformable convolutions use it too.
@@ -110,8 +111,8 @@ def t_offset(config: ModelConfig, x: jax.Array, points: int) -> tuple[jax.Array,
         dp(t) [B, h, w, K, 2] (dy, dx) in cells and weights [B, h, w, K] in (0, 1), in at least
         float32 whatever the dtype: bf16 could not hold a fraction of a cell on a map of 128.
     """
-    # Sums are in float32. Operands are rounded no coarser than where the features came from: to
-    # bf16 in a bf16 network on TPUs, to TF32 on GPUs, split into three bf16 products otherwise.
+    # Input precision: bf16 on TPUs in bf16 networks, TF32 on GPUs, otherwise three bf16 passes (on
+    # TPUs; CPUs compute in float32). Sums are in float32.
     coarse = config.dtype == "bfloat16"
     predicted = Conv(
         3 * points,

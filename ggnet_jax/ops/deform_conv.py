@@ -5,12 +5,13 @@ mask:
 
     y(p) = bias + sum_k mask_k(p) * x(p + grid_k + offset_k(p)) @ weight_k
 
-x between four pixels is the sum of these four corners times their bilinear weights.
+Between pixels, x is the bilinear interpolation of the four surrounding ones, the corners of the
+sampling point.
 
-The corners of all sampling points are 4 K times as many numbers as the input has. So output rows
-are computed in blocks, whose corners are the only large temporary; the backward pass gathers them
-again instead of keeping them. How corners are gathered and their gradients added up depends on the
-backend: `deform_conv_backends`.
+The corners of all sampling points together are 4 K times as large as the input. So the output is
+computed in blocks of rows, and the corners of one block are the only large temporary; the backward
+pass gathers them again instead of keeping them. How corners are gathered and their gradients added
+up depends on the backend: `deform_conv_backends`.
 """
 
 from typing import NamedTuple
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ggnet_jax.ops.bias import add_bias
-from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, Implementation, fastest
+from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, Implementation, default_for
 
 Pair = tuple[int, int]
 
@@ -54,7 +55,8 @@ def deform_conv2d(
         stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
             keeps the size (an odd kernel at stride 1).
         implementation: for tests and benchmarks: 'products', 'sums' or 'cells', whose results are
-            equal up to rounding. None is the fastest on JAX's default backend.
+            equal up to rounding. None is the one chosen for JAX's default backend: measured on
+            CPUs, on GPUs and TPUs chosen from compiled programs.
 
     Returns:
         [B, h', w', F] of x's dtype. Under `jax.shard_map` gradients need `check_vma=False`, and
@@ -65,7 +67,7 @@ def deform_conv2d(
             that clash.
     """
     if implementation is None:
-        implementation = fastest(jax.default_backend())
+        implementation = default_for(jax.default_backend())
     if implementation not in IMPLEMENTATIONS:
         known = ", ".join(map(repr, IMPLEMENTATIONS))
         raise ValueError(f"implementation is {implementation!r}; it can be {known}")
@@ -115,7 +117,7 @@ class _Grid(NamedTuple):
 # Forward: sampling points -> corners and bilinear weights -> weighted sums.
 
 
-def _in_blocks(
+def _forward_in_blocks(
     grid: _Grid,
     backend: Implementation,
     x: jax.Array,
@@ -137,7 +139,7 @@ def _in_blocks(
     return _from_blocks(lax.map(block, blocks), offset.shape[1])
 
 
-_deform_conv = jax.custom_vjp(_in_blocks, nondiff_argnums=(0, 1))
+_deform_conv = jax.custom_vjp(_forward_in_blocks, nondiff_argnums=(0, 1))
 
 
 def _corners(position: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -163,11 +165,11 @@ def _corners(position: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax
 # Backward: the same blocks, gathered again.
 
 
-def _forward(grid, backend, x, offset, mask, weight):
+def _vjp_forward(grid, backend, x, offset, mask, weight):
     return _deform_conv(grid, backend, x, offset, mask, weight), (x, offset, mask, weight)
 
 
-def _backward(grid, backend, residuals, dy):
+def _vjp_backward(grid, backend, residuals, dy):
     """Gradients of x, offset, mask and weight: those of every block, added up or put together."""
     x, offset, mask, weight = residuals
     padded, pad_vjp = jax.vjp(backend.pad, x)
@@ -207,7 +209,7 @@ def _backward(grid, backend, residuals, dy):
     )
 
 
-_deform_conv.defvjp(_forward, _backward)
+_deform_conv.defvjp(_vjp_forward, _vjp_backward)
 
 
 # Blocks of output rows.
@@ -226,8 +228,8 @@ def _blocks_of_points(
 ) -> tuple[jax.Array, jax.Array]:
     """Sampling points (y, x) in input pixels and their weights, in blocks."""
     position = offset + grid.points(offset.shape[1:3], offset.dtype)
-    # Missing rows look where the last one does and count nothing: all at one place, devices would
-    # wait for one another to add zeros there.
+    # The rows that fill the last block sample where its last real row does, with weight zero. If
+    # they all sampled one cell, a device would add their zeros to it one after the other.
     return _to_blocks(position, rows, missing="edge"), _to_blocks(mask, rows)
 
 

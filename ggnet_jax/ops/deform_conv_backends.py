@@ -1,17 +1,18 @@
 """How a backend gathers the corners of a deformable convolution, and adds up their gradients.
 
-What is fast on one backend can be tens of times slower on another, so there are three
+What is fast on one backend can be many times slower on another, so there are three
 implementations of the same arithmetic, equal up to rounding:
 
     products   CPU: gathers 2 x 2 patches, interpolates by small matrix products
     sums       GPU: gathers 2 x 2 patches, interpolates by sums, fused with the gather
     cells      TPU: gathers the four corners one by one, interpolates by sums
 
-benchmarks/results has the measurements behind the choice and the block sizes.
+On CPUs the choice and the block size are measured (benchmarks/results/cpu.md); those for GPUs and
+TPUs were chosen from compiled programs (benchmarks/results/compiled.md) and are not measured.
 
-In all of them the input is padded with a ring of zeros, so that a sampling point may lie half
-outside, and `corner` is a point's upper left corner in the padded input. Shapes: B images, blocks
-of r output rows and w' columns, K taps, C channels, F features.
+In all of them the input is padded with a ring of zeros, so that a sampling point may lie up to one
+pixel outside, and `corner` is a point's upper left corner in the padded input. Shapes: B images,
+blocks of r output rows and w' columns, K taps, C channels, F features.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ Corners = Any
 Weights = Any
 
 
-def fastest(platform: str) -> str:
+def default_for(platform: str) -> str:
     """The implementation for a platform of JAX, 'cpu', 'tpu' or 'gpu'; others count as GPUs."""
     return {"cpu": "products", "tpu": "cells"}.get(platform, "sums")
 

@@ -86,7 +86,7 @@ def render_targets(
         num_verbs: V.
         num_objects: O.
         verbs_of_object: bool [O, V], pairs seen in training: the other verbs of a relation's object
-            are its hard negatives.
+            are its hard negatives. The data set counts them: `dataset.Dataset.verbs_of_object`.
         sharp_gaze_targets: draw `gaze_mask` with the released code's sharper Gaussians; else it
             equals `glance_mask`. (The paper does not mention them.)
 
@@ -213,20 +213,20 @@ def _hard_negatives(
     point: jax.Array,
     radius: jax.Array,
     verb: jax.Array,
-    verbs_of_object: jax.Array,
+    known_verbs: jax.Array,
     valid: jax.Array,
 ) -> jax.Array:
     """Which verbs are hard negatives of which relation, bool [R, V] (section 3.3).
 
-    The other verbs known for the relation's object, unless a positive of that verb reaches the
-    7 x 7 patch that would be drawn. Unlike in the released code the order of the relations does not
-    matter: all positives count, not only those drawn before.
+    The other verbs known for the relation's object (`known_verbs`, bool [R, V]), unless a positive
+    of that verb reaches the 7 x 7 patch that would be drawn. Unlike in the released code the order
+    of the relations does not matter: all positives count, not only those drawn before.
     """
     distance = jnp.abs(point[:, None] - point[None]).max(-1)
     reached = (distance <= HARD_NEGATIVE_RADIUS + radius[None]) & valid[None]
-    is_verb = verb[:, None] == jnp.arange(verbs_of_object.shape[-1])
+    is_verb = verb[:, None] == jnp.arange(known_verbs.shape[-1])
     blocked = jnp.any(reached[:, :, None] & is_verb[None], axis=1)
-    return verbs_of_object & ~is_verb & ~blocked & valid[:, None]
+    return known_verbs & ~is_verb & ~blocked & valid[:, None]
 
 
 def _merge_patches(

@@ -83,7 +83,7 @@ def test_heads_that_only_train_are_not_computed():
     # Not computed: the first stack's three classifiers, its two matching regressors of 2V channels
     # each (four classifiers' worth), and the glance's and first gaze step's classifiers.
     assert everything - detecting > 9 * classifier
-    # Figures with heatmaps need the two classifiers of the last stack back, and nothing more.
+    # Drawings with heatmaps need the two classifiers of the last stack back, and nothing more.
     assert 2 * classifier < explaining - detecting < 3 * classifier
 
 

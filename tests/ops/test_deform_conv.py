@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from ggnet_jax.ops import deform_conv2d
-from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, fastest
+from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, default_for
 
 ARRAYS = ("x", "offset", "mask", "weight", "bias")
 
@@ -178,8 +178,8 @@ def test_blocks_do_not_change_the_result(implementation, monkeypatch):
 
 
 def test_the_backend_chooses(monkeypatch):
-    """Each implementation where it is the fastest, and what an unknown backend gets."""
-    assert {p: fastest(p) for p in ("cpu", "gpu", "tpu", "metal")} == {
+    """The implementation of each backend, and what an unknown one gets."""
+    assert {p: default_for(p) for p in ("cpu", "gpu", "tpu", "metal")} == {
         "cpu": "products", "gpu": "sums", "tpu": "cells", "metal": "sums",
     }  # fmt: skip
     arrays = [make_arrays(5)[n] for n in ARRAYS]
@@ -189,7 +189,7 @@ def test_the_backend_chooses(monkeypatch):
 
     for platform in ("cpu", "gpu", "tpu"):
         monkeypatch.setattr(jax, "default_backend", lambda platform=platform: platform)
-        assert traced() == traced(implementation=fastest(platform))
+        assert traced() == traced(implementation=default_for(platform))
 
 
 def test_an_unknown_implementation_is_named():
