@@ -1,11 +1,11 @@
-"""The paper's Tables 1 to 3 on the embedded data set: every row, several seeds, one budget.
+"""The paper's Tables 1 to 3 on the rendered data set: every row, several seeds, one budget.
 
     python -m benchmarks.ablation [--rows=table1_baseline,table1_full] [--seeds=0,1,2] [--jobs=2]
         [--workdir=/tmp/ggnet_ablation] [--config.FIELD=VALUE ...] [--output=FILE]
 
 Starts `python main.py --config=configs/ablation.py:ROW --config.seed=SEED` for every run that is
 not finished, so many at a time, and prints what they wrote as tables: means and standard deviations
-over the seeds, beside the paper's figures. Ctrl-C stops them; the same command goes on from there.
+over the seeds, beside the paper's numbers. Ctrl-C stops them; the same command goes on from there.
 --jobs=0 only prints. Fields that are given are set in every run.
 """
 
@@ -89,8 +89,8 @@ def read_result(workdir: Path, run: Run, changes: Mapping[str, Any]) -> dict[str
     asked = flatten_dict(json.loads(config.to_json()), sep=".")
     if any(written.get(name, value) != value for name, value in asked.items()):
         return None
-    figures = {group: means.get(group) and 100 * means[group] for group in GROUPS}
-    return figures | {name: last[name] for name in ("loss", "images_per_second")}
+    numbers = {group: means.get(group) and 100 * means[group] for group in GROUPS}
+    return numbers | {name: last[name] for name in ("loss", "images_per_second")}
 
 
 def start(workdir: Path, run: Run, options: Sequence[str]) -> str:
@@ -133,7 +133,7 @@ def start_all(workdir: Path, runs: Sequence[Run], jobs: int, options: Sequence[s
 def collect(
     workdir: Path, rows: Sequence[str], seeds: Sequence[int], changes: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """A row for each of `rows`, with the paper's figures and ours by seed.
+    """A row for each of `rows`, with the paper's numbers and ours by seed.
 
     "differences" are those in Full to the reference's run of the same seed.
     """
@@ -145,9 +145,9 @@ def collect(
     collected: list[dict[str, Any]] = []
     for name in rows:
         reference = next(row for start, row in REFERENCES.items() if name.startswith(start))
-        figures = {**paper.ROWS[name].paper}
+        published = {**paper.ROWS[name].paper}
         if f"{name}_hico" in paper.ROWS:
-            figures |= paper.ROWS[f"{name}_hico"].paper
+            published |= paper.ROWS[f"{name}_hico"].paper
         ours = {seed: results.get(Run(paper.original(name), seed)) for seed in seeds}
         base = {seed: results.get(Run(paper.original(reference), seed)) for seed in seeds}
         done = {seed: found for seed, found in ours.items() if found}
@@ -156,7 +156,7 @@ def collect(
                 "row": name,
                 "label": paper.ROWS[name].label,
                 "reference": reference,
-                "paper": figures,
+                "paper": published,
                 "seeds": list(done),
                 "results": list(done.values()),
                 "differences": [

@@ -1,6 +1,6 @@
-"""GGNet on the embedded data set: figures and everyday objects, rendered on the spot.
+"""GGNet on the rendered data set (figures_hoi): people and everyday objects, drawn on the spot.
 
-Paper:     sections 3.2-3.4 at full depth of ideas, with a small hourglass instead of Hourglass-104.
+Paper:     sections 3.2-3.4, all components, with a small hourglass instead of Hourglass-104.
 Command:   python main.py --config=configs/demo.py --workdir=/tmp/ggnet_demo
 Hardware:  two CPU cores
 Result:    mAP 83.06 / 46.80 / 92.12 (Full / Rare / Non-rare, Default), 3 minutes in all;

@@ -1,12 +1,12 @@
 """Every row of the paper's Tables 1 to 5; a row says only how it differs from another one.
 
-Paper:     section 4, Tables 1 to 5; the figures stand beside the rows below.
+Paper:     section 4, Tables 1 to 5; the numbers stand beside the rows below.
 Command:   python main.py --config=configs/paper.py:table1_full --workdir=/tmp/table1_full
              --config.init_from=ctdet_coco_hg.pth, and the data as in configs/vcoco.py or hico.py
              (ctdet_coco_dla_2x.pth for the rows named _hico)
 Hardware:  the paper's is not named
-Result:    not run: the images of V-COCO and HICO-DET could not be had where this was written. The
-           rows of Tables 1 to 3 on the embedded data set: configs/ablation.py
+Result:    not run: the full image sets of V-COCO and HICO-DET were not available to us. The rows of
+           Tables 1 to 3 on the rendered data set: configs/ablation.py
 
 Names: `table1_full` is V-COCO with Hourglass-104, `table1_full_hico` HICO-DET with DLA-34 (Table 1
 alone has both). An unknown name is answered with the list of them. A row that repeats another
@@ -17,8 +17,7 @@ released weights are imported by
   python -m ggnet_jax.torch_import --config=configs/paper.py:table5_baseline
     --checkpoint=hourglass.pth --workdir=/tmp/baseline
 
-The rows with external detections are trained as the rows that they are based on; what they add is
-needed by the evaluation:
+Rows with external detections train like their base row; only evaluation differs:
   python main.py --mode=evaluate --config=configs/paper.py:table5_ggnet_detections
     --workdir=/tmp/table5_ggnet --config.eval.detections=DETECTIONS.json
 """
@@ -50,7 +49,7 @@ class Row:
         label: what the paper calls it.
         base: the row that this one differs from; '' for the setting alone.
         changes: fields by dotted name.
-        paper: the paper's figures by name, percent; figures of the base do not count.
+        paper: the paper's numbers by name, percent; the base's are not inherited.
         setting: key of SETTINGS; '' for the base's.
     """
 
@@ -62,7 +61,7 @@ class Row:
 
 
 def _table1() -> dict[str, Row]:
-    """Components; the paper's figures are V-COCO's AP_role and HICO-DET's Default Full."""
+    """Components; the paper's numbers are V-COCO's AP_role and HICO-DET's Default Full."""
 
     def row(label, base, changes, v_coco, hico_det, setting=""):
         return Row(label, base, changes, {"v_coco": v_coco, "hico_det": hico_det}, setting)
@@ -99,7 +98,7 @@ def _rows() -> dict[str, Row]:
 
     full, baseline, one_step = "table1_full", "table1_baseline", "table1_without_gaze2"
     add("table2_points9", "1 step, 9 ActPoints", one_step, {"model.act_points": 9}, v_coco=53.54)
-    # The paper gives two figures for this network: 54.32 here, 54.21 in Table 1 and for "1 step".
+    # The paper gives two numbers for this network: 54.32 here, 54.21 in Table 1 and for "1 step".
     add("table2_points25", "1 step, 25 ActPoints", one_step, {}, v_coco=54.32)
     add("table2_points49", "1 step, 49 ActPoints", one_step, {"model.act_points": 49}, v_coco=53.81)
     add("table2_steps1", "25 ActPoints, 1 step", one_step, {}, v_coco=54.21)
@@ -127,9 +126,9 @@ def _rows() -> dict[str, Row]:
         settings = {"default": default, "known_object": known_object}
         groups = ("full", "rare", "non_rare")
         return {
-            f"hico_det/{setting}/{group}": figure
-            for setting, figures in settings.items()
-            for group, figure in zip(groups, figures, strict=True)
+            f"hico_det/{setting}/{group}": mean
+            for setting, values in settings.items()
+            for group, mean in zip(groups, values, strict=True)
         }
 
     hourglass, external = {"setting": "hico"}, {"eval.detections": DETECTIONS}

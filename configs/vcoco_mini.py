@@ -7,7 +7,8 @@ Command:   python main.py --config=configs/vcoco_mini.py --workdir=/tmp/ggnet_vc
              --config.data.eval_annotations=mini/mini_vcoco.json
              --config.data.eval_images=mini/images
 Hardware:  two CPU cores
-Result:    all 23 annotated pairs among each image's best n + 2, n its pairs (300 steps, 28 min)
+Result:    each of the 23 annotated pairs is among the n + 2 best predictions of its image (n = its
+           number of pairs); 300 steps, 28 min
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Annotation entries as the field writes them -> boxes, classes and relations one can train on.
+"""PPDM-format annotation entries -> boxes, classes and relations one can train on.
 
 An entry is PPDM's: `file_name`, `annotations` (`bbox`, `category_id`) and `hoi_annotation`
 (`subject_id`, `object_id`, `category_id`), with `width` and `height` where the file has them.

@@ -1,7 +1,7 @@
 """The TFDS builder that every HOI data set of the project derives from.
 
 A data set says which vocabulary it has, what its entries are and how to read the bytes of an image.
-This base cleans the entries (annotations.py), makes the images fit (images.py), writes the examples
+This base cleans the entries (annotations.py), converts the images (images.py), writes the examples
 in the order of the entries, prints the data report at the end of every split, and keeps that, the
 vocabulary and the statistics that training needs in the builder's metadata:
 

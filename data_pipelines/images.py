@@ -1,7 +1,7 @@
 """One image file -> bytes that TensorFlow is known to decode to RGB, and their size.
 
-A plain RGB or gray JPEG or PNG passes through byte for byte, after one full decode by the very op
-that the input pipeline uses. Everything else is converted, or given up, as `report.KINDS` says.
+A plain RGB or gray JPEG or PNG is kept byte for byte, once the op that the input pipeline uses has
+decoded it. Everything else is converted or dropped, as `report.KINDS` says.
 """
 
 import dataclasses

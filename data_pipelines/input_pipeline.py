@@ -15,10 +15,10 @@ A batch is a dict of NumPy arrays; B is this process's share of the batch, N and
     size            [B, 2] int32 (width, height) of the image
 
 The order of an epoch is a function of (seed, epoch), an example's augmentation of (seed, epoch,
-position), so a run that resumes at step n sees what it would have seen, and nothing before n is
-read. Of each global batch process p takes the p-th of `process_count` equal runs of rows.
+position), so a run resumed at step n gets the batches that it would have got, without reading those
+before. Process p takes the p-th of `process_count` equal slices of each global batch.
 
-What N and R leave out (padding.py) is logged when batches are asked for.
+How many boxes and relations N and R drop (padding.py) is logged when batches are requested.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Any number of boxes and relations -> the fixed numbers of a batch, and what that costs.
+"""Pad or cut boxes and relations to the fixed counts of a batch, and log how many are dropped.
 
 An image with more boxes than `max_boxes` keeps the largest; of the relations that are left it keeps
 those with the rarest verbs, `max_relations` at most.

@@ -1,7 +1,7 @@
 """The data report: what a build found wrong with a split, and what it did about it.
 
-Nothing is left out silently: whatever the cleaning of annotations and images meets has a kind here,
-which says what becomes of it, and is counted.
+Nothing is dropped silently: every problem that the cleaning of annotations and images can find has
+a kind here, which says what is done about it, and is counted.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
-"""What training and evaluation ask of a data set; `data_pipelines` is one that answers.
+"""Protocols that a data package must implement; `data_pipelines` does.
 
-The package itself imports no data set: whoever starts a run hands one in.
+`ggnet_jax` imports no data package: the caller passes one in.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

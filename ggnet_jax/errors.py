@@ -1,4 +1,4 @@
-"""The one exception that carries a message meant for the person at the keyboard."""
+"""The exception for mistakes of the user's, whose message is all that the user sees."""
 
 
 class UserError(ValueError):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def align(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under each other: the first to the left, the others, which are figures, to the right.
+    """Columns under each other: the first to the left, the others, which are numbers, to the right.
 
     Args:
         rows: cells of the table's lines, as many in each.

@@ -14,7 +14,7 @@ from ggnet_jax.cli import evaluate_split
 def main(workdir: str, port: str, process: str) -> None:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{port}", 2, int(process))
-    split = FakeSplit(pictures=7)
+    split = FakeSplit(images=7)
     figures = evaluate_split.evaluate(split.config(batch_size=4), workdir, data=split)
     print("figures", len(figures))
 

@@ -1,4 +1,4 @@
-"""Stands in for `data_pipelines` in tests of the evaluation entry: a few pictures of noise."""
+"""Stands in for `data_pipelines` in tests of the evaluation entry: a few images of noise."""
 
 from types import SimpleNamespace
 
@@ -6,14 +6,14 @@ import numpy as np
 from tiny import VOCABULARY
 
 IMAGE_SIZE = (64, 96)
-PICTURE = (120, 60)  # width, height
+ORIGINAL_SIZE = (120, 60)  # width, height
 
 
 class FakeSplit:
-    """A split of noise with one annotated pair a picture; counts the batches handed out."""
+    """A split of noise with one annotated pair an image; counts the batches handed out."""
 
-    def __init__(self, pictures: int, stop_after: int | None = None, vocabulary=VOCABULARY):
-        self.num_eval = pictures
+    def __init__(self, images: int, stop_after: int | None = None, vocabulary=VOCABULARY):
+        self.num_eval = images
         self.vocabulary = vocabulary
         self.stop_after = stop_after  # batches, after which someone presses Ctrl-C
 
@@ -53,7 +53,7 @@ class FakeSplit:
                 "image": np.stack([_noise(k) * ok for k, ok in zip(ids, real, strict=True)]),
                 "image_id": np.where(real, ids, -1).astype(np.int32),
                 "example_weight": real.astype(np.float32),
-                "size": np.where(real[:, None], PICTURE, 0).astype(np.int32),
+                "size": np.where(real[:, None], ORIGINAL_SIZE, 0).astype(np.int32),
             }
 
 

@@ -1,6 +1,6 @@
 """A tiny network, its workdir and batches of noise, so that a test takes seconds.
 
-`tiny_config.py` is a configuration for --config; it trains on the embedded data set.
+`tiny_config.py` is a configuration for --config; it trains on the rendered data set.
 """
 
 import dataclasses
@@ -113,7 +113,7 @@ def verbs_of_object() -> np.ndarray:
 
 
 def make_batch(seed: int, size: int, *, empty: tuple[int, ...] = (), dtype=np.float32) -> dict:
-    """A batch of noise with boxes and relations; the pictures in `empty` have no relation."""
+    """A batch of noise with boxes and relations; the images in `empty` have no relation."""
     rng = np.random.default_rng(seed)
     boxes, relations = 6, 5
     corner = rng.uniform(0, 10, (size, boxes, 2))

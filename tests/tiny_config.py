@@ -1,10 +1,10 @@
-"""The embedded data set at 64 pixels and a network of two levels, for --config."""
+"""The rendered data set at 64 pixels and a network of two levels, for --config."""
 
 from configs import base
 
 
 def get_config():
-    """A run of a few seconds: eight steps of two pictures."""
+    """A run of a few seconds: eight steps of two images."""
     config = base.get_config()
     config.batch_size = 2
     config.num_epochs = 2

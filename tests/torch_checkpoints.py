@@ -37,7 +37,7 @@ def tensors(torch, weights):
 
 
 def tiny_checkpoint(torch, path, *, drop=(), **changes) -> tuple[Any, dict[str, np.ndarray]]:
-    """A checkpoint of the tiny network with the embedded data set's classes, and its config."""
+    """A checkpoint of the tiny network with the rendered data set's classes, and its config."""
     config: Any = tiny_config()
     config.model.update(changes)
     vocabulary = vocabularies.load("figures_hoi")

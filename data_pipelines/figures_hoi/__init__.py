@@ -1,4 +1,4 @@
-"""The embedded data set: figures and everyday objects, rendered with Pillow, no network needed."""
+"""The rendered data set: people and everyday objects, drawn with Pillow, no network needed."""
 
 from data_pipelines.figures_hoi.builder import FiguresHoi, FiguresHoiConfig
 

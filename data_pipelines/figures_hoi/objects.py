@@ -1,4 +1,4 @@
-"""The objects of the embedded set: how each is drawn and where hands and feet go.
+"""The objects of the rendered data set: how each is drawn and where hands and feet go.
 
 Frame as for figures: x to the right (the way the object faces), y down, a standing person is about
 1 tall. Objects that stand do so on y = 0 with x = 0 in their middle; a cup, ball, kite or dog in

@@ -1,4 +1,4 @@
-"""Strokes, discs, rings and polygons: the whole graphics language of the embedded data set.
+"""The rendered data set's drawing primitives: strokes, discs, rings and polygons.
 
 A point is a complex number x + iy, y pointing down, so that a similarity is one product and one
 sum. Every shape knows its exact extent, which is how an entity's box is found without looking at a

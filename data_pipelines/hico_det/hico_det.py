@@ -8,8 +8,8 @@ from data_pipelines.files import FilesBuilder, FilesConfig, Source
 from data_pipelines.hico_det import official
 from ggnet_jax.errors import UserError
 
-# Whether the first pixel is (1, 1): the official MATLAB file counts from 1, the field's test file
-# kept that, its training file did not.
+# Whether the first pixel is (1, 1): the official MATLAB file counts from 1, PPDM's test file kept
+# that, its training file did not.
 ONE_BASED: Mapping[str, bool] = {
     "anno_bbox.mat": True,
     "test_hico.json": True,
@@ -21,7 +21,7 @@ class HicoDet(FilesBuilder):
     """HICO-DET (Chao et al., WACV 2018): people, objects and 117 verbs in images from Flickr.
 
     Both configs expect the official release, `hico_20160224_det` with `images/train2015` and
-    `images/test2015`, in TFDS's manual folder. `ppdm` reads the field's
+    `images/test2015`, in TFDS's manual folder. `ppdm` reads the PPDM-format
     `annotations/trainval_hico.json` and `annotations/test_hico.json` in it, `official` the
     release's own `anno_bbox.mat`.
     """
@@ -31,7 +31,7 @@ class HicoDet(FilesBuilder):
         "github.com/YueLiao/PPDM (trainval_hico.json and test_hico.json)"
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
-        FilesConfig(name="ppdm", description="The field's JSON annotation."),
+        FilesConfig(name="ppdm", description="PPDM-format JSON."),
         FilesConfig(name="official", description="anno_bbox.mat."),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put hico_20160224_det/ here. Get it from {WHERE_FROM}."
@@ -56,7 +56,7 @@ class HicoDet(FilesBuilder):
         return super().read_source(source)
 
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
-        """The official folder, with the field's JSON files in `annotations` or without."""
+        """The official folder, with PPDM-format JSON files in `annotations` or without."""
         root = folder / "hico_20160224_det"
         files = {"train": "annotations/trainval_hico.json", "test": "annotations/test_hico.json"}
         if self.files.name == "official":

@@ -12,7 +12,7 @@ The file holds two struct arrays, `bbox_train` and `bbox_test`, with an element 
              invis       1 where the class is there but can't be seen; no boxes then
 
 A person who does two things has a box for each, often slightly different ones. Equal boxes of the
-same category are stored once, nothing else is merged, as in the field's `test_hico.json`.
+same category are stored once, nothing else is merged, as in PPDM's `test_hico.json`.
 """
 
 from typing import Any

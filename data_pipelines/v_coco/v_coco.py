@@ -24,7 +24,7 @@ class VCoco(FilesBuilder):
         "(vcoco_*.json) or github.com/YueLiao/PPDM (*_vcoco.json)"
     )
     BUILDER_CONFIGS: ClassVar[list[FilesConfig]] = [
-        FilesConfig(name="ppdm", description="The field's JSON annotation."),
+        FilesConfig(name="ppdm", description="PPDM-format JSON."),
         FilesConfig(name="official", description="VSRL and COCO instances."),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = f"Put v_coco/ here. Get its files from {WHERE_FROM}."
@@ -34,7 +34,7 @@ class VCoco(FilesBuilder):
         return (name, name.rpartition("_")[2])
 
     def read_source(self, source: Source) -> list[Any]:
-        """The field's JSON, or VSRL's with COCO's instances."""
+        """PPDM-format JSON, or VSRL's with COCO's instances."""
         content = super().read_source(source)
         if not vsrl.is_vsrl(content):
             return content

@@ -8,7 +8,8 @@ A pair of a person and the object in a role becomes a relation of the verb-role,
 A person who does the action with no annotated object in a role becomes a relation with object -1,
 which cleaning leaves out and counts: there is no interaction point to train. The four actions
 without any role (walk, smile, run, stand) never become relations. All of COCO's boxes in the
-image are listed, so that people who do nothing are still taught as people; crowds are marked.
+image are listed, so that people who do nothing are still training examples of the person class;
+crowds are marked.
 """
 
 import itertools

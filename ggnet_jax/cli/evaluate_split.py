@@ -52,7 +52,7 @@ def evaluate(
     # Before the long part: a file may be missing.
     score = scorer(truth, dataset, config) if first else None
     entries = predict_split(trained, data, dataset, config, truth, folder)
-    figures: dict[str, float] = {}
+    summary: dict[str, float] = {}
     if score is not None:
         path = folder / PREDICTIONS
         io.write_json(path, entries, depth=1)
@@ -61,14 +61,14 @@ def evaluate(
         for written in (path, *command.write(result, folder)):
             print(f"wrote {written}")
         remove_partial(folder)
-        figures = {
+        summary = {
             f"mAP/{setting}/{group}": 100 * value
             for setting, means in result.means.items()
             for group, value in means.items()
             if np.isfinite(value)
         }
     wait_for_all("evaluation written")
-    return figures
+    return summary
 
 
 def check_vocabulary(ours: Vocabulary, theirs: Vocabulary, workdir: str | Path) -> None:

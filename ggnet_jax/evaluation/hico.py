@@ -4,7 +4,7 @@
 
 scores the predictions of any repository: PPDM's format, `.json`, `.jsonl` or either packed by gzip.
 The class list is HICO-DET's unless `--vocabulary` names another; any data set with (verb, object)
-classes, such as the embedded one, is scored alike.
+classes, such as figures_hoi, is scored alike.
 
 The two protocols differ by a few tenths of a point on the same predictions:
 
@@ -24,7 +24,7 @@ no ground truth         AP 0 if nothing is predicted,      no AP
 for a class             else no AP
 
 A class without an AP is left out of the means. Equal scores are ordered by file name and boxes, so
-that the figures don't depend on the order of a file. A predicted (verb, object) pair that is not
+that the results don't depend on the order of a file. A predicted (verb, object) pair that is not
 a class is neither right nor wrong: it is left out and counted.
 """
 
@@ -261,7 +261,7 @@ def _overlapping(
 
 
 def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
-    """A setting's figures with the names and groups of the classes."""
+    """A setting's scores with the names and groups of the classes."""
     rare = vocabulary.rare
     groups = {"full": np.ones(vocabulary.num_classes, bool)}
     if rare is not None:

@@ -1,6 +1,6 @@
-"""Annotation and prediction files -> checked columns of numbers, which the protocols work on.
+"""Annotation and prediction files -> checked NumPy columns, which the protocols work on.
 
-Files are read image by image, so that a large one never stands in memory as Python objects.
+Files are read image by image, so that a large one is never held in memory as Python objects.
 """
 
 import dataclasses

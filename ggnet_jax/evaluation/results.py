@@ -1,4 +1,4 @@
-"""What an evaluation found: figures of every class, their means, and how they are shown."""
+"""What an evaluation found: numbers for every class, their means, and how they are shown."""
 
 import dataclasses
 import warnings
@@ -14,7 +14,7 @@ from ggnet_jax.table import align
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """One setting's figures (Default, Scenario 1, ...): columns of length C, a class each.
+    """One setting's numbers (Default, Scenario 1, ...): columns of length C, a class each.
 
     Attributes:
         labels: C names, "ride bicycle".
@@ -50,8 +50,8 @@ class Scores:
         return int(np.isnan(self.ap).sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON's types; NaN becomes None."""
-        figures = zip(
+        """The numbers as JSON's types; NaN becomes None."""
+        columns = zip(
             self.ap.tolist(),
             self.recall.tolist(),
             self.ground_truth.tolist(),
@@ -73,7 +73,7 @@ class Scores:
                     "true_positives": hits,
                 }
                 for names, (ap, recall, truth, predictions, hits) in zip(
-                    self.classes, figures, strict=True
+                    self.classes, columns, strict=True
                 )
             ],
         }

@@ -1,4 +1,4 @@
-"""V-COCO's AP_role in Scenario 1 and 2, agent AP, and PPDM's own figure.
+"""V-COCO's AP_role in Scenario 1 and 2, agent AP, and PPDM's own mAP.
 
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=VSRL --instances=COCO
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=PPDM
@@ -6,7 +6,7 @@
 scores the predictions of any repository (PPDM's format, `.json`, `.jsonl` or either packed by gzip)
 against V-COCO's annotations with COCO's instances or, where there is only that, PPDM's pair lists.
 
-Every figure comes for 24 roles and for 25, which differ by `point`: papers report either and
+Every mean is given over 24 roles and over 25, which differ by `point`: papers report either and
 seldom say which. The paper's 54.7 is Scenario 1; 24 roles are the usual count.
 
 scenario_1   a person who does the action without an annotated object needs a prediction without
@@ -15,15 +15,15 @@ agent        whether the right person is found to do each of the 26 actions, obj
              person's score is the best of their pairs with that action. The four actions without
              an object (walk, smile, run, stand) are found only by files that say so, with ids
              3, 17, 22 and 27; hence also the mean over the 22 others.
-ppdm         the figure of PPDM's code on pair lists. People who do something without an object are
+ppdm         the mAP of PPDM's code on pair lists. People who do something without an object are
              not in these lists, so it is not to be compared with the scenarios. Its 24-role mean is
-             the mean of 24 APs; the original computes it so that it is off when `point` is found.
+             the mean of 24 APs; the original's is off when `point` is found.
 
 A prediction without an object has the object_id -1, or an object box of four zeros or four NaN.
 Categories of boxes are not compared. Equal scores are ordered by image and boxes, so that the
-figures don't depend on the order of a file. A role without any prediction has AP 0; one with
-predictions but nobody to find has none and is left out of the means (with `ppdm` it has 0, as
-there). In an image without people every prediction is a false positive.
+results don't depend on the order of a file. A role without any prediction has AP 0; one with
+predictions but no ground truth has none and is left out of the means (with `ppdm` it has 0, as
+in PPDM's code). In an image without people every prediction is a false positive.
 """
 
 import re

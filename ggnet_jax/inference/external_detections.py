@@ -1,4 +1,4 @@
-"""External detections: another detector's boxes to match (the paper's double-dagger rows)."""
+"""External detections: another detector's boxes to match (Table 5's rows with DRG's detections)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

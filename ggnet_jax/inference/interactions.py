@@ -1,6 +1,6 @@
 """What a user gets for an image: interactions in the image's own pixels.
 
-Everything here is NumPy. The network predicts in map cells of its input; these functions carry
+Everything here is NumPy. The network predicts in map cells of its input; these functions map
 its detections back to the image and give them their names.
 """
 
@@ -192,7 +192,7 @@ def to_prediction_entry(
     height: int,
     input_size: tuple[int, int],
 ) -> dict[str, Any]:
-    """One image of a batch in the field's prediction format, boxes listed once each.
+    """One image of a batch in PPDM's prediction format, boxes listed once each.
 
     Args:
         detections: `decoding.Detections` with NumPy arrays.

@@ -1,4 +1,4 @@
-"""Start work on the next items while the present one is dealt with."""
+"""Work on the next items in threads while the caller uses the current one."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator

@@ -1,9 +1,8 @@
 """What a single interaction prediction may look at besides its own pixel (paper Table 3).
 
-All of this stands on the baseline: no gaze step, one pair of matching offsets for all verbs. The
-paper's exact layers are in a supplement that is not public. Each structure here is the least that
-does what its row says: the classifier stays one 1x1 convolution, as the baseline's, and what it
-reads is
+Variants of the baseline: no gaze step, one pair of matching offsets for all verbs. The paper's
+exact layers are in a supplement that is not public; each here is the simplest that fits its row:
+the classifier stays one 1x1 convolution, as the baseline's, and what it reads is
 
     'human', 'object', 'both'   F0 of the pixel, concatenated with F0 under the center(s) that the
                                 pixel's matching offsets point at, bilinear, zero outside

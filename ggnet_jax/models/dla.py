@@ -1,8 +1,8 @@
 """DLA-34 backbone with deformable aggregation, as CenterNet and PPDM use it (paper section 4).
 
 Deep layer aggregation: trees of residual blocks make maps at strides 4, 8, 16 and 32, then pairs
-of levels are merged again and again until one map at stride 4 has seen them all. Every convolution
-of the merging is deformable, every upsampling is learned.
+of levels are merged again and again until one map at stride 4 combines all levels. Every
+convolution of the merging is deformable, every upsampling is learned.
 """
 
 import flax.linen as nn
@@ -113,7 +113,7 @@ class Block(nn.Module):
 
 
 class Aggregation(nn.Module):
-    """Fold coarser and coarser maps into the finest one, which comes first."""
+    """Merge coarser and coarser maps into the finest one, which comes first."""
 
     config: ModelConfig
     features: int

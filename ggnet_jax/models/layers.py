@@ -80,7 +80,7 @@ class Conv(nn.Module):
 class BatchNorm(nn.Module):
     """Batch norm over batch, height and width, with PyTorch's running statistics.
 
-    A new statistic weighs `momentum` = 0.1 and the running variance is the unbiased one,
+    The newest statistic has weight `momentum` = 0.1, and the running variance is the unbiased one,
     n / (n - 1) with n the number of values in the **global** batch: under `jit` the arrays are
     global anyway, under `pmap` the statistics are averaged over `axis_name`. (The released code
     normalizes by the two or three images of each GPU.) Statistics are computed in at least

@@ -1,4 +1,4 @@
-"""Pixels -> what the network sees, on the device."""
+"""Normalize RGB with CenterNet's mean and standard deviation, on the device."""
 
 import jax
 import jax.numpy as jnp

@@ -12,8 +12,8 @@ Orbax's `CheckpointManager` (0.12.8) drops old checkpoints and temporary folders
 - it deletes an old checkpoint in place, so that a kill leaves half of one under its step
   (`test_a_kill_while_an_old_checkpoint_is_deleted`); with `todelete_subdir` it renames, and the
   deleting is ours again;
-- when a save ends, its thread asks JAX's preemption service about the step of that save. This moves
-  the step at which all processes are to stop back, behind a process that is ahead: it never stops
+- after a save, its thread can lower the agreed stop step below a process's current step, which then
+  never stops
   (`test_the_end_of_a_save_leaves_the_step_to_stop_at_alone`).
 """
 

@@ -1,8 +1,8 @@
 """How the released PyTorch networks name the parameters of ours.
 
 A Flax path such as `backbone/hourglass0/inner/down0/conv1/norm/scale` is translated piece by piece
-to `kps.0.low2.low1.0.bn1.weight`. Going from our side makes sure that every parameter of the
-network is asked for; what a file holds beyond that shows up as left over.
+to `kps.0.low2.low1.0.bn1.weight`. Starting from our names ensures that every parameter of the
+network is looked up; what else a file holds is reported as skipped.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A PyTorch checkpoint -> the workdir of a run that has not begun; `main.py --mode=import`."""
+"""A PyTorch checkpoint -> the workdir of a run at step 0; `main.py --mode=import`."""
 
 import shutil
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ from ggnet_jax.torch_import.report import Report
 
 
 def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) -> Report:
-    """Write a PyTorch checkpoint as step 0 of a new run, and print what became of its parameters.
+    """Write a PyTorch checkpoint as step 0 of a new run, and print a report on its parameters.
 
     A detector of CenterNet's gets interaction heads with initial values, which have to be trained;
     every other file has to be the network of `config.model` exactly.

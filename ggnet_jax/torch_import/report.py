@@ -1,4 +1,4 @@
-"""What became of every parameter, for the person who imports a checkpoint."""
+"""The report of an import: every parameter and where it came from."""
 
 import dataclasses
 from collections import Counter
@@ -9,7 +9,7 @@ from ggnet_jax.table import align
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The fate of every parameter, under PyTorch names.
+    """Every parameter under its PyTorch name: loaded, missing or skipped.
 
     Attributes:
         loaded: went from the file into the network.

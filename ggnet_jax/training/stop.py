@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM, Ctrl-C, a pod that is taken away."""
+"""Requests to stop: SIGTERM, Ctrl-C, preemption of a pod."""
 
 import signal
 from types import FrameType
@@ -9,9 +9,9 @@ from jax.experimental import multihost_utils
 
 
 class StopRequest:
-    """A context in which SIGTERM and Ctrl-C are noted instead of obeyed.
+    """A context in which SIGTERM and Ctrl-C are recorded; training stops after the current step.
 
-    A second signal is obeyed at once. In a run of several processes JAX's own service takes the
+    A second signal acts at once. In a run of several processes JAX's own service takes the
     signal and makes all of them stop after the same step.
     """
 

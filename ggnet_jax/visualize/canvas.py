@@ -22,7 +22,7 @@ LEADING = 1.25  # line height over letter height
 
 @cache
 def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The one typeface of all figures, at a height in drawing pixels; it comes with Pillow."""
+    """The one typeface of all drawings, at a height in drawing pixels; it comes with Pillow."""
     return ImageFont.load_default(size=size)
 
 

@@ -2,16 +2,16 @@
 
 A vocabulary is the one place that turns the category ids of annotation and prediction files
 into the indices that the network and the targets use, and back. Three ship as JSON beside this
-file: `hico_det` (600 classes in HICO's order), `v_coco` and the embedded set's `figures_hoi`; any
-other data set's is computed from its training annotations by `from_annotations`.
+file: `hico_det` (600 classes in HICO's order), `v_coco` and `figures_hoi`, the rendered data
+set's; any other's is computed from its training annotations by `from_annotations`.
 
 V-COCO's verbs are verb-roles in the released models' order: 25 of the 29 ids, those whose action
 has an object. `walk` (3), `smile` (17), `run` (22) and `stand` (27) have none: they are no
 verb of the vocabulary, so a network has no output for them and a relation that carries such an id
-is an unknown verb (the field's pair lists never do). `cut`, `hit` and `eat` have an instrument
-and an object and count as two verbs each. `point_instr` (23) has an output, but the field's pair
-lists leave it out, so no pair with it is a class and a decoder that keeps to the classes never
-says it. The first 218 classes occur in train + val, the last 18 in the test split alone.
+is an unknown verb (PPDM-format pair lists never do). `cut`, `hit` and `eat` have an instrument
+and an object and count as two verbs each. `point_instr` (23) has an output, but PPDM-format pair
+lists leave it out, so no class contains it, and a decoder restricted to the classes never
+predicts it. The first 218 classes occur in train + val, the last 18 in the test split alone.
 V-COCO has no notion of rare classes.
 """
 

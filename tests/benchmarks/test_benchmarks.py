@@ -127,7 +127,7 @@ def make_run(workdir, row, seed, full):
 
 @pytest.fixture
 def finished(tmp_path):
-    """Two rows of made figures: GGNet has three seeds, its baseline two."""
+    """Two rows of made results: GGNet has three seeds, its baseline two."""
     for seed, full in enumerate((0.80, 0.84, 0.70)):
         make_run(tmp_path, "table1_full", seed, full)
     for seed, full in enumerate((0.70, 0.76)):

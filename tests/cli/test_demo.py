@@ -26,9 +26,9 @@ def shuffle_verbs(predictions, vocabulary, seed=0):
         for index, object_id in enumerate(vocabulary.object_ids)
     }
     shuffled = json.loads(json.dumps(predictions))
-    for picture in shuffled:
-        for pair in picture["hoi_prediction"]:
-            object_id = picture["predictions"][pair["object_id"]]["category_id"]
+    for image in shuffled:
+        for pair in image["hoi_prediction"]:
+            object_id = image["predictions"][pair["object_id"]]["category_id"]
             pair["category_id"] = generator.choice(verbs[object_id])
     return shuffled
 
@@ -43,8 +43,8 @@ def test_the_demo_learns(tmp_path):
     run = run_python(*command, f"--workdir={trained}", timeout=2400, optimize=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert "mAP, percent" in run.stdout
-    pictures = re.findall(r"^ +(/.*\.png)$", run.stdout, re.MULTILINE)
-    assert len(pictures) >= 6
+    drawings = re.findall(r"^ +(/.*\.png)$", run.stdout, re.MULTILINE)
+    assert len(drawings) >= 6
     # An epoch with a learning rate of zero: what the network says before it has learnt.
     untrained = tmp_path / "untrained"
     run = run_python(

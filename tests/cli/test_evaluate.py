@@ -1,4 +1,4 @@
-"""--mode=evaluate: no picture twice, none missing, whatever interrupts it."""
+"""--mode=evaluate: no image twice, none missing, whatever interrupts it."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ def predictions(run) -> list[dict]:
 
 
 def test_writes_predictions_metrics_and_tables(run, capsys):
-    figures = go(run, FakeSplit(pictures=5))
+    results = go(run, FakeSplit(images=5))
     entries = predictions(run)
     assert [entry["file_name"] for entry in entries] == [f"{k}.jpg" for k in range(5)]
     assert any(entry["hoi_prediction"] for entry in entries)
@@ -42,20 +42,20 @@ def test_writes_predictions_metrics_and_tables(run, capsys):
         for pair in entry["hoi_prediction"]:
             assert entry["predictions"][pair["subject_id"]]["category_id"] == 1
             assert pair["category_id"] in VOCABULARY.verb_ids
-    assert set(figures) >= {"mAP/default/full", "mAP/known_object/full"}
+    assert set(results) >= {"mAP/default/full", "mAP/known_object/full"}
     said = capsys.readouterr().out
     assert "checkpoint of step 7, 5 images" in said and "mAP, percent" in said
     folder = run / "evaluation"
     means = json.loads((folder / "metrics.json").read_text())["settings"]["default"]["means"]
-    assert figures["mAP/default/full"] == pytest.approx(100 * means["full"])
+    assert results["mAP/default/full"] == pytest.approx(100 * means["full"])
     assert not list(folder.glob("partial_*"))
 
 
 def test_goes_on_where_it_was_interrupted(monkeypatch, run):
-    go(run, FakeSplit(pictures=7))
+    go(run, FakeSplit(images=7))
     whole = predictions(run)
     with pytest.raises(KeyboardInterrupt):
-        go(run, FakeSplit(pictures=7, stop_after=3))
+        go(run, FakeSplit(images=7, stop_after=3))
     (lines,) = (run / "evaluation").glob("partial_*/process_0.jsonl")
     kept = lines.read_text()
     assert kept.count("\n") == 4  # the batch in flight is lost, the two before it are not
@@ -70,24 +70,24 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, run):
             yield batch, found
 
     monkeypatch.setattr(detection, "detect_batches", watched)
-    go(run, FakeSplit(pictures=7))
+    go(run, FakeSplit(images=7))
     assert ran == [[4, 5], [6, -1]]
     assert predictions(run) == whole
 
 
 def test_lines_of_another_checkpoint_are_not_mixed_in(run):
-    go(run, FakeSplit(pictures=6), step=3)
+    go(run, FakeSplit(images=6), step=3)
     whole = predictions(run)
     with pytest.raises(KeyboardInterrupt):
-        go(run, FakeSplit(pictures=6, stop_after=2), step=7)
-    go(run, FakeSplit(pictures=6), step=3)
+        go(run, FakeSplit(images=6, stop_after=2), step=7)
+    go(run, FakeSplit(images=6), step=3)
     assert predictions(run) == whole
 
 
 def test_lines_of_other_outside_boxes_are_not_mixed_in(run, tmp_path):
     """The same file name with other boxes in it is another evaluation."""
     boxes = tmp_path / "boxes.json"
-    config = FakeSplit(pictures=1).config()
+    config = FakeSplit(images=1).config()
     config.eval.detections = str(boxes)
     trained, names = detection.load(run), []
     for text in ("[]", "[ ]", "[]"):
@@ -96,7 +96,7 @@ def test_lines_of_other_outside_boxes_are_not_mixed_in(run, tmp_path):
     assert names[0] == names[2] != names[1]
 
 
-def test_two_processes_share_the_pictures(run):
+def test_two_processes_share_the_images(run):
     """Each predicts its part, and together they write what one process writes."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -116,7 +116,7 @@ def test_two_processes_share_the_pictures(run):
     assert [worker.returncode for worker in workers] == [0, 0], said[0][1] + said[1][1]
     assert "mAP, percent" in said[0][0] and "mAP" not in said[1][0]
     together = predictions(run)
-    go(run, FakeSplit(pictures=7), batch_size=4)
+    go(run, FakeSplit(images=7), batch_size=4)
     alone = predictions(run)
     assert [entry["file_name"] for entry in together] == [f"{k}.jpg" for k in range(7)]
     for ours, theirs in zip(together, alone, strict=True):
@@ -130,12 +130,12 @@ def test_two_processes_share_the_pictures(run):
 def test_other_classes_than_the_runs_are_refused(run):
     other = dataclasses.replace(VOCABULARY, verbs=("ride", "push", "throw", "hug"))
     with pytest.raises(UserError, match="'fly', not 'throw'"):
-        go(run, FakeSplit(pictures=2, vocabulary=other))
+        go(run, FakeSplit(images=2, vocabulary=other))
 
 
 def test_an_unknown_protocol_is_named(run):
     with pytest.raises(UserError, match="'coco'"):
-        go(run, FakeSplit(pictures=2), protocol="coco")
+        go(run, FakeSplit(images=2), protocol="coco")
 
 
 def test_boxes_of_an_outside_detector_are_used(run, tmp_path):
@@ -147,7 +147,7 @@ def test_boxes_of_an_outside_detector_are_used(run, tmp_path):
     ]
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(entries))
-    go(run, FakeSplit(pictures=3), detections=str(path))
+    go(run, FakeSplit(images=3), detections=str(path))
     found = predictions(run)
     assert all(entry["hoi_prediction"] for entry in found)
     for entry in found:
@@ -172,7 +172,7 @@ def test_outside_boxes_that_cannot_be_read_are_named(tmp_path, change, message):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps([first, good | change]))
     with pytest.raises(UserError, match=message):
-        ExternalDetections.read(path, VOCABULARY, FakeSplit(pictures=1).ground_truth("test"))
+        ExternalDetections.read(path, VOCABULARY, FakeSplit(images=1).ground_truth("test"))
 
 
 def test_outside_boxes_are_found_by_coco_number(tmp_path):

@@ -1,4 +1,4 @@
-"""--mode=evaluate on V-COCO: which protocol it takes, and against which pictures."""
+"""--mode=evaluate on V-COCO: which protocol it takes, and against which images."""
 
 import json
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ CUT_WITH, CUT = 2, 4
 
 @pytest.fixture
 def files(tmp_path):
-    """V-COCO's own files: in picture 7 a person cuts 73 with 72, in 9 one cuts nothing."""
+    """V-COCO's own files: in image 7 a person cuts 73 with 72, in 9 one cuts nothing."""
     (tmp_path / "vcoco_test.json").write_text(json.dumps(VSRL))
     (tmp_path / "instances.json").write_text(json.dumps(coco_instances()))
     return {"annotations": str(tmp_path / "vcoco_test.json"),
@@ -84,9 +84,9 @@ def test_a_split_built_from_v_cocos_own_files_gets_both_scenarios(dataset):
     assert ap(result, "scenario_2", "cut_instr") == 1
 
 
-def test_a_part_of_a_split_is_scored_on_its_own_pictures(dataset):
+def test_a_part_of_a_split_is_scored_on_its_own_images(dataset):
     result = score(dataset, "test[:1]", [entry(NAMES[0], 70, 72)])
-    assert ap(result, "scenario_1", "cut_instr") == 1  # picture 9's person isn't missed
+    assert ap(result, "scenario_1", "cut_instr") == 1  # image 9's person isn't missed
     assert result.counts["images"] == 1
 
 
@@ -123,7 +123,7 @@ class CocoSplit(FakeSplit):
     """Noise under COCO's names, with V-COCO's own files or without."""
 
     def __init__(self, sources):
-        super().__init__(pictures=2)
+        super().__init__(images=2)
         self._sources = sources
 
     def sources(self, split):
@@ -142,14 +142,14 @@ def test_evaluate_writes_v_cocos_tables(monkeypatch, tmp_path, files, capsys):
     run = make_run(tmp_path / "run")
     for sources, settings in (([files], ["scenario_1", "scenario_2", "agent"]), ([], ["ppdm"])):
         split = CocoSplit(sources)
-        figures = evaluate_split.evaluate(split.config(protocol="vcoco"), run, data=split)
+        results = evaluate_split.evaluate(split.config(protocol="vcoco"), run, data=split)
         folder = run / "evaluation"
         metrics = json.loads((folder / "metrics.json").read_text())
         assert list(metrics["settings"]) == settings
-        assert all(np.isfinite(value) for value in figures.values())
+        assert all(np.isfinite(value) for value in results.values())
         for setting in settings:
             assert (folder / f"ap_{setting}.svg").is_file()
-            assert any(name.startswith(f"mAP/{setting}/") for name in figures)
+            assert any(name.startswith(f"mAP/{setting}/") for name in results)
     assert "24 roles  25 roles" in capsys.readouterr().out
     files["instances"] = [str(tmp_path / "gone.json")]
     split = CocoSplit([files])

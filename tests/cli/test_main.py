@@ -33,8 +33,8 @@ def test_train_evaluate_predict(folder):
     assert done.returncode == 0, done.stderr
     run = folder / "run"
     assert "mAP, percent" in done.stdout
-    pictures = [line.strip() for line in done.stdout.partition("drawings:\n")[2].splitlines()]
-    assert len(pictures) >= 2 and all(Path(picture).is_file() for picture in pictures)
+    written = [line.strip() for line in done.stdout.partition("drawings:\n")[2].splitlines()]
+    assert len(written) >= 2 and all(Path(drawing).is_file() for drawing in written)
     assert "step 8/8" in done.stderr and "images/s" in done.stderr and "left" in done.stderr
 
     config = json.loads((run / "config.json").read_text())
@@ -52,10 +52,10 @@ def test_train_evaluate_predict(folder):
     assert evaluated.returncode == 0, evaluated.stderr
     assert "checkpoint of step 3" in evaluated.stdout
     predicted = call(
-        folder, "--mode=predict", f"--images={pictures[0]},{folder / 'missing.png'}",
+        folder, "--mode=predict", f"--images={written[0]},{folder / 'missing.png'}",
         f"--output={folder / 'found'}", "--threshold=0",
     )  # fmt: skip
-    assert predicted.returncode == 1  # one picture is missing
+    assert predicted.returncode == 1  # one image is missing
     assert "missing.png" in predicted.stderr
     lines = (folder / "found" / "predictions.jsonl").read_text().splitlines()
     assert len(lines) == 2 and json.loads(lines[0])["interactions"]
@@ -70,11 +70,11 @@ MISTAKES = {
     "wrong type of a switch": ([TINY, "--config.round_batch=maybe"], "maybe"),
     "no such configuration": (["--config=configs/nothing.py"], "configs/nothing.py"),
     "no configuration": ([], "--config=configs/demo.py"),
-    "stray word": ([TINY, "picture.jpg"], "picture.jpg"),
+    "stray word": ([TINY, "photo.jpg"], "photo.jpg"),
     "batch that devices can't share": ([TINY, "--config.batch_size=6"], "use 4 or 8"),
     "empty workdir": (["--mode=evaluate"], "holds no run"),
     "empty workdir, predict": (["--mode=predict", "--images=a.jpg"], "holds no run"),
-    "no pictures": (["--mode=predict"], "--images="),
+    "no images": (["--mode=predict"], "--images="),
     "impossible value": ([TINY, "--config.parallel=tree"], "'tree'"),
     "impossible processes": ([TINY, "--distributed=here"], "HOST:PORT,COUNT,ID"),
 }

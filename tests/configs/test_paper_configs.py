@@ -87,7 +87,7 @@ def test_differences_in_parameters_are_those_of_the_layers():
 
 
 def test_rows_are_the_papers(shared_dir):
-    """Table 1 as the notes on the paper have it: crosses and figures."""
+    """Table 1 as the notes on the paper have it: crosses and numbers."""
     rows = {}
     for line in (shared_dir / "paper.md").read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]

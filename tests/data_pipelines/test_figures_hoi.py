@@ -1,4 +1,4 @@
-"""The embedded set: counts, boxes against pixels, and what box layout alone can tell."""
+"""The rendered data set: counts, boxes against pixels, and what box layout alone can tell."""
 
 import collections
 import dataclasses

@@ -1,4 +1,4 @@
-"""HICO-DET's protocols: hand-worked cases, the plain oracle, the reference's figures."""
+"""HICO-DET's protocols: hand-worked cases, the plain oracle, the reference's results."""
 
 import json
 from pathlib import Path

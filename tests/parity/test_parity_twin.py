@@ -145,7 +145,7 @@ def test_twin_takes_our_steps(network):
 @pytest.mark.parametrize("operator", ["torchvision"], indirect=True)
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_operators_agree(operator, channels_last):
-    """Both deformable operators far outside the picture too, and all their gradients."""
+    """Both deformable operators far outside the image too, and all their gradients."""
     rng = np.random.default_rng(0)
     shapes = {"x": (2, 4, 9, 7), "offset": (2, 50, 9, 7), "mask": (2, 25, 9, 7),
               "weight": (6, 4, 5, 5), "bias": (6,)}  # fmt: skip

@@ -146,7 +146,7 @@ def test_command_line(torch, tmp_path):
 
 @pytest.mark.slow
 def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_path, capsys):
-    """`config.init_from`, and fine-tuning in an imported workdir, on the embedded data set."""
+    """`config.init_from`, and fine-tuning in an imported workdir, on the rendered data set."""
     from ggnet_jax.torch_import import import_checkpoint
     from ggnet_jax.training import loop
 

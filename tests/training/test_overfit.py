@@ -24,7 +24,7 @@ def overlap(a, b):
 
 
 def rendered_batch(indices):
-    """Images of the embedded set with their annotation in map cells, by hand."""
+    """Images of the rendered data set with their annotation in map cells, by hand."""
     vocabulary = scenes.vocabulary()
     batch = {
         "image": np.zeros((len(indices), SIZE, SIZE, 3), np.uint8),

@@ -175,7 +175,7 @@ def test_pairs_seen_counts_only_real_pairs():
     np.testing.assert_array_equal(vocabularies.pairs_seen(ENTRIES, own()), expected)
 
 
-def test_pairs_seen_in_v_cocos_training_pictures(shared_dir):
+def test_pairs_seen_in_v_cocos_training_images(shared_dir):
     from ggnet_jax.evaluation.reading import iterate
 
     v_coco = vocabularies.load("v_coco")
