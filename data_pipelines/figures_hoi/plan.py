@@ -3,9 +3,9 @@
 Each image has a first group, taken in turn from shuffled rounds of the common classes, so that
 every common class occurs about equally often however few images there are. Rare classes appear at
 fixed indices among the first 1,000 training images and never after, so that they stay rare in a set
-of any size; in the test split they come back every 50 images. Every rare class is made of a verb and an
-object that are both common in other pairs. The other groups are drawn at random: more interactions,
-people by an object that they do not touch, people and objects alone.
+of any size; in the test split they come back every 50 images. Every rare class is made of a verb
+and an object that are both common in other pairs. The other groups are drawn at random: more
+interactions, people by an object that they do not touch, people and objects alone.
 """
 
 import random

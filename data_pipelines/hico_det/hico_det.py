@@ -50,7 +50,7 @@ class HicoDet(FilesBuilder):
         return ONE_BASED[name]
 
     def read_source(self, source: Source) -> list[Any]:
-        """The field's JSON, or the official MATLAB file."""
+        """PPDM-format JSON, or the official MATLAB file."""
         if Path(source.annotations).suffix == ".mat":
             return official.read(source.annotations, source.split, self.load_vocabulary())
         return super().read_source(source)
