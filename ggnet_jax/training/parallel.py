@@ -78,10 +78,12 @@ class MeshParallel:
         )
 
     def put_batch(self, batch: Mapping[str, np.ndarray]) -> dict[str, jax.Array]:
-        return {
-            name: jax.make_array_from_process_local_data(self._sharded, np.asarray(batch[name]))
-            for name in BATCH_KEYS
-        }
+        # Explicit as it is, JAX's guard takes it for an implicit transfer with several processes.
+        with jax.transfer_guard_host_to_device("allow"):
+            return {
+                name: jax.make_array_from_process_local_data(self._sharded, np.asarray(batch[name]))
+                for name in BATCH_KEYS
+            }
 
     def compile(self, train_step: TrainStep) -> TrainStep:
         return jax.jit(
