@@ -144,6 +144,7 @@ def evaluate(
         title=f"{vocabulary.name}: {vocabulary.num_classes} classes, protocol {protocol}",
         settings=settings,
         counts={**counts, **left_out},
+        notes=found.notes + truth.notes,
     )
 
 

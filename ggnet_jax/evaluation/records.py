@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.boxes import LARGEST, as_sizes, clean_boxes, forbid_unit_boxes
 from ggnet_jax.evaluation.columns import ColumnReader, Columns
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
+
+NOTHING_PREDICTED = "no interaction is predicted in any of the {} images of the predictions"
+MERGED = "{} entries of the ground truth are of {} images: entries of one image are merged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Interactions:
         human, object: [m] rows of `boxes`.
         verb: [m] index into the verb ids asked for.
         score: [m] float64, zeros in ground truth.
-        dropped: what was left out, and how often.
+        dropped: what was left out or put right, and how often.
+        notes: lines that the user has to see.
     """
 
     file_names: tuple[str, ...]
@@ -40,6 +45,7 @@ class Interactions:
     verb: np.ndarray
     score: np.ndarray
     dropped: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def tie_columns(
         self, rows: np.ndarray, image_rank: np.ndarray | None = None
@@ -90,7 +96,8 @@ def read_predictions(
     Raises:
         UserError: a field is missing or of the wrong type, a category is unknown, a subject or
             object is out of range, a coordinate or score is not finite, a box has a negative size,
-            an image is unknown or occurs twice. The message names image and entry.
+            an image is unknown or occurs twice. The message names image and entry. Or all images
+            are unknown, or all boxes as small as if they were divided by the image's size.
     """
     if unknown_images not in ("error", "ignore"):
         raise UserError(f"unknown_images must be 'error' or 'ignore', not {unknown_images!r}")
@@ -111,12 +118,20 @@ def read_predictions(
                 )
             unknown += 1
         numbers.append(images.get(number, -1))
+    if numbers and max(numbers) < 0:
+        raise UserError(
+            f"none of the {len(numbers)} predicted images is annotated; check that "
+            "predictions and ground truth are of the same split"
+        )
     columns = reader.columns()
     boxes = columns.boxes
     if missing_object:
         boxes[np.isnan(boxes).all(axis=1)] = 0.0
     reader.forbid_box(~np.isfinite(boxes).all(axis=1), "has a coordinate that is not finite", boxes)
-    reader.forbid_box((boxes[:, 2:] < boxes[:, :2]).any(axis=1), "has a negative size", boxes)
+    reader.forbid_box((abs(boxes) > LARGEST).any(axis=1), "has a coordinate too large", boxes)
+    negative = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    reader.forbid_box(negative, f"has a negative size{as_sizes(boxes, negative)}", boxes)
+    forbid_unit_boxes("predictions", boxes)
     box_object = _index(columns.category, object_ids)
     reader.forbid_box(box_object < 0, "has an unknown category_id", columns.category)
     absent = missing_object & (columns.object == -1)
@@ -149,6 +164,7 @@ def read_predictions(
             "unknown_images": unknown,
             "predictions_in_images_without_ground_truth": int((~known).sum()),
         },
+        notes=() if len(verb) else (NOTHING_PREDICTED.format(len(numbers)),),
     )
 
 
@@ -157,26 +173,43 @@ def read_ground_truth(
     *,
     object_ids: Sequence[int],
     verb_ids: Sequence[int],
+    key: Callable[[str], Any] = str,
     progress: Progress | None = None,
 ) -> Interactions:
     """Annotations in PPDM's format; boxes stay as they are.
 
     Real files have malformed annotations. A pair that refers to no box, or whose verb or object is
-    unknown, cannot be predicted by anybody: it is left out and counted in `dropped`.
+    unknown, cannot be predicted by anybody: it is left out and counted in `dropped`. One that
+    refers to a box without area stays, and is counted: nobody finds it.
+
+    Some files have several entries of an image, one for each pair. They become one image, in
+    which a pair that is written twice counts once.
+
+    Args:
+        source: path or entries.
+        object_ids: `category_id` of each object.
+        verb_ids: `category_id` of each verb.
+        key: file name -> what tells images apart.
+        progress: called with what is being done and how much of it is done.
 
     Raises:
-        UserError: an image has no name, occurs twice, or has a box that is not four numbers.
+        UserError: an image has no name, no list of boxes or pairs, or a box that is not four
+            numbers; there is no image, or all boxes are without area or as small as if they were
+            divided by the image's size.
     """
     reader = ColumnReader("ground truth", "annotations", "hoi_annotation", truth=True)
-    seen = set()
-    for entry in iterate(source, "ground truth", progress):
+    images: dict[Any, int] = {}
+    names, numbers = [], []
+    for entry in iterate(source, "ground truth", progress, allow_nan=True):
         name = reader.add(entry)
-        if name in seen:
-            raise UserError(f"ground truth: image {name!r} occurs twice; remove one")
-        seen.add(name)
-    if not seen:
-        raise UserError("the ground truth has no image")
+        number = images.setdefault(key(name), len(images))
+        numbers.append(number)
+        if number == len(names):
+            names.append(name)
+    if not names:
+        raise UserError("the ground truth has no image: its list is empty")
     columns = reader.columns()
+    boxes, flat = clean_boxes(columns.boxes)
     inside = ~(_outside(columns.subject, columns) | _outside(columns.object, columns))
     box_object = _index(columns.category, object_ids)
     verb = _index(columns.verb, verb_ids)
@@ -185,21 +218,43 @@ def read_ground_truth(
     known = inside & (verb >= 0)
     if len(box_object):
         known &= box_object[target] >= 0
+    image_of_entry = np.array(numbers, np.int64)
+    image = image_of_entry[columns.pair_entry]
+    merged = len(numbers) - len(names)
+    twice = np.zeros(len(known), bool)
+    if merged:
+        twice = known & _repeated(image, boxes[human], boxes[target], box_object[target], verb)
+        known &= ~twice
+    rows = np.flatnonzero(known)
     return Interactions(
-        file_names=tuple(reader.names),
-        box_image=columns.box_entry,
-        boxes=columns.boxes,
+        file_names=tuple(names),
+        box_image=image_of_entry[columns.box_entry],
+        boxes=boxes,
         box_object=box_object,
-        image=columns.pair_entry[known],
-        human=human[known],
-        object=target[known],
-        verb=verb[known],
-        score=columns.score[known],
+        image=image[rows],
+        human=human[rows],
+        object=target[rows],
+        verb=verb[rows],
+        score=columns.score[rows],
         dropped={
             "ground_truth_pairs_pointing_nowhere": int((~inside).sum()),
-            "ground_truth_pairs_of_unknown_category": int((inside & ~known).sum()),
+            "ground_truth_pairs_of_unknown_category": int((inside & ~known & ~twice).sum()),
+            "ground_truth_pairs_written_twice": int(twice.sum()),
+            "ground_truth_pairs_with_a_box_without_area": int(
+                (flat[human[rows]] | flat[target[rows]]).sum() if len(rows) else 0
+            ),
         },
+        notes=(MERGED.format(len(numbers), len(names)),) if merged else (),
     )
+
+
+def _repeated(
+    image: np.ndarray, human: np.ndarray, target: np.ndarray, obj: np.ndarray, verb: np.ndarray
+) -> np.ndarray:
+    """[m] bool: the pairs that say what an earlier one of the same image says."""
+    rows = np.column_stack([image, human, target, obj, verb])
+    first = np.unique(rows, axis=0, return_index=True)[1]
+    return ~np.isin(np.arange(len(rows)), first)
 
 
 def _outside(index: np.ndarray, columns: Columns) -> np.ndarray:

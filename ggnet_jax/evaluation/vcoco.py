@@ -89,11 +89,6 @@ def evaluate(
         )
     people = join(content, load_instances(instances, progress))
     found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
-    if found.file_names and not (found.box_image >= 0).any():
-        raise UserError(
-            f"none of the {len(found.file_names)} predicted images is annotated; check that "
-            "predictions and ground truth are of the same split"
-        )
     if progress:
         progress("matching", 0.0)
     records = _Records(found, people)
@@ -111,7 +106,7 @@ def evaluate(
         "predictions_for_people_without_annotation": int(records.ignored.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
-    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out})
+    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes)
 
 
 def image_key(file_name: str) -> Any:
@@ -261,7 +256,10 @@ def _evaluate_ppdm(
 ) -> Result:
     """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
     truth = read_ground_truth(
-        ground_truth, object_ids=vocabulary.object_ids, verb_ids=vocabulary.verb_ids
+        ground_truth,
+        object_ids=vocabulary.object_ids,
+        verb_ids=vocabulary.verb_ids,
+        key=image_key,
     )
     images = {image_key(name): number for number, name in enumerate(truth.file_names)}
     found = _read(predictions, images, vocabulary, unknown_images, progress)
@@ -305,7 +303,12 @@ def _evaluate_ppdm(
         "ground_truth_pairs": len(truth.verb),
     }
     left_out = {k: v for k, v in {**found.dropped, **truth.dropped}.items() if v}
-    return Result("v_coco: protocol ppdm, on pair lists", {"ppdm": scores}, {**counts, **left_out})
+    return Result(
+        "v_coco: protocol ppdm, on pair lists",
+        {"ppdm": scores},
+        {**counts, **left_out},
+        found.notes + truth.notes,
+    )
 
 
 def _role_groups(names: Sequence[str]) -> dict[str, np.ndarray]:
