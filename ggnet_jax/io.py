@@ -148,7 +148,7 @@ def iterate_json(
     """
     reader = JsonReader(path, allow_nan=allow_nan)
     if not _has_lines(path) and reader.peek() != "[":
-        raise UserError(f"{path}: {what} must be a JSON list")
+        raise UserError(f"{path}: {what} must be a JSON list{reader.instead()}")
     entries = reader.lines() if _has_lines(path) else reader.items()
     for count, entry in enumerate(entries):
         yield entry
@@ -229,6 +229,14 @@ class JsonReader:
             if not _REST_OF_LINE.match(self._text, self._end):
                 self._fail("Expecting the end of the line", self._end)
             yield value
+
+    def instead(self) -> str:
+        """What comes next where something else was expected, for a message."""
+        kind = kind_of(self._text[:300].encode())
+        if kind or not self._text.strip():
+            return f"; it is {kind or 'empty'}"
+        first = next(self.members(), None) if self.peek() == "{" else None
+        return "" if first is None else f", not an object that begins with the key {first!r:.60}"
 
     def end(self) -> None:
         """See that nothing follows."""

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from ggnet_jax.errors import UserError
-
 LARGEST = 2.0**30
 """Larger coordinates, of either sign, are no pixels; areas of smaller ones are exact enough."""
 
@@ -18,34 +16,34 @@ def clean_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         boxes: [n, 4], with four zeros for a box that has a coordinate beyond reason (NaN, an
             infinite or a huge one).
         flat: [n] bool, whether a box has no area: such a one, or one whose corners are swapped.
-
-    Raises:
-        UserError: no box has an area, or all are as small as if they were divided by the image's
-            size.
     """
     strange = ~(abs(boxes) <= LARGEST).all(axis=1)
     boxes = np.where(strange[:, None], 0.0, boxes)
-    flat = (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
-    if len(boxes) and flat.all():
-        raise UserError(
-            f"the ground truth has {len(boxes)} boxes, and none of them has an area"
-            f"{as_sizes(boxes, flat)}: corners (x1, y1, x2, y2) are expected"
+    return boxes, (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+
+
+def box_problem(boxes: np.ndarray, flat: np.ndarray) -> str:
+    """What is wrong with most boxes of a file, with the likeliest cause; "" if nothing is.
+
+    Args:
+        boxes: [n, 4] float64.
+        flat: [n] bool, whether a box has no area.
+    """
+    number = len(boxes)
+    if 2 * flat.sum() > number:
+        return (
+            f"only {number - flat.sum():,} of {number:,} boxes have an area{as_sizes(boxes)}: "
+            "corners (x1, y1, x2, y2) are expected"
         )
-    forbid_unit_boxes("ground truth", boxes)
-    return boxes, flat
+    if not flat.all() and boxes.min() >= 0 and boxes.max() <= 1:
+        return (
+            f"the coordinates of all {number:,} boxes lie within 0..1, as if they were divided "
+            "by the image's size: multiply them by its width and height"
+        )
+    return ""
 
 
-def as_sizes(boxes: np.ndarray, bad: np.ndarray) -> str:
+def as_sizes(boxes: np.ndarray) -> str:
     """A guess for a message about bad corners: whether all boxes make sense with a size."""
-    sized = len(boxes) > 0 and bad.any() and (boxes[:, 2:] >= 0).all()
-    return " (as x, y, width, height all boxes would fit)" if sized else ""
-
-
-def forbid_unit_boxes(what: str, boxes: np.ndarray) -> None:
-    """Raise a UserError if all boxes lie within 0..1."""
-    area = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    if area.any() and boxes.min() >= 0 and boxes.max() <= 1:
-        raise UserError(
-            f"{what}: the coordinates of all {len(boxes)} boxes lie within 0..1, as if they were "
-            "divided by the image's size; multiply them by its width and height"
-        )
+    fits = len(boxes) > 0 and (boxes[:, 2:] >= 0).all()
+    return " (as x, y, width, height all would fit)" if fits else ""

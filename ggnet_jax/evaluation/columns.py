@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
 
-_UNKNOWN = -(1 << 62)  # an id that no vocabulary has
+UNKNOWN = -(1 << 62)
+"""Stands for what is no id; no vocabulary has it."""
 _KINDS = "dqqqqd"  # of the columns of an `_Entry`
 _NOT_NUMBERS = {bool, np.bool_}  # which `array` takes for 0 and 1
 
@@ -191,12 +192,12 @@ class ColumnReader:
                 value == int(value) and not isinstance(value, bool | np.bool_)
             ):
                 number = int(value)
-                if abs(number) < -_UNKNOWN:
+                if abs(number) < -UNKNOWN:
                     return number
         except (TypeError, ValueError, OverflowError):
             pass
         if self._truth:
-            return _UNKNOWN
+            return UNKNOWN
         raise UserError(f"{where} needs a '{key}' that is a whole number (found {value!r:.60})")
 
 

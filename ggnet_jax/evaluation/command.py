@@ -57,6 +57,11 @@ def parser(description: str) -> argparse.ArgumentParser:
         choices=("error", "ignore"),
         help="what to do with predictions for images that the ground truth lacks (error)",
     )
+    result.add_argument(
+        "--accept_losses",
+        action="store_true",
+        help="go on with ground truth of which most boxes or pairs are no use",
+    )
     # Its old name.
     result.add_argument("--unknown_pictures", dest="unknown_images", help=argparse.SUPPRESS)
     return result

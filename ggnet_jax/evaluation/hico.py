@@ -28,14 +28,17 @@ that the results don't depend on the order of a file. A predicted (verb, object)
 a class is neither right nor wrong: it is left out and counted.
 """
 
+import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import average_precision, command, matching, overlap
-from ggnet_jax.evaluation.reading import Progress, Source
+from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.evaluation.records import (
     Interactions,
     name_rank,
@@ -62,6 +65,7 @@ def evaluate(
     *,
     protocol: str = "ho_rcnn",
     unknown_images: str = "error",
+    accept_losses: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Mean average precision over the classes of a vocabulary.
@@ -73,6 +77,7 @@ def evaluate(
         protocol: a key of `SETTINGS`. "ho_rcnn" gives Default and Known Object in one pass.
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
+        accept_losses: go on with ground truth of which most boxes or pairs are no use.
         progress: called with what is being done and how much of it is done.
 
     Returns:
@@ -89,16 +94,12 @@ def evaluate(
     if not vocabulary.classes:
         raise UserError(f"vocabulary {vocabulary.name!r} has no class to score")
     truth = read_ground_truth(
-        ground_truth,
-        object_ids=vocabulary.object_ids,
-        verb_ids=vocabulary.verb_ids,
-        progress=progress,
+        ground_truth, vocabulary, accept_losses=accept_losses, progress=progress
     )
     found = read_predictions(
         predictions,
         {name: number for number, name in enumerate(truth.file_names)},
-        object_ids=vocabulary.object_ids,
-        verb_ids=vocabulary.verb_ids,
+        vocabulary,
         unknown_images=unknown_images,
         progress=progress,
     )
@@ -279,6 +280,45 @@ def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
     )
 
 
+def read_vocabulary(
+    name: str, ground_truth: Source, accept_losses: bool = False
+) -> tuple[Vocabulary, Source, str]:
+    """The classes that `--vocabulary` names.
+
+    Args:
+        name: of a shipped class list, or of a JSON file: a vocabulary, such as a run's
+            `vocabulary.json`, or a class list as training takes it, {"objects": {id: name},
+            "verbs": {id: name}}, whose classes are the pairs of the ground truth.
+        ground_truth: path or entries.
+        accept_losses: see `evaluate`.
+
+    Returns:
+        The vocabulary; the ground truth, read if it was needed; a note, "" if there is none.
+
+    Raises:
+        UserError: there is no such file, it holds no classes, or the ground truth is malformed.
+    """
+    path = Path(name)
+    fields = io.read_json(path) if path.is_file() and name not in vocabularies.names() else None
+    is_list = isinstance(fields, Mapping) and {"objects", "verbs"} <= fields.keys()
+    if not is_list or "classes" in fields:
+        return load_vocabulary(name), ground_truth, ""
+    entries = list(iterate(ground_truth, "ground truth", allow_nan=True))
+    try:
+        bare = vocabularies.from_annotations([], fields["objects"], fields["verbs"], name=path.stem)
+        read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
+        found = vocabularies.from_annotations(
+            entries, fields["objects"], fields["verbs"], name=path.stem
+        )
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no class list: {error}") from None
+    note = (
+        f"{path} is a class list: the {found.num_classes} pairs of the ground truth are the "
+        "classes, and which are rare is not known; a run's vocabulary.json has both of training"
+    )
+    return dataclasses.replace(found, rare=None), entries, note
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
     parser = command.parser(__doc__ or "")
@@ -286,20 +326,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--protocol", default="ho_rcnn", choices=SETTINGS, help="which rules (ho_rcnn)"
     )
     parser.add_argument(
-        "--vocabulary", default="hico_det", help="a shipped class list or a JSON file (hico_det)"
+        "--vocabulary",
+        default="hico_det",
+        help="a shipped class list, or a JSON file: a run's vocabulary.json or a class list as "
+        "training takes it (hico_det)",
     )
     arguments = parser.parse_args(argv)
-    return command.run(
-        arguments,
-        lambda progress: evaluate(
+
+    def score(progress: Progress) -> Result:
+        vocabulary, truth, note = read_vocabulary(
+            arguments.vocabulary, arguments.ground_truth, arguments.accept_losses
+        )
+        result = evaluate(
             arguments.predictions,
-            arguments.ground_truth,
-            load_vocabulary(arguments.vocabulary),
+            truth,
+            vocabulary,
             protocol=arguments.protocol,
             unknown_images=arguments.unknown_images,
+            accept_losses=arguments.accept_losses,
             progress=progress,
-        ),
-    )
+        )
+        notes = (note, *result.notes) if note else result.notes
+        return dataclasses.replace(result, notes=notes)
+
+    return command.run(arguments, score)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation.boxes import LARGEST, as_sizes, clean_boxes, forbid_unit_boxes
-from ggnet_jax.evaluation.columns import ColumnReader, Columns
+from ggnet_jax.evaluation.boxes import LARGEST, as_sizes, box_problem, clean_boxes
+from ggnet_jax.evaluation.columns import ColumnReader
+from ggnet_jax.evaluation.pairs import index_of, numbering_of, outside, pair_problem, repeated
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
+from ggnet_jax.vocabularies import Vocabulary
 
 NOTHING_PREDICTED = "no interaction is predicted in any of the {} images of the predictions"
 MERGED = "{} entries of the ground truth are of {} images: entries of one image are merged"
@@ -69,9 +71,9 @@ def name_rank(file_names: Sequence[str]) -> np.ndarray:
 def read_predictions(
     source: Source,
     images: Mapping[Any, int],
+    vocabulary: Vocabulary,
     *,
-    object_ids: Sequence[int],
-    verb_ids: Sequence[int],
+    more_verb_ids: Sequence[int] = (),
     key: Callable[[str], Any] = str,
     unknown_images: str = "error",
     missing_object: bool = False,
@@ -83,8 +85,8 @@ def read_predictions(
         source: path or entries.
         images: number of each ground-truth image by its key; `Interactions.image` holds these
             numbers. An image with a negative one is known, but predictions for it don't count.
-        object_ids: `category_id` of each object.
-        verb_ids: `category_id` of each verb.
+        vocabulary: whose ids they have. Another numbering of verbs is recognized and converted.
+        more_verb_ids: ids of further verbs, which count on from the vocabulary's.
         key: file name -> key of `images`.
         unknown_images: "error", or "ignore" to leave out predictions for images without ground
             truth (a split scored by a part of its annotation, say).
@@ -97,7 +99,8 @@ def read_predictions(
         UserError: a field is missing or of the wrong type, a category is unknown, a subject or
             object is out of range, a coordinate or score is not finite, a box has a negative size,
             an image is unknown or occurs twice. The message names image and entry. Or all images
-            are unknown, or all boxes as small as if they were divided by the image's size.
+            are unknown, all boxes as small as if they were divided by the image's size, or the ids
+            numbered otherwise.
     """
     if unknown_images not in ("error", "ignore"):
         raise UserError(f"unknown_images must be 'error' or 'ignore', not {unknown_images!r}")
@@ -130,16 +133,22 @@ def read_predictions(
     reader.forbid_box(~np.isfinite(boxes).all(axis=1), "has a coordinate that is not finite", boxes)
     reader.forbid_box((abs(boxes) > LARGEST).any(axis=1), "has a coordinate too large", boxes)
     negative = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
-    reader.forbid_box(negative, f"has a negative size{as_sizes(boxes, negative)}", boxes)
-    forbid_unit_boxes("predictions", boxes)
-    box_object = _index(columns.category, object_ids)
-    reader.forbid_box(box_object < 0, "has an unknown category_id", columns.category)
+    reader.forbid_box(negative, f"has a negative size{as_sizes(boxes)}", boxes)
     absent = missing_object & (columns.object == -1)
-    outside = _outside(columns.subject, columns)
-    reader.forbid_pair(outside, "has its subject_id out of range", columns.subject)
-    outside = _outside(columns.object, columns) & ~absent
-    reader.forbid_pair(outside, "has its object_id out of range", columns.object)
-    verb = _index(columns.verb, verb_ids)
+    no_subject, no_object = outside(columns.subject, columns), outside(columns.object, columns)
+    numbering = numbering_of(columns, vocabulary, predicted=True)
+    problem = (
+        box_problem(boxes, np.zeros(len(boxes), bool))
+        or pair_problem(columns, vocabulary, predicted=True)
+        or numbering.problem
+    )
+    if problem:
+        raise UserError(f"predictions: {problem}")
+    box_object = index_of(columns.category, vocabulary.object_ids)
+    reader.forbid_box(box_object < 0, "has an unknown category_id", columns.category)
+    reader.forbid_pair(no_subject, "has its subject_id out of range", columns.subject)
+    reader.forbid_pair(no_object & ~absent, "has its object_id out of range", columns.object)
+    verb = index_of(numbering.convert(columns.verb), (*vocabulary.verb_ids, *more_verb_ids))
     reader.forbid_pair(verb < 0, "has an unknown category_id", columns.verb)
     reader.forbid_pair(~np.isfinite(columns.score), "has a score that is not finite", columns.score)
     image_of_entry = np.array(numbers, np.int64)
@@ -164,16 +173,18 @@ def read_predictions(
             "unknown_images": unknown,
             "predictions_in_images_without_ground_truth": int((~known).sum()),
         },
-        notes=() if len(verb) else (NOTHING_PREDICTED.format(len(numbers)),),
+        notes=("predictions: " + numbering.note,) * bool(numbering.note)
+        if len(verb)
+        else (NOTHING_PREDICTED.format(len(numbers)),),
     )
 
 
 def read_ground_truth(
     source: Source,
+    vocabulary: Vocabulary,
     *,
-    object_ids: Sequence[int],
-    verb_ids: Sequence[int],
     key: Callable[[str], Any] = str,
+    accept_losses: bool = False,
     progress: Progress | None = None,
 ) -> Interactions:
     """Annotations in PPDM's format; boxes stay as they are.
@@ -187,15 +198,14 @@ def read_ground_truth(
 
     Args:
         source: path or entries.
-        object_ids: `category_id` of each object.
-        verb_ids: `category_id` of each verb.
+        vocabulary: whose ids they have. Another numbering of verbs is recognized and converted.
         key: file name -> what tells images apart.
+        accept_losses: only note what is wrong with most of the boxes or pairs.
         progress: called with what is being done and how much of it is done.
 
     Raises:
         UserError: an image has no name, no list of boxes or pairs, or a box that is not four
-            numbers; there is no image, or all boxes are without area or as small as if they were
-            divided by the image's size.
+            numbers; there is no image, or most boxes or pairs are no use.
     """
     reader = ColumnReader("ground truth", "annotations", "hoi_annotation", truth=True)
     images: dict[Any, int] = {}
@@ -210,9 +220,10 @@ def read_ground_truth(
         raise UserError("the ground truth has no image: its list is empty")
     columns = reader.columns()
     boxes, flat = clean_boxes(columns.boxes)
-    inside = ~(_outside(columns.subject, columns) | _outside(columns.object, columns))
-    box_object = _index(columns.category, object_ids)
-    verb = _index(columns.verb, verb_ids)
+    inside = ~(outside(columns.subject, columns) | outside(columns.object, columns))
+    numbering = numbering_of(columns, vocabulary, predicted=False)
+    box_object = index_of(columns.category, vocabulary.object_ids)
+    verb = index_of(numbering.convert(columns.verb), vocabulary.verb_ids)
     human = np.where(inside, columns.subject + columns.first_box, 0)
     target = np.where(inside, columns.object + columns.first_box, 0)
     known = inside & (verb >= 0)
@@ -221,11 +232,25 @@ def read_ground_truth(
     image_of_entry = np.array(numbers, np.int64)
     image = image_of_entry[columns.pair_entry]
     merged = len(numbers) - len(names)
-    twice = np.zeros(len(known), bool)
-    if merged:
-        twice = known & _repeated(image, boxes[human], boxes[target], box_object[target], verb)
-        known &= ~twice
     rows = np.flatnonzero(known)
+    if merged:
+        h, t = human[rows], target[rows]
+        rows = rows[~repeated(image[rows], boxes[h], boxes[t], box_object[t], verb[rows])]
+    problem = (
+        box_problem(boxes, flat)
+        or pair_problem(columns, vocabulary, predicted=False)
+        or numbering.problem
+    )
+    if len(known) and not len(rows):
+        problem = problem or (
+            f"none of {len(known):,} pairs can be scored: the category_id of the verb or of the "
+            f"object is none of {vocabulary.name!r}"
+        )
+    if problem and not accept_losses:
+        raise UserError(f"ground truth: {problem} (accept_losses scores what is left)")
+    lines = [f"ground truth: {line}" for line in (problem, numbering.note) if line]
+    if merged:
+        lines.append(MERGED.format(len(numbers), len(names)))
     return Interactions(
         file_names=tuple(names),
         box_image=image_of_entry[columns.box_entry],
@@ -238,33 +263,11 @@ def read_ground_truth(
         score=columns.score[rows],
         dropped={
             "ground_truth_pairs_pointing_nowhere": int((~inside).sum()),
-            "ground_truth_pairs_of_unknown_category": int((inside & ~known & ~twice).sum()),
-            "ground_truth_pairs_written_twice": int(twice.sum()),
+            "ground_truth_pairs_of_unknown_category": int((inside & ~known).sum()),
+            "ground_truth_pairs_written_twice": int(known.sum()) - len(rows),
             "ground_truth_pairs_with_a_box_without_area": int(
-                (flat[human[rows]] | flat[target[rows]]).sum() if len(rows) else 0
+                (flat[human[rows]] | flat[target[rows]]).sum()
             ),
         },
-        notes=(MERGED.format(len(numbers), len(names)),) if merged else (),
+        notes=tuple(lines),
     )
-
-
-def _repeated(
-    image: np.ndarray, human: np.ndarray, target: np.ndarray, obj: np.ndarray, verb: np.ndarray
-) -> np.ndarray:
-    """[m] bool: the pairs that say what an earlier one of the same image says."""
-    rows = np.column_stack([image, human, target, obj, verb])
-    first = np.unique(rows, axis=0, return_index=True)[1]
-    return ~np.isin(np.arange(len(rows)), first)
-
-
-def _outside(index: np.ndarray, columns: Columns) -> np.ndarray:
-    """[m] bool: whether a pair's subject or object is none of its image's boxes."""
-    return (index < 0) | (index >= columns.num_boxes)
-
-
-def _index(ids: np.ndarray, known: Sequence[int]) -> np.ndarray:
-    """Position of every id in `known`, -1 where it is unknown."""
-    order = np.argsort(known, kind="stable")
-    ordered = np.asarray(known, np.int64)[order]
-    at = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
-    return np.where(ordered[at] == ids, order[at], -1)

@@ -60,6 +60,7 @@ def evaluate(
     instances: Any = None,
     *,
     unknown_images: str = "error",
+    accept_losses: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """AP of every verb-role, by whichever protocol the ground truth allows.
@@ -70,6 +71,7 @@ def evaluate(
         instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
+        accept_losses: go on with pair lists of which most boxes or pairs are no use.
         progress: called with what is being done and how much of it is done.
 
     Returns:
@@ -82,7 +84,10 @@ def evaluate(
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
     if not is_vsrl(content):
-        return _evaluate_ppdm(predictions, content, vocabulary, unknown_images, progress)
+        truth = read_ground_truth(
+            content, vocabulary, key=image_key, accept_losses=accept_losses, progress=progress
+        )
+        return _evaluate_ppdm(predictions, truth, vocabulary, unknown_images, progress)
     if instances is None:
         raise UserError(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
@@ -126,8 +131,8 @@ def _read(
     return read_predictions(
         predictions,
         images,
-        object_ids=vocabulary.object_ids,
-        verb_ids=(*vocabulary.verb_ids, *ACTIONS_WITHOUT_OBJECT),
+        vocabulary,
+        more_verb_ids=tuple(ACTIONS_WITHOUT_OBJECT),
         key=image_key,
         unknown_images=unknown_images,
         missing_object=True,
@@ -249,18 +254,12 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
 
 def _evaluate_ppdm(
     predictions: Source,
-    ground_truth: Source,
+    truth: Interactions,
     vocabulary: Vocabulary,
     unknown_images: str,
     progress: Progress | None,
 ) -> Result:
     """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
-    truth = read_ground_truth(
-        ground_truth,
-        object_ids=vocabulary.object_ids,
-        verb_ids=vocabulary.verb_ids,
-        key=image_key,
-    )
     images = {image_key(name): number for number, name in enumerate(truth.file_names)}
     found = _read(predictions, images, vocabulary, unknown_images, progress)
     members = np.flatnonzero(found.verb < vocabulary.num_verbs)
@@ -342,6 +341,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.ground_truth,
             arguments.instances,
             unknown_images=arguments.unknown_images,
+            accept_losses=arguments.accept_losses,
             progress=progress,
         ),
     )
