@@ -19,7 +19,7 @@ from ggnet_jax.run_dir.folder import EVALUATION
 from ggnet_jax.vocabularies import Vocabulary
 
 PREDICTIONS = "predictions.json"
-HICO = {"hico": "ho_rcnn", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
+HICO = {"hico": "no_frills", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
 
 
 def evaluate(
