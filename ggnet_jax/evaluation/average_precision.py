@@ -26,6 +26,19 @@ def eleven_point(hits: np.ndarray, num_ground_truth: int, recalls: np.ndarray = 
     return float(best[first[first < len(best)]].sum() / 11.0)
 
 
+def best_precision(hits: np.ndarray, num_ground_truth: int, recalls: np.ndarray) -> np.ndarray:
+    """The best precision at each of these recalls or more, 0 where none is reached.
+
+    Args:
+        hits: [m] bool, whether each prediction is a true positive, by descending score.
+        num_ground_truth: positives of the class, at least 1.
+        recalls: [r] as fractions.
+    """
+    recall, precision = _curve(hits, num_ground_truth)
+    best = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return best[np.searchsorted(recall, recalls, side="left")]
+
+
 def area_under_curve(hits: np.ndarray, num_ground_truth: int) -> float:
     """PASCAL VOC 2010: the area under the envelope of precision over recall.
 

@@ -27,6 +27,7 @@ import numpy as np
 from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import average_precision, command, matching
+from ggnet_jax.evaluation.diagnosis import Matches
 from ggnet_jax.evaluation.hico_rules import ALIASES, RULES, Rule
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.evaluation.records import (
@@ -94,6 +95,35 @@ def evaluate(
     Raises:
         UserError: bad input; the message names image and entry.
     """
+    return evaluate_and_match(
+        predictions,
+        ground_truth,
+        vocabulary,
+        protocol=protocol,
+        groups=groups,
+        unknown_images=unknown_images,
+        accept_losses=accept_losses,
+        progress=progress,
+    )[0]
+
+
+def evaluate_and_match(
+    predictions: Source,
+    ground_truth: Source,
+    vocabulary: Vocabulary | None = None,
+    *,
+    protocol: str = PAPER,
+    groups: Sequence[str] = (),
+    unknown_images: str = "error",
+    accept_losses: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Result, Matches]:
+    """The same as `evaluate`, and what `diagnosis.diagnose` takes.
+
+    Returns:
+        The result; the matches of the rule in its first setting (Default), of the paper's rule
+        where there are several.
+    """
     for name in groups:
         if name not in GROUPS:
             raise UserError(f"groups: {name!r} is none of {', '.join(GROUPS)}")
@@ -117,10 +147,13 @@ def evaluate(
     chosen = RULES if protocol == "all" else {protocol: RULES[_rule_of(protocol)]}
     found_settings: list[tuple[str, Scores]] = []
     left_out: Counter[str] = Counter()
-    for rule in chosen.values():
-        scores, dropped = _score(rule, found, truth, vocabulary, groups)
+    matches: dict[str, Matches] = {}
+    for name, rule in chosen.items():
+        scores, dropped, matched = _score(rule, found, truth, vocabulary, groups)
         left_out |= dropped
         found_settings += scores.items()
+        title = f"{vocabulary.name}, rule {_rule_of(name)}"
+        matches[_rule_of(name)] = dataclasses.replace(matched, title=title)
     if protocol == "all":
         settings = dict(zip(SETTINGS["all"], (s for _, s in found_settings), strict=True))
     else:
@@ -133,12 +166,13 @@ def evaluate(
         "ground_truth_pairs": int((_classes(truth, vocabulary) >= 0).sum()),
     }
     left_out |= Counter(found.dropped) | Counter(truth.dropped)
-    return Result(
+    result = Result(
         title=f"{vocabulary.name}: {vocabulary.num_classes} classes, {_describe(protocol)}",
         settings=settings,
         counts={**counts, **{name: number for name, number in left_out.items() if number}},
         notes=found.notes + truth.notes,
     )
+    return result, matches[PAPER if protocol == "all" else _rule_of(protocol)]
 
 
 def _rule_of(protocol: str) -> str:
@@ -160,8 +194,11 @@ def _score(
     truth: Interactions,
     vocabulary: Vocabulary,
     groups: Sequence[str],
-) -> tuple[dict[str, Scores], Counter[str]]:
-    """The scores of a rule's settings, and how many predictions and pairs have no class there."""
+) -> tuple[dict[str, Scores], Counter[str], Matches]:
+    """The scores of a rule's settings, how many predictions and pairs have no class, the matches.
+
+    The matches are those of the first setting.
+    """
     true_class, found_class = _classes(truth, vocabulary), _classes(found, vocabulary)
     dropped = Counter(
         predictions_of_no_class=int((found_class < 0).sum()),
@@ -173,10 +210,11 @@ def _score(
         dropped["predictions_with_a_subject_that_is_not_a_person"] = (
             int((found_class < 0).sum()) - dropped["predictions_of_no_class"]
         )
-    ranked, hits = _match(rule, found, found_class, truth, true_class)
+    ranked, taken = _match(rule, found, found_class, truth, true_class)
     group = found_class[ranked]
     total = np.bincount(true_class[true_class >= 0], minlength=vocabulary.num_classes)
-    settings = {}
+    precision = partial(average_precision.eleven_point, recalls=rule.recalls)
+    settings, matches = {}, []
     for name in rule.settings:
         kept = np.ones(len(ranked), bool)
         if name == "known_object":
@@ -186,12 +224,7 @@ def _score(
             kept = listed[found.image[ranked], objects[group]]
         if rule.most is not None:
             kept &= np.arange(len(group)) - np.searchsorted(group, group) < rule.most
-        columns = score_classes(
-            group[kept],
-            hits[kept],
-            total,
-            partial(average_precision.eleven_point, recalls=rule.recalls),
-        )
+        columns = score_classes(group[kept], taken[kept] >= 0, total, precision)
         predicted = columns["predictions"] > 0
         columns["ap"] = np.where(
             total > 0,
@@ -199,7 +232,24 @@ def _score(
             np.where(predicted, rule.ap_without_truth, rule.ap_of_nothing),
         )
         settings[name] = _scores(columns, vocabulary, groups, rule.without_verb)
-    return settings, dropped
+        matches.append(
+            Matches(
+                title=vocabulary.name,
+                found=found,
+                truth=truth,
+                rows=ranked[kept],
+                group=group[kept],
+                taken=taken[kept],
+                true_class=true_class,
+                boxes=found.boxes + rule.predicted_shift,
+                true_boxes=truth.boxes + np.array(rule.truth_shift),
+                overlap=rule.overlap,
+                enough=rule.enough,
+                average_precision=precision,
+                scores=settings[name],
+            )
+        )
+    return settings, dropped, matches[0]
 
 
 def _classes(pairs: Interactions, vocabulary: Vocabulary) -> np.ndarray:
@@ -228,7 +278,8 @@ def _match(
     """Match predictions to pairs of the same class in the same image.
 
     Returns:
-        The rows of the predictions that have a class, ranked, and whether each is a true positive.
+        The rows of the predictions that have a class, ranked, and the row of `truth` that each is
+        a true positive for, -1 for a false positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
     row, pair, smaller = _overlapping(
@@ -246,7 +297,9 @@ def _match(
     order = np.lexsort((pair, -smaller, row))
     row, pair = row[order], pair[order]
     best = np.flatnonzero(np.diff(row, prepend=-1))
-    return ranked, matching.first_of_each(row[best], pair[best], len(ranked))
+    taken = np.full(len(ranked), -1)
+    taken[row[best]] = pair[best]
+    return ranked, np.where(matching.first_of_each(row[best], pair[best], len(ranked)), taken, -1)
 
 
 def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:

@@ -59,28 +59,29 @@ def candidates(
 
 
 def first_free(i: np.ndarray, j: np.ndarray, num_left: int, num_right: int) -> np.ndarray:
-    """[num_left] bool: whether a left row, in their order, got its first match that was still free.
+    """[num_left] the first match of a left row, in their order, that was still free; -1 for none.
 
     Args:
         i, j: matching (left, right) rows, ordered by i; those of one i by preference.
         num_left, num_right: how many rows there are.
     """
-    found = np.zeros(num_left, bool)
+    found = np.full(num_left, -1)
     # Which rows are free depends on all matches before, so this one step is sequential. Two rows
     # that match each other alone are settled at once; the loop sees the few others.
     alone = (np.bincount(i, minlength=num_left)[i] == 1) & (
         np.bincount(j, minlength=num_right)[j] == 1
     )
-    found[i[alone]] = True
+    found[i[alone]] = j[alone]
     taken = bytearray(num_right)
     served = -1
-    winners = []
+    winners, prizes = [], []
     for row, match in zip(i[~alone].tolist(), j[~alone].tolist(), strict=True):
         if row != served and not taken[match]:
             taken[match] = 1
             served = row
             winners.append(row)
-    found[winners] = True
+            prizes.append(match)
+    found[winners] = prizes
     return found
 
 
