@@ -9,7 +9,8 @@ from typing import TextIO
 
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation import plot
+from ggnet_jax.evaluation import diagnosis, diagnosis_report, plot
+from ggnet_jax.evaluation.diagnosis import Matches
 from ggnet_jax.evaluation.reading import Progress
 from ggnet_jax.evaluation.results import Result, readable
 
@@ -62,23 +63,44 @@ def parser(description: str) -> argparse.ArgumentParser:
         action="store_true",
         help="go on with ground truth of which most boxes or pairs are no use",
     )
+    result.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="also say what every kind of mistake costs; with --output as JSON and HTML",
+    )
+    result.add_argument(
+        "--images", help="folder of the images: draw the worst mistakes (--diagnose --output)"
+    )
     # Its old name.
     result.add_argument("--unknown_pictures", dest="unknown_images", help=argparse.SUPPRESS)
     return result
 
 
-def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -> int:
+def run(
+    arguments: argparse.Namespace, evaluate: Callable[[Progress], tuple[Result, Matches]]
+) -> int:
     """Evaluate, print the table, write the files; the exit status is 2 for a `UserError`."""
     bar = ProgressBar()
+    tables, paths = [], []
     try:
-        result = evaluate(bar)
+        if arguments.images and not (arguments.diagnose and arguments.output):
+            raise UserError("--images draws the worst mistakes: it needs --diagnose and --output")
+        result, matches = evaluate(bar)
+        tables.append(result.table())
+        if arguments.diagnose:
+            bar("diagnosing", 0.0)
+            found = diagnosis.diagnose(matches)
+            tables.append(diagnosis_report.table(found))
+            if arguments.output:  # first, since it can find that the images are not there
+                paths = diagnosis_report.write(found, arguments.output, arguments.images)
+        if arguments.output:
+            paths = [*write(result, arguments.output), *paths]
         bar.close()
-        paths = write(result, arguments.output) if arguments.output else []
     except UserError as error:
         bar.close()
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(result.table())
+    print("\n\n".join(tables))
     for path in paths:
         print(f"wrote {path}")
     return 0

@@ -84,6 +84,8 @@ class Matches:
         overlap, enough: how the rule measures overlaps, and which of them match.
         average_precision: (hits, number of ground truth) -> AP.
         scores: what the rule makes of them.
+        categories: whether the rule compares the categories of objects; otherwise an object box
+            may be found on any annotated box.
     """
 
     title: str
@@ -99,6 +101,7 @@ class Matches:
     enough: Callable[[np.ndarray], np.ndarray]
     average_precision: Callable[[np.ndarray, int], float]
     scores: Scores
+    categories: bool = True
 
     @property
     def human(self) -> np.ndarray:
@@ -197,16 +200,13 @@ def diagnose(matches: Matches) -> Diagnosis:
 
 def _kinds(m: Matches) -> tuple[np.ndarray, np.ndarray]:
     """Index into `MISTAKES` of every prediction; which object boxes have another category."""
-    humans, objects = _humans(m.truth), m.truth.box_object
-    every = np.arange(len(objects))
-    human = _best_overlap(
-        m, np.unique(m.human), np.zeros_like(m.found.box_object), humans, np.zeros_like(objects)
-    )[m.human]
-    used = np.unique(m.object)
-    target = _best_overlap(m, used, m.found.box_object, every, objects)[m.object]
-    anything = _best_overlap(
-        m, used, np.zeros_like(m.found.box_object), every, np.zeros_like(objects)
-    )[m.object]
+    predicted, annotated = _category(m, m.found), _category(m, m.truth)
+    every, used = np.arange(len(annotated)), np.unique(m.object)
+    any_kind = np.zeros_like(predicted), np.zeros_like(annotated)
+    human = _best_overlap(m, np.unique(m.human), any_kind[0], _humans(m.truth), any_kind[1])
+    target = _best_overlap(m, used, predicted, every, annotated)[m.object]
+    anything = _best_overlap(m, used, any_kind[0], every, any_kind[1])[m.object]
+    human = human[m.human]
     human_found, object_found = m.enough(human), m.enough(target)
     kind = np.full(len(m.rows), _BACKGROUND)
     kind[(human >= NEAR) & (target >= NEAR)] = _BOTH
@@ -214,7 +214,7 @@ def _kinds(m: Matches) -> tuple[np.ndarray, np.ndarray]:
     kind[object_found] = _HUMAN
     kind[human_found & object_found] = _PAIRING
     both = np.flatnonzero((kind == _PAIRING) & (m.taken < 0))
-    for row, pair, h, o in _pairs(m, both, m.found.box_object[m.object], _pair_object(m)):
+    for row, pair, h, o in _pairs(m, both, predicted[m.object], annotated[m.truth.object]):
         right = m.enough(h) & m.enough(o)
         row, pair = row[right], pair[right]
         kind[row] = _VERB
@@ -230,9 +230,9 @@ def _humans(these: Interactions) -> np.ndarray:
     return np.flatnonzero(people)
 
 
-def _pair_object(m: Matches) -> np.ndarray:
-    """[t] object category of every annotated pair."""
-    return m.truth.box_object[m.truth.object]
+def _category(m: Matches, these: Interactions) -> np.ndarray:
+    """[n] what object boxes have to agree in: their categories, or nothing."""
+    return these.box_object if m.categories else np.zeros_like(these.box_object)
 
 
 def _best_overlap(
@@ -313,16 +313,16 @@ def _meant(m: Matches, kind: int, rows: np.ndarray) -> np.ndarray:
         kind: of the false positives.
         rows: their positions in `m.rows`.
     """
-    pair_object, predicted_object = _pair_object(m), m.found.box_object[m.object]
-    by_class = m.group, m.true_class
     if kind in (_DUPLICATE, _BACKGROUND) or not len(rows):
         return np.full(len(rows), -1)
+    predicted_object = _category(m, m.found)[m.object]
+    pair_object = _category(m, m.truth)[m.truth.object]
     if kind == _VERB:
         key, pair_key = predicted_object, pair_object
     elif kind == _OBJECT:
         key, pair_key = m.found.verb[m.rows], m.truth.verb
     else:
-        key, pair_key = by_class
+        key, pair_key = m.group, m.true_class
     free = np.ones(len(m.truth.verb), bool)
     free[m.taken[m.taken >= 0]] = False
     rows_found, pairs_found, overlaps = [np.empty(0, int)], [np.empty(0, int)], [np.empty(0)]
@@ -353,15 +353,15 @@ def _missed(m: Matches) -> np.ndarray:
     lost[m.taken[m.taken >= 0]] = False
     pairs = np.flatnonzero(lost)
     there = []
-    for box, category, others in (
-        (m.truth.human, False, _humans(m.found)),
-        (m.truth.object, True, np.arange(len(m.boxes))),
+    for box, of_object, others in (
+        (m.truth.human, 0, _humans(m.found)),
+        (m.truth.object, 1, np.arange(len(m.boxes))),
     ):
         rows = np.unique(box[pairs])
         seen = np.zeros(len(m.true_boxes), bool)
         for i, value, _ in _box_overlaps(
-            m.truth.box_image * _KEYS + category * m.truth.box_object, m.true_boxes, rows,
-            m.found.box_image * _KEYS + category * m.found.box_object, m.boxes, others,
+            m.truth.box_image * _KEYS + of_object * _category(m, m.truth), m.true_boxes, rows,
+            m.found.box_image * _KEYS + of_object * _category(m, m.found), m.boxes, others,
             m.overlap,
         ):  # fmt: skip
             seen[rows[i[m.enough(value)]]] = True

@@ -458,11 +458,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
 
-    def score(progress: Progress) -> Result:
+    def score(progress: Progress) -> tuple[Result, Matches]:
         vocabulary, truth, note = read_vocabulary(
             arguments.vocabulary, arguments.ground_truth, arguments.accept_losses
         )
-        result = evaluate(
+        result, matches = evaluate_and_match(
             arguments.predictions,
             truth,
             vocabulary,
@@ -473,7 +473,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=progress,
         )
         notes = (note, *result.notes) if note else result.notes
-        return dataclasses.replace(result, notes=notes)
+        return dataclasses.replace(result, notes=notes), matches
 
     return command.run(arguments, score)
 

@@ -36,6 +36,7 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, matching, overlap
 from ggnet_jax.evaluation.average_precision import area_under_curve
+from ggnet_jax.evaluation.diagnosis import Matches
 from ggnet_jax.evaluation.reading import Progress, Source, load, load_instances
 from ggnet_jax.evaluation.records import (
     Interactions,
@@ -44,6 +45,7 @@ from ggnet_jax.evaluation.records import (
     read_predictions,
 )
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
+from ggnet_jax.evaluation.vcoco_matches import role_matches
 from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
@@ -81,6 +83,30 @@ def evaluate(
     Raises:
         UserError: bad input; the message names image and entry.
     """
+    return evaluate_and_match(
+        predictions,
+        ground_truth,
+        instances,
+        unknown_images=unknown_images,
+        accept_losses=accept_losses,
+        progress=progress,
+    )[0]
+
+
+def evaluate_and_match(
+    predictions: Source,
+    ground_truth: Any,
+    instances: Any = None,
+    *,
+    unknown_images: str = "error",
+    accept_losses: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Result, Matches]:
+    """The same as `evaluate`, and what `diagnosis.diagnose` takes.
+
+    Returns:
+        The result; the matches of Scenario 1 or, with pair lists, of PPDM's protocol.
+    """
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
     if not is_vsrl(content):
@@ -97,9 +123,10 @@ def evaluate(
     if progress:
         progress("matching", 0.0)
     records = _Records(found, people)
+    first, matches = _score_roles(records, people, vocabulary, any_object=False)
     settings = {
-        "scenario_1": _score_roles(records, people, vocabulary, any_object=False),
-        "scenario_2": _score_roles(records, people, vocabulary, any_object=True),
+        "scenario_1": first,
+        "scenario_2": _score_roles(records, people, vocabulary, any_object=True)[0],
         "agent": _score_agents(records, people, vocabulary),
     }
     counts = {
@@ -111,7 +138,8 @@ def evaluate(
         "predictions_for_people_without_annotation": int(records.ignored.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
-    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes)
+    title = "v_coco: AP_role and agent AP"
+    return Result(title, settings, {**counts, **left_out}, found.notes), matches
 
 
 def image_key(file_name: str) -> Any:
@@ -188,7 +216,7 @@ class _Records:
 
 def _score_roles(
     records: _Records, people: People, vocabulary: Vocabulary, *, any_object: bool
-) -> Scores:
+) -> tuple[Scores, Matches]:
     """Scenario 2 with `any_object`, else Scenario 1."""
     names = [f"{people.actions[action]}_{role}" for action, role in people.roles]
     unknown = sorted(set(names) - set(vocabulary.verbs))
@@ -214,13 +242,24 @@ def _score_roles(
     rows = np.flatnonzero(right)
     hits = matching.first_of_each(rows, (match * len(names) + role)[rows], len(ranked))
     total = people.acts.sum(axis=0)[action_of_role]
-    return Scores(
+    scores = Scores(
         labels=tuple(names),
         classes=tuple(
             {"action": people.actions[action], "role": role} for action, role in people.roles
         ),
         groups=_role_groups(names),
         **score_classes(role, hits, total, area_under_curve),
+    )
+    verbs = np.array([vocabulary.verbs.index(name) for name in names])
+    return scores, role_matches(
+        found,
+        records.rows[ranked],
+        role,
+        np.where(hits, match, -1),
+        people,
+        verbs,
+        scores,
+        [people.image_of_id.get(image_key(name), -1) for name in found.file_names],
     )
 
 
@@ -258,7 +297,7 @@ def _evaluate_ppdm(
     vocabulary: Vocabulary,
     unknown_images: str,
     progress: Progress | None,
-) -> Result:
+) -> tuple[Result, Matches]:
     """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
     images = {image_key(name): number for number, name in enumerate(truth.file_names)}
     found = _read(predictions, images, vocabulary, unknown_images, progress)
@@ -283,7 +322,8 @@ def _evaluate_ppdm(
         rows.append(row[good])
         pairs.append(pair[good])
     # It takes all of them, so a pair always goes to the first prediction that matches it.
-    hits = matching.first_of_each(np.concatenate(rows), np.concatenate(pairs), len(ranked))
+    first, pair = np.concatenate(rows), np.concatenate(pairs)
+    hits = matching.first_of_each(first, pair, len(ranked))
     total = np.bincount(truth.verb, minlength=vocabulary.num_verbs)
     columns = score_classes(found.verb[ranked], hits, total, area_under_curve)
     columns["ap"] = np.where(total > 0, columns["ap"], 0.0)
@@ -302,11 +342,31 @@ def _evaluate_ppdm(
         "ground_truth_pairs": len(truth.verb),
     }
     left_out = {k: v for k, v in {**found.dropped, **truth.dropped}.items() if v}
-    return Result(
+    result = Result(
         "v_coco: protocol ppdm, on pair lists",
         {"ppdm": scores},
         {**counts, **left_out},
         found.notes + truth.notes,
+    )
+    # Of the pairs that a prediction takes at once one counts as found.
+    claimed, claim = np.unique(pair, return_index=True)
+    taken = np.full(len(ranked), -1)
+    taken[first[claim]] = claimed
+    return result, Matches(
+        title="v_coco, protocol ppdm",
+        found=found,
+        truth=truth,
+        rows=ranked,
+        group=found.verb[ranked],
+        taken=taken,
+        true_class=truth.verb,
+        boxes=found.boxes,
+        true_boxes=truth.boxes,
+        overlap=overlap.plain,
+        enough=lambda overlaps: overlaps >= 0.5,
+        average_precision=area_under_curve,
+        scores=scores,
+        categories=False,
     )
 
 
@@ -336,7 +396,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     return command.run(
         arguments,
-        lambda progress: evaluate(
+        lambda progress: evaluate_and_match(
             arguments.predictions,
             arguments.ground_truth,
             arguments.instances,
