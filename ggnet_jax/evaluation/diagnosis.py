@@ -201,9 +201,10 @@ def diagnose(matches: Matches) -> Diagnosis:
 def _kinds(m: Matches) -> tuple[np.ndarray, np.ndarray]:
     """Index into `MISTAKES` of every prediction; which object boxes have another category."""
     predicted, annotated = _category(m, m.found), _category(m, m.truth)
-    every, used = np.arange(len(annotated)), np.unique(m.object)
+    every, used = np.arange(len(annotated)), _used(m.object, len(predicted))
     any_kind = np.zeros_like(predicted), np.zeros_like(annotated)
-    human = _best_overlap(m, np.unique(m.human), any_kind[0], _humans(m.truth), any_kind[1])
+    people = _used(m.human, len(predicted))
+    human = _best_overlap(m, people, any_kind[0], _humans(m.truth), any_kind[1])
     target = _best_overlap(m, used, predicted, every, annotated)[m.object]
     anything = _best_overlap(m, used, any_kind[0], every, any_kind[1])[m.object]
     human = human[m.human]
@@ -221,6 +222,13 @@ def _kinds(m: Matches) -> tuple[np.ndarray, np.ndarray]:
         kind[row[m.true_class[pair] == m.group[row]]] = _DUPLICATE
     kind[m.taken >= 0] = _RIGHT
     return kind, (kind == _OBJECT) & m.enough(anything)
+
+
+def _used(rows: np.ndarray, number: int) -> np.ndarray:
+    """Each of these rows, of so many, once."""
+    used = np.zeros(number, bool)
+    used[rows] = True
+    return np.flatnonzero(used)
 
 
 def _humans(these: Interactions) -> np.ndarray:
@@ -357,7 +365,7 @@ def _missed(m: Matches) -> np.ndarray:
         (m.truth.human, 0, _humans(m.found)),
         (m.truth.object, 1, np.arange(len(m.boxes))),
     ):
-        rows = np.unique(box[pairs])
+        rows = _used(box[pairs], len(m.true_boxes))
         seen = np.zeros(len(m.true_boxes), bool)
         for i, value, _ in _box_overlaps(
             m.truth.box_image * _KEYS + of_object * _category(m, m.truth), m.true_boxes, rows,
@@ -395,8 +403,8 @@ def _gain(
 ) -> Cost:
     """What the APs and their means gain by other predictions or another ground truth."""
     before = m.scores.ap
-    after = score_classes(group, hits, total, m.average_precision)["ap"]
-    after = np.where(total > 0, after, 1.0)
+    columns = score_classes(group, hits, total, m.average_precision)
+    after = np.where(total > 0, columns["ap"], 1.0)
     after = np.where((m.scores.ground_truth > 0) & ~np.isnan(before), after, before)
     means = dataclasses.replace(m.scores, ap=after).means
     return Cost(
@@ -410,8 +418,8 @@ def _gain(
 
 def mean_curve(curves: np.ndarray) -> np.ndarray:
     """[101] the mean over the classes that have one; NaN if none has."""
-    known = ~np.isnan(curves[:, 0])
-    return curves[known].mean(axis=0) if known.any() else np.full(curves.shape[1], np.nan)
+    known = np.flatnonzero(~np.isnan(curves[:, 0]))
+    return curves[known].mean(axis=0) if len(known) else np.full(curves.shape[1], np.nan)
 
 
 def _curves(m: Matches, group: np.ndarray, hits: np.ndarray, total: np.ndarray) -> np.ndarray:

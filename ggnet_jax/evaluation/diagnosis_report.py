@@ -81,7 +81,8 @@ def table(diagnosis: Diagnosis) -> str:
     return "\n\n".join(blocks)
 
 
-def _points(value: float) -> str:
+def _points(value: Any) -> str:
+    """A fraction in percent, "-" for NaN."""
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 

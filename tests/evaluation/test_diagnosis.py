@@ -5,7 +5,7 @@ import plain_diagnosis
 import pytest
 from evaluation_scenes import SMALL, found, random_scenes, shuffled, truth
 
-from ggnet_jax.evaluation import diagnosis, hico
+from ggnet_jax.evaluation import diagnosis, hico, vcoco
 from ggnet_jax.evaluation.diagnosis import ALL_MISSED, ALL_WRONG, MISSED, MISTAKES
 
 MAN, CUP, DOG = (0, 0, 40, 40, 1), (50, 0, 70, 20, 47), (50, 50, 90, 90, 18)
@@ -278,3 +278,54 @@ def test_the_costliest_classes_are_those_with_the_lowest_ap_and_most_to_find():
     labels = [result.matches.scores.labels[index] for index in result.costliest(3)]
     assert labels == ["pet dog", "hold dog", "carry cup"], "and none without ground truth"
     assert result.points_lost[SMALL.classes.index((1, 2))] == pytest.approx(1 / 5)
+
+
+def vcoco_files(cup=True):
+    """VSRL and instances: a man on image 7 who holds a cup, or nothing that is annotated."""
+    man = {"id": 1, "image_id": 7, "category_id": 1, "bbox": [0, 0, 41, 41], "area": 900}
+    other = {"id": 2, "image_id": 7, "category_id": 47, "bbox": [50, 0, 21, 21], "area": 400}
+    vsrl = [
+        {
+            "action_name": "hold",
+            "role_name": ["agent", "obj"],
+            "include": [[], []],
+            "image_id": [7],
+            "ann_id": [1],
+            "label": [1],
+            "role_object_id": [1, 2 if cup else 0],
+        }
+    ]
+    images = [{"id": 7, "file_name": "7.jpg", "width": 200, "height": 200}]
+    return vsrl, {"images": images, "annotations": [man, other]}
+
+
+@pytest.mark.parametrize(
+    ("boxes", "target", "cup", "kind"),
+    [
+        ([MAN, CUP], 1, True, None),
+        ([MAN, shifted(CUP, 100)], 1, True, "object_box"),
+        ([shifted(MAN, 25), CUP], 1, True, "human_box"),
+        ([MAN], -1, True, "object_box"),
+        ([MAN], -1, False, None),  # Scenario 1: nothing is annotated, nothing has to be predicted
+        ([MAN, CUP], 1, False, "object_box"),
+    ],
+)
+def test_vcoco_scenario_1(boxes, target, cup, kind):
+    prediction = found(f"COCO_val2014_{7:012d}.jpg", boxes, [(0, target, 25, 0.9)])
+    result, matches = vcoco.evaluate_and_match([prediction], *vcoco_files(cup))
+    assert result["scenario_1"].ap[0] == (kind is None)
+    diagnosed = diagnosis.diagnose(matches)
+    if kind is None:
+        assert counts(diagnosed) == {}
+    else:
+        assert one_mistake(diagnosed) == (kind, 1)
+        assert diagnosed.costs[kind].classes[0] == pytest.approx(1.0)
+
+
+def test_vcoco_pair_lists_do_not_compare_categories():
+    name, hold, look = f"COCO_val2014_{7:012d}.jpg", 25, 28
+    real = [truth(name, [MAN, CUP], [(0, 1, hold)])]
+    as_dog = [MAN, (*CUP[:4], DOG[4])]
+    predictions = [found(name, as_dog, [(0, 1, hold, 0.9), (0, 1, look, 0.8)])]
+    result = diagnosis.diagnose(vcoco.evaluate_and_match(predictions, real, None)[1])
+    assert one_mistake(result) == ("wrong_verb", 0), "what was meant is found already"
