@@ -8,6 +8,7 @@ import numpy as np
 from ggnet_jax.evaluation.diagnosis import RECALLS
 
 COLORS = ("#1A1A1A", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
+AS_IT_IS = "as it is"
 _GREY = "#DDDDDD"
 
 
@@ -30,7 +31,8 @@ def bars(values: Mapping[str, float], color: Mapping[str, str], unit: str) -> st
             f'<rect x="{left}" y="{y + 2}" width="{size:.1f}" height="{step - 7}" '
             f'fill="{color[name]}"/>'
         )
-        parts.append(_text(left + size + 6, y + 14, f"{value:.2f}"))
+        figure = f"{value:.2f}" if np.isfinite(value) else "none"
+        parts.append(_text(left + size + 6, y + 14, figure))
     height = 8 + step * len(values) + 26
     parts.append(_text(left, height - 8, unit))
     return _svg(left + width + 70, height, parts)
@@ -40,7 +42,7 @@ def curves(lines: Sequence[tuple[str, np.ndarray]], title: str) -> str:
     """Precision over recall.
 
     Args:
-        lines: (name, [101] precision at `RECALLS`), the first drawn thickest; NaN is left out.
+        lines: (name, [101] precision at `RECALLS`), `AS_IT_IS` drawn thickest; NaN is left out.
         title: above the plot.
     """
     left, top, width, height = 50, 34, 430, 300
@@ -53,6 +55,7 @@ def curves(lines: Sequence[tuple[str, np.ndarray]], title: str) -> str:
     shown = [(name, line) for name, line in lines if not np.isnan(line).any()]
     for place, (name, line) in reversed(list(enumerate(shown))):
         color = COLORS[place % len(COLORS)]
+        thick = 3 if name == AS_IT_IS else 1.6
         points = " ".join(
             f"{left + width * r:.1f},{top + height * (1 - p):.1f}"
             for r, p in zip(RECALLS, line, strict=True)
@@ -60,12 +63,11 @@ def curves(lines: Sequence[tuple[str, np.ndarray]], title: str) -> str:
         dash = "" if place < len(COLORS) else ' stroke-dasharray="5 3"'
         parts.append(
             f'<polyline points="{points}" fill="none" stroke="{color}" '
-            f'stroke-width="{3 if place == 0 else 1.6}"{dash}/>'
+            f'stroke-width="{thick}"{dash}/>'
         )
         y = top + 8 + 20 * place
         parts.append(
-            f'<path d="M{left + width + 16} {y}h22" stroke="{color}" '
-            f'stroke-width="{3 if place == 0 else 1.6}"{dash}/>'
+            f'<path d="M{left + width + 16} {y}h22" stroke="{color}" stroke-width="{thick}"{dash}/>'
         )
         parts.append(_text(left + width + 44, y + 4, name))
     parts.append(_text(left + width / 2, top + height + 34, "recall, percent", anchor="middle"))

@@ -116,7 +116,7 @@ def to_dict(diagnosis: Diagnosis, mistakes: Sequence[Mistake] = ()) -> dict[str,
         "object_boxes_of_another_category": int(diagnosis.other_category.sum()),
         "precision_at_recall": {
             "recall": RECALLS.tolist(),
-            "as it is": _plain(mean_curve(diagnosis.curves)),
+            diagnosis_plot.AS_IT_IS: _plain(mean_curve(diagnosis.curves)),
             **{name: _plain(cost.curve) for name, cost in diagnosis.costs.items()},
         },
         "costliest": [
@@ -248,7 +248,7 @@ def page(
         "<h2>Precision over recall</h2>",
         "<p>The best precision at a recall or more, mean over the classes with ground truth.</p>",
         diagnosis_plot.curves(
-            [("as it is", mean_curve(diagnosis.curves)), *mended], "mean over classes"
+            [(diagnosis_plot.AS_IT_IS, mean_curve(diagnosis.curves)), *mended], "mean over classes"
         ),
         "<h2>The classes that cost most</h2>",
         _classes_table(diagnosis, costliest),
@@ -309,7 +309,7 @@ def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _figure(mistake: Mistake, drawing: bytes | None) -> str:
-    score = "" if mistake.score is None else f", score {mistake.score:.2f}"
+    score = "" if mistake.score is None else f", score {mistake.score:.2g}"
     text = (
         f"<b>{escape(readable(mistake.kind))}</b>: {escape(mistake.label)}{score}, about "
         f"{100 * mistake.points:.3f} points, in {escape(mistake.file_name)}"

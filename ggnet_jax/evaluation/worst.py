@@ -69,7 +69,7 @@ def worst(diagnosis: Diagnosis, each: int = EACH) -> list[Mistake]:
                     label=label,
                     score=float(m.score[row]),
                     points=float(lost[row]),
-                    predicted=(_pair(m.found, human, target, f"{label} {m.score[row]:.2f}"),),
+                    predicted=(_pair(m.found, human, target, f"{label} {m.score[row]:.2g}"),),
                     annotated=_annotated(diagnosis, near),
                 )
             )
@@ -151,7 +151,7 @@ def _nearest_predicted(diagnosis: Diagnosis, pair: int) -> tuple[Pair, ...]:
     near = m.overlap(m.boxes[m.human[rows]], human) + m.overlap(m.boxes[m.object[rows]], target)
     rows = rows[np.lexsort((-m.score[rows], -near))][:_BESIDE]
     return tuple(
-        _pair(m.found, m.human[r], m.object[r], f"{m.scores.labels[m.group[r]]} {m.score[r]:.2f}")
+        _pair(m.found, m.human[r], m.object[r], f"{m.scores.labels[m.group[r]]} {m.score[r]:.2g}")
         for r in rows
     )
 

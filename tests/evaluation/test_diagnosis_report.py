@@ -119,7 +119,7 @@ def test_worst_mistakes_have_their_kind_and_come_with_both_sides(diagnosed):
         assert bool(mistake.annotated) == bool(real["hoi_annotation"])
         if mistake.kind in MISTAKES:
             assert len(mistake.predicted) == 1 and mistake.score is not None
-            assert mistake.predicted[0].label == f"{mistake.label} {mistake.score:.2f}"
+            assert mistake.predicted[0].label == f"{mistake.label} {mistake.score:.2g}"
         else:
             assert mistake.score is None and mistake.annotated[0].label == mistake.label
 
@@ -197,3 +197,20 @@ def test_drawing_loads_pillow_and_nothing_of_jax():
     done = run_python("-W", "error", "-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "{'PIL'}"
+
+
+@pytest.mark.parametrize("rule", [*hico.RULES, "all", "known_object"])
+def test_nothing_predicted_and_nothing_annotated(rule, tmp_path):
+    """Every rule has other classes without an AP; none of them ends as NaN."""
+    predictions, ground_truth = SCENES
+    empty = [
+        {"file_name": entry["file_name"], "annotations": [], "hoi_annotation": []}
+        for entry in ground_truth
+    ]
+    for found, real in (([], ground_truth), (predictions, empty)):
+        result = diagnosis.diagnose(hico.evaluate_and_match(found, real, SMALL, protocol=rule)[1])
+        diagnosis_report.table(result)
+        diagnosis_report.write(result, tmp_path)
+        saved = (tmp_path / "diagnosis.json").read_text()
+        assert "NaN" not in saved and ">nan<" not in (tmp_path / "diagnosis.html").read_text()
+        json.loads(saved)
