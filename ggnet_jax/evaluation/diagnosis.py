@@ -346,11 +346,11 @@ def _meant(m: Matches, kind: int, rows: np.ndarray) -> np.ndarray:
         rows_found.append(row[fits])
         pairs_found.append(pair[fits])
         overlaps.append((human + target)[fits])
-    row, pair, overlap = map(np.concatenate, (rows_found, pairs_found, overlaps))
+    row, pair = np.concatenate(rows_found), np.concatenate(pairs_found)
     by_score = np.lexsort((rows, -m.score[rows]))
     place = np.empty(len(m.rows), int)
     place[rows[by_score]] = np.arange(len(rows))
-    order = np.lexsort((pair, -overlap, place[row]))
+    order = np.lexsort((pair, -np.concatenate(overlaps), place[row]))
     taken = matching.first_free(place[row][order], pair[order], len(rows), len(m.truth.verb))
     return taken[place[rows]]
 
