@@ -342,7 +342,7 @@ def _check_relations(
         three = zip(clauses, way, usual, strict=True)
         return [clause + one.name for clause, one, same in three if one is not same]
 
-    ways = sorted(map(_Way._make, itertools.product(pointers, verbs, objects)), key=_cost(usual))
+    ways = sorted(map(_Way._make, itertools.product(pointers, verbs, objects)), key=_order(usual))
     best = max(ways, key=lambda way: _count_good(columns, vocabulary, way))  # first of equals
     rescued = _count_good(columns, vocabulary, best)
     kept = _count_good(columns, vocabulary, usual, classes=False)
@@ -365,9 +365,14 @@ def _check_relations(
     raise UserError(message)
 
 
-def _cost(usual: _Way) -> Callable[[_Way], int]:
-    """How far a way is from the usual one."""
-    return lambda way: sum(one is not same for one, same in zip(way, usual, strict=True))
+def _order(usual: _Way) -> Callable[[_Way], tuple[int, bool]]:
+    """Likelier ways first: few changes, and rather in how boxes are counted than in ids."""
+
+    def order(way: _Way) -> tuple[int, bool]:
+        changes = sum(one is not same for one, same in zip(way, usual, strict=True))
+        return changes, way.pointers is usual.pointers
+
+    return order
 
 
 def _pointers(columns: _Columns) -> list[_Pointers]:
