@@ -94,6 +94,8 @@ def _check_actions(actions: Sequence[Any], vocabulary: Vocabulary) -> None:
             roles, played = list(action["role_name"]), list(action["role_object_id"])
         except (KeyError, TypeError) as error:
             raise UserError(f"V-COCO's action {name!r} lacks a list: {error}") from None
+        if not all(isinstance(text, str) for text in (name, *roles)):
+            raise UserError(f"V-COCO's action {name!r:.60} has a role that is not a name: {roles}")
         rows = len(columns["ann_id"])
         unknown = [role for role in roles[1:] if f"{name}_{role}" not in vocabulary.verbs]
         whole = {len(column) for column in columns.values()} == {rows}
