@@ -310,7 +310,9 @@ def write_file(path: str | Path, content: str | bytes | Iterable[str]) -> None:
     try:
         with open(draft, "wb") as file:
             for chunk in chunks:
-                file.write(chunk.encode("utf-8", "backslashreplace") if isinstance(chunk, str) else chunk)
+                file.write(
+                    chunk.encode("utf-8", "backslashreplace") if isinstance(chunk, str) else chunk
+                )
         os.replace(draft, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -147,7 +147,8 @@ class ColumnReader:
         fours = len(numbers) == 4 * len(corners) and all(len(box) == 4 for box in corners)
         if not (fours and isinstance(read.name, str) and isinstance(boxes, list)):
             raise TypeError
-        if not (isinstance(pairs, list) and _NOT_NUMBERS.isdisjoint(map(type, sum(columns, [])))):
+        values = itertools.chain.from_iterable(columns)
+        if not (isinstance(pairs, list) and _NOT_NUMBERS.isdisjoint(map(type, values))):
             raise TypeError
         return read
 

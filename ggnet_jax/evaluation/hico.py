@@ -30,8 +30,9 @@ a class is neither right nor wrong: it is left out and counted.
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -175,10 +176,11 @@ def _match_ho_rcnn(
     """
     ranked = _rank(found, found_class, truth.file_names)
     candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
-    row, pair, _ = _overlapping(
+    blocks = _overlapping(
         candidates, ranked, found, found.boxes, truth, overlap.ho_rcnn, lambda iou: iou > 0.5
     )
-    return ranked, matching.first_free(row, pair, len(ranked), len(truth.verb))
+    matches = ((row, pair) for row, pair, _ in blocks)
+    return ranked, matching.first_free(matches, len(ranked), len(truth.verb))
 
 
 def _match_ppdm(
@@ -191,13 +193,19 @@ def _match_ppdm(
     """
     ranked = _rank(found, found_class, truth.file_names)
     candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
-    row, pair, smaller = _overlapping(
+    blocks = _overlapping(
         candidates, ranked, found, found.boxes + 1, truth, overlap.ppdm, lambda iou: iou >= 0.5
     )
+    best = (_best_of_each(*block) for block in blocks)
+    return ranked, matching.first_of_each(best, len(ranked), len(truth.verb))
+
+
+def _best_of_each(row: np.ndarray, pair: np.ndarray, smaller: np.ndarray) -> matching.Matches:
+    """Of each row the pair with the largest overlap; of equals the first of the annotation."""
     order = np.lexsort((pair, -smaller, row))
     row, pair = row[order], pair[order]
     best = np.flatnonzero(np.diff(row, prepend=-1))
-    return ranked, matching.first_of_each(row[best], pair[best], len(ranked))
+    return row[best], pair[best]
 
 
 def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:
@@ -215,7 +223,7 @@ def _same_class_and_image(
     ranked: np.ndarray,
     truth: Interactions,
     true_class: np.ndarray,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[matching.Matches]:
     """Blocks of candidates: (position in `ranked`, row of `truth`), in annotation order."""
     num_images = len(truth.file_names)
     pairs = np.flatnonzero(true_class >= 0)
@@ -228,14 +236,14 @@ def _same_class_and_image(
 
 
 def _overlapping(
-    candidates: Iterator[tuple[np.ndarray, np.ndarray]],
+    candidates: Iterator[matching.Matches],
     ranked: np.ndarray,
     found: Interactions,
     boxes: np.ndarray,
     truth: Interactions,
     overlap_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
     enough: Callable[[np.ndarray], np.ndarray],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The candidates whose human and object boxes both overlap enough.
 
     Args:
@@ -246,20 +254,17 @@ def _overlapping(
         overlap_of: a function of `overlap`.
         enough: overlaps -> bool.
 
-    Returns:
-        Position in `ranked`, row of `truth` and the smaller of the two overlaps, in the order of
-        the candidates.
+    Yields:
+        For each block position in `ranked`, row of `truth` and the smaller of the two overlaps, in
+        the order of the candidates. (All of them at once would fill the memory where an image has
+        thousands of equal pairs.)
     """
-    rows, pairs, overlaps = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     for row, pair in candidates:
         human = overlap_of(boxes[found.human[ranked[row]]], truth.boxes[truth.human[pair]])
         row, pair, human = (column[enough(human)] for column in (row, pair, human))
         target = overlap_of(boxes[found.object[ranked[row]]], truth.boxes[truth.object[pair]])
         kept = enough(target)
-        rows.append(row[kept])
-        pairs.append(pair[kept])
-        overlaps.append(np.minimum(human, target)[kept])
-    return np.concatenate(rows), np.concatenate(pairs), np.concatenate(overlaps)
+        yield row[kept], pair[kept], np.minimum(human, target)[kept]
 
 
 def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
@@ -299,9 +304,12 @@ def read_vocabulary(
         UserError: there is no such file, it holds no classes, or the ground truth is malformed.
     """
     path = Path(name)
-    fields = io.read_json(path) if path.is_file() and name not in vocabularies.names() else None
-    is_list = isinstance(fields, Mapping) and {"objects", "verbs"} <= fields.keys()
-    if not is_list or "classes" in fields:
+    fields: Any = None
+    if path.is_file() and name not in vocabularies.names():
+        fields = io.read_json(path)
+    if not isinstance(fields, dict) or "classes" in fields:
+        return load_vocabulary(name), ground_truth, ""
+    if not {"objects", "verbs"} <= fields.keys():
         return load_vocabulary(name), ground_truth, ""
     entries = list(iterate(ground_truth, "ground truth", allow_nan=True))
     try:

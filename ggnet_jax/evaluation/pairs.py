@@ -83,9 +83,7 @@ def pair_problem(columns: Columns, vocabulary: Vocabulary, *, predicted: bool) -
     )
 
 
-def _people(
-    columns: Columns, vocabulary: Vocabulary, subject: np.ndarray, obj: np.ndarray
-) -> int:
+def _people(columns: Columns, vocabulary: Vocabulary, subject: np.ndarray, obj: np.ndarray) -> int:
     """How many pairs would have a person as subject with such ids (and an object, or none)."""
     inside = ~(outside(subject, columns) | (outside(obj, columns) & (obj != -1)))
     box = subject[inside] + columns.first_box[inside]

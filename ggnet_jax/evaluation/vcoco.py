@@ -28,7 +28,7 @@ in PPDM's code). In an image without people every prediction is a false positive
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -212,7 +212,8 @@ def _score_roles(
     else:
         right = np.zeros(len(ranked), bool)
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(names) + role)[rows], len(ranked))
+    claims = rows, (match * len(names) + role)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(names))
     total = people.acts.sum(axis=0)[action_of_role]
     return Scores(
         labels=tuple(names),
@@ -241,7 +242,8 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
     if len(people.boxes):
         right &= people.acts[match, action]
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(actions) + action)[rows], len(ranked))
+    claims = rows, (match * len(actions) + action)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(actions))
     everyone = np.ones(len(actions), bool)
     with_object = np.isin(np.arange(len(actions)), [action for action, _ in people.roles])
     return Scores(
@@ -272,18 +274,21 @@ def _evaluate_ppdm(
     key = truth.verb * len(truth.file_names) + truth.image
     by_key = np.argsort(key, kind="stable")
     wanted = found.verb[ranked] * len(truth.file_names) + found.image[ranked]
-    rows, pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for row, place in matching.candidates(wanted, key[by_key]):
-        pair, prediction = by_key[place], ranked[row]
-        human = overlap.plain(found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]])
-        target = overlap.plain(
-            found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
-        )
-        good = (human >= 0.5) & (target >= 0.5)
-        rows.append(row[good])
-        pairs.append(pair[good])
+
+    def overlapping() -> Iterator[matching.Matches]:
+        for row, place in matching.candidates(wanted, key[by_key]):
+            pair, prediction = by_key[place], ranked[row]
+            human = overlap.plain(
+                found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]]
+            )
+            target = overlap.plain(
+                found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
+            )
+            good = (human >= 0.5) & (target >= 0.5)
+            yield row[good], pair[good]
+
     # It takes all of them, so a pair always goes to the first prediction that matches it.
-    hits = matching.first_of_each(np.concatenate(rows), np.concatenate(pairs), len(ranked))
+    hits = matching.first_of_each(overlapping(), len(ranked), len(truth.verb))
     total = np.bincount(truth.verb, minlength=vocabulary.num_verbs)
     columns = score_classes(found.verb[ranked], hits, total, area_under_curve)
     columns["ap"] = np.where(total > 0, columns["ap"], 0.0)

@@ -126,7 +126,7 @@ def test_a_full_disk_is_one_line(run, monkeypatch, fails):
     else:
         monkeypatch.setattr(evaluate_split, "predict_split", lambda *args: [])
         monkeypatch.setattr("ggnet_jax.io.os.replace", full)
-    with pytest.raises(UserError, match="evaluation.*: No space left on device") as caught:
+    with pytest.raises(UserError, match=r"evaluation.*: No space left on device") as caught:
         go(run, FakeSplit(images=1))
     assert "\n" not in str(caught.value)
     assert not list((run / "evaluation").glob("*.unfinished"))

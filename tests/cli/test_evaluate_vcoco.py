@@ -182,7 +182,7 @@ def test_v_cocos_protocol_is_refused_for_other_classes(tmp_path):
     evaluate_split.check_protocol(config, V_COCO_PART)
     own = dataclasses.replace(V_COCO_PART, verbs=("cut_instr", "ride_instr", "pet", "hold_obj"))
     for wrong in (own, vocabularies.load("hico_det"), vocabularies.load("figures_hoi")):
-        with pytest.raises(UserError, match="eval.protocol=vcoco is for V-COCO's classes, and .*"):
+        with pytest.raises(UserError, match=r"eval.protocol=vcoco is for V-COCO's classes, and .*"):
             evaluate_split.check_protocol(config, wrong)
         for protocol in ("hico", "hico_ppdm"):
             evaluate_split.check_protocol(FakeSplit(images=2).config(protocol=protocol), wrong)
@@ -192,7 +192,7 @@ def test_training_asks_about_the_protocol_before_it_writes_anything(monkeypatch,
     config = training_config(
         model__num_verbs=0, model__num_objects=0, eval__protocol="vcoco", eval__pictures=0
     )
-    with pytest.raises(UserError, match="'figures_hoi' has the verb .* V-COCO has not"):
+    with pytest.raises(UserError, match=r"'figures_hoi' has the verb .* V-COCO has not"):
         modes.train(
             config, tmp_path / "run", FakeSplit(2, vocabulary=vocabularies.load("figures_hoi"))
         )

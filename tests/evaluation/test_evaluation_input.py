@@ -266,7 +266,7 @@ def test_a_missing_list_of_the_ground_truth_is_no_empty_one(old, new, message):
     with pytest.raises(UserError, match=f"ground truth: .*{message}"):
         evaluate(GOOD, renamed(TRUTH, old, new))
     predicted = {"hoi_annotation": "hoi_prediction", "annotations": "predictions"}.get(old, old)
-    with pytest.raises(UserError, match="predictions: .*has no "):
+    with pytest.raises(UserError, match=r"predictions: .*has no "):
         evaluate(renamed(GOOD, predicted, new + "_"))
 
 

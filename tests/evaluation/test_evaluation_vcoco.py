@@ -230,7 +230,7 @@ def test_both_numberings_of_v_coco_are_recognized_and_said(column, truth_column)
         assert ("in VSRL's order" in note) == (order == 3)
     # Where neither fits, ground truth is refused; these count backwards.
     wrong = [truth(name_of(1), boxes, [(p[0], p[1], 29 - p[3]) for p in pairs])]
-    with pytest.raises(UserError, match="ground truth: only . of 5 pairs are classes of 'v_coco'"):
+    with pytest.raises(UserError, match=r"ground truth: only . of 5 pairs are classes of 'v_coco'"):
         vcoco.evaluate(predictions, wrong)
 
 
