@@ -47,7 +47,7 @@ def to_pillow(image: Image.Image | np.ndarray) -> Image.Image:
     """A Pillow image of any mode, or uint8 [H, W, 3], as a Pillow image in RGB."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # a copy may take a gigabyte
 
 
 class Canvas:
@@ -69,7 +69,8 @@ class Canvas:
         view: tuple[int, int, int, int] | None = None,
     ):
         self.view = (0, 0, *image.size) if view is None else view
-        self.source = image.crop(self.view)
+        whole = self.view == (0, 0, *image.size)
+        self.source = image if whole else image.crop(self.view)
         self.scale = scale
         self.size = scaled(self.source.size, scale)
         large = self.size[0] * OVERSAMPLING, self.size[1] * OVERSAMPLING
