@@ -28,6 +28,15 @@ FORMATS = (
     "JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF", "PPM",
 )  # fmt: skip
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _BYTES_PER_PIXEL = 16  # no file has more: four channels of 32 bits, not compressed
 _SPARE_BYTES = 1 << 26  # for what isn't pixels: profiles, thumbnails, further images
 
@@ -105,6 +114,8 @@ def open_image(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image
     _check_length(file, name, max_pixels)
     with _header_limits(max_pixels):
         image = _open(file)
+    if image.format == "TIFF":
+        image.load_end = functools.partial(_turn_tiff, image)
     width, height = image.size
     if width * height > max_pixels:
         raise UserError(_too_large(name, f"{width * height:,} pixels", max_pixels))
@@ -126,14 +137,25 @@ def exif_orientation(image: Image.Image) -> int:
 
     EXIF data that cannot be read turns nothing.
     """
-    if image.format == "TIFF":  # Pillow turns it while it decodes it
-        return 1
+    # Pillow turns a TIFF while it decodes it.
+    return 1 if image.format == "TIFF" else _orientation(image)
+
+
+def _orientation(image: Image.Image) -> int:
     try:
         with _header_limits(MAX_PIXELS):
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         return int(orientation) if orientation in range(1, 9) else 1
     except Exception:
         return 1
+
+
+def _turn_tiff(image: Image.Image) -> None:
+    """What Pillow does when it has decoded a TIFF, without reading all EXIF data for it."""
+    method = _TURNS.get(_orientation(image))
+    if method is not None:
+        image.im = image.im.transpose(method)
+        image._size = image.im.size
 
 
 @functools.cache

@@ -13,7 +13,6 @@ from ggnet_jax.inference import geometry, image_files
 from ggnet_jax.inference.image_files import MAX_PIXELS
 
 _STRIP = 1 << 22  # pixels that are converted at a time
-_PREMULTIPLIED = {"RGBa": "RGBA", "La": "LA"}  # modes with colors times opacity
 
 ImageLike = str | os.PathLike | bytes | Image.Image | np.ndarray
 
@@ -111,13 +110,13 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
 def _convert(strip: Image.Image, divisor: float | None) -> np.ndarray:
     """A part of an image as uint8 [H, W, 3], or [H, W, 1] if it has a divisor."""
     if divisor is not None:
-        values = np.nan_to_num(np.asarray(strip, np.float64))
+        values = np.nan_to_num(np.asarray(strip, np.float64)).clip(0, 256 * divisor)
         return np.clip(np.round(values / divisor), 0, 255).astype(np.uint8)[..., None]
     if "transparency" in strip.info:  # Pillow would warn, or fail over what it cannot carry over
         strip = strip.copy()
         del strip.info["transparency"]
-    if strip.mode in _PREMULTIPLIED:
-        strip = strip.convert(_PREMULTIPLIED[strip.mode])
+    if strip.mode == "La":  # gray times its opacity; Pillow has no way from there to RGB
+        strip = strip.convert("LA")
     return np.asarray(strip.convert("RGB"))
 
 

@@ -5,11 +5,11 @@ Everything is drawn at twice the final size and reduced at the end, since Pillow
 lines without anti-aliasing.
 """
 
-from functools import cache
-
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance
+
+from ggnet_jax.visualize import fonts
 
 # Okabe and Ito's colors, told apart with any common color blindness; the palest come last.
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
@@ -18,12 +18,6 @@ PAPER = "#FFFFFF"
 OVERSAMPLING = 2
 PAD = 6.0  # around the text of a tag, final pixels
 LEADING = 1.25  # line height over letter height
-
-
-@cache
-def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The one typeface of all drawings, at a height in drawing pixels; it comes with Pillow."""
-    return ImageFont.load_default(size=size)
 
 
 def text_color(background: str) -> str:
@@ -193,7 +187,7 @@ class Canvas:
         ink = text_color(color)
         for i, line in enumerate(lines):
             at = (x + pad, y + pad / 2 + i * size * LEADING * OVERSAMPLING)
-            self._draw.text(at, line, fill=ink, font=font(size * OVERSAMPLING))
+            fonts.write(self._draw, at, line, fill=ink, size=size * OVERSAMPLING)
 
     def _stroke(
         self,
@@ -227,6 +221,5 @@ class Canvas:
 
 def tag_size(lines: list[str], size: float) -> tuple[float, float]:
     """Width and height of a tag in final pixels."""
-    face = font(size * OVERSAMPLING)
-    width = max(face.getlength(line) for line in lines) / OVERSAMPLING
+    width = max(fonts.length(line, size * OVERSAMPLING) for line in lines) / OVERSAMPLING
     return width + 2 * PAD, len(lines) * size * LEADING + PAD

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.io import read_log
+from ggnet_jax.visualize import fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,8 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
         _plot(axis, *curves[name])
-        axis.set_title(TITLES.get(name, name.replace("_", " ")), fontsize=11)
+        title = TITLES.get(name, name.replace("_", " "))
+        axis.set_title(title, font=fonts.path_for(title), fontsize=11)
         axis.set_xlim(0, 1.03 * end)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
