@@ -48,7 +48,8 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
     for axis, name in zip(axes, names, strict=False):
         _plot(axis, *curves[name])
         title = TITLES.get(name, name.replace("_", " "))
-        axis.set_title(title, font=fonts.path_for(title), fontsize=11)
+        font = fonts.path_for(title)
+        axis.set_title(title, font=Path(font) if font else None, fontsize=11)
         axis.set_xlim(0, 1.03 * end)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
