@@ -48,20 +48,17 @@ def open_file(path: str | os.PathLike) -> BinaryIO:
     """A regular file, opened to read.
 
     Raises:
-        UserError: a folder, a pipe, a socket or a device, which could be read without end.
-        OSError: there is no such file, or it cannot be read.
+        UserError: a pipe, a socket or a device, which could be read without end.
+        OSError: there is no such file, it cannot be read, or it is a folder.
     """
-    name = os.fspath(path)
     flags = os.O_RDONLY
     for flag in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):  # a pipe must not block
         flags |= getattr(os, flag, 0)
-    number = os.open(name, flags)
-    mode = os.fstat(number).st_mode  # of what was opened, whatever has its name by now
-    if stat.S_ISREG(mode):
-        return os.fdopen(number, "rb")
-    os.close(number)
-    what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-    raise UserError(f"{name}: {what}, not an image")
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # what was opened, not what has its name now
+        return file
+    file.close()
+    raise UserError(f"{os.fspath(path)}: a pipe or a device, not an image")
 
 
 def read_file(path: str | os.PathLike, max_pixels: int = MAX_PIXELS) -> bytes:
@@ -88,6 +85,8 @@ def decoding(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise UserError(f"{name}: no such file") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{name}: a folder, not an image") from error
     except UnidentifiedImageError as error:
         raise UserError(f"{name}: not an image of a format that is read ({_names()})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:

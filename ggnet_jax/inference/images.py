@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry, image_files
 from ggnet_jax.inference.image_files import MAX_PIXELS
 

@@ -5,10 +5,14 @@ Everything is drawn at twice the final size and reduced at the end, since Pillow
 lines without anti-aliasing.
 """
 
+from io import BytesIO
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageEnhance
 
+from ggnet_jax.io import write_file
 from ggnet_jax.visualize import fonts
 
 # Okabe and Ito's colors, told apart with any common color blindness; the palest come last.
@@ -35,6 +39,17 @@ def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     """(width, height) in whole pixels after scaling, at least one each."""
     width, height = size
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def save_drawing(drawing: Image.Image, path: str | Path) -> None:
+    """Write a drawing as a PNG that is at every moment absent, old or new, never half.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    buffer = BytesIO()
+    drawing.save(buffer, "PNG")
+    write_file(path, buffer.getvalue())
 
 
 def to_pillow(image: Image.Image | np.ndarray) -> Image.Image:

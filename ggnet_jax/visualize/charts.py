@@ -1,5 +1,6 @@
 """Curves of a training run, as PNG files."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.io import read_log
+from ggnet_jax.io import read_log, write_file
 from ggnet_jax.visualize import fonts
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
     figure.supxlabel("training step", fontsize=11)
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    write_file(output, buffer.getvalue())
     return output
 
 

@@ -24,7 +24,8 @@ _ENDINGS = (".ttf", ".otf", ".ttc", ".otc")
 # Tried first of the system's, for they have most characters; the order is that of preference.
 _KNOWN = (
     "notosanscjk", "notosans", "sourcehansans", "wqy", "droidsans", "pingfang", "hiragino",
-    "applegothic", "arialunicode", "msyh", "meiryo", "yugoth", "malgun", "simsun", "nanum", "unifont",
+    "applegothic", "arialunicode", "msyh", "meiryo", "yugoth", "malgun", "simsun", "nanum",
+    "unifont",
 )  # fmt: skip
 _STYLES = re.compile("bold|italic|oblique|black|thin|light|serif|mono|condensed|medium")
 _UNSEEN = ("Zs", "Cf", "Cc")  # kinds of characters that need no glyph
@@ -182,7 +183,10 @@ def _folders() -> list[str]:
     folders += ["~/Library/Fonts", "/Library/Fonts", "/System/Library/Fonts"]
     folders += [
         os.path.join(os.environ[name], *rest)
-        for name, rest in (("WINDIR", ["Fonts"]), ("LOCALAPPDATA", ["Microsoft", "Windows", "Fonts"]))
+        for name, rest in (
+            ("WINDIR", ["Fonts"]),
+            ("LOCALAPPDATA", ["Microsoft", "Windows", "Fonts"]),
+        )
         if name in os.environ
     ]
     return [os.path.expanduser(folder) for folder in folders]
