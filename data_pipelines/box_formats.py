@@ -69,7 +69,12 @@ def check_boxes(columns: Columns, where: str, accept_losses: bool) -> None:
         return
     found = {name: _fits(corners(boxes, size), size).sum() for name, corners in _FORMATS.items()}
     rescued = max(found.values())
-    told = [f"{flat.sum()} have no area"] if flat.any() else []
+    malformed = np.isnan(boxes).any(axis=1)
+    told = []
+    if malformed.any():
+        told.append(f"{malformed.sum()} are not four finite numbers but like {columns.malformed}")
+    if (flat & ~malformed).any():
+        told.append(f"{(flat & ~malformed).sum()} have no area")
     if misfits > flat.sum():
         beyond = misfits - flat.sum()
         told.append(f"{beyond} reach beyond their image (was it resized or rotated since?)")

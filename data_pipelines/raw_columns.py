@@ -30,6 +30,7 @@ class Columns(NamedTuple):
         subject, object, verb: [m] ids.
         first, number: [m] row of the first box of the relation's entry; number of its boxes.
         names: an example of a category that is a text, by what it is of; empty where most are ids.
+        malformed: an example of a box that is not four finite numbers; '' without any.
     """
 
     boxes: np.ndarray
@@ -42,6 +43,7 @@ class Columns(NamedTuple):
     first: np.ndarray
     number: np.ndarray
     names: Mapping[str, str]
+    malformed: str
 
 
 def read_columns(
@@ -57,6 +59,7 @@ def read_columns(
     category, key, subject, obj, verb, first, number = (array("q") for _ in range(7))
     texts: Counter[str] = Counter()
     examples: dict[str, str] = {}
+    malformed = ""
 
     def read(item: Any, field: str, what: str) -> int:
         value = item.get(field) if isinstance(item, Mapping) else None
@@ -75,14 +78,18 @@ def read_columns(
         boxes = entry.get("annotations", [])
         for item in boxes:
             box = item.get("bbox") if isinstance(item, Mapping) else None
-            corners.extend(map(float, box) if annotations.is_box(box) else (np.nan,) * 4)
+            if annotations.is_box(box):
+                corners.extend(map(float, box))
+            else:
+                corners.extend((np.nan,) * 4)
+                malformed = malformed or f"{box!r:.60}"
             image_sizes.extend(size)
             category.append(read(item, "category_id", "object"))
             key.append(read(item, "id", ""))
         for item in entry.get("hoi_annotation", []):
             target = read(item, "object_id", "")
-            if target in (-1, UNKNOWN):
-                continue  # an action without an object, or malformed
+            if target == -1 or not isinstance(item, Mapping) or "object_id" not in item:
+                continue  # an action without an object
             subject.append(read(item, "subject_id", ""))
             obj.append(target)
             verb.append(read(item, "category_id", "verb"))
@@ -101,6 +108,7 @@ def read_columns(
         first=np.array(first, np.int64),
         number=np.array(number, np.int64),
         names=named,
+        malformed=malformed,
     )
 
 
