@@ -22,6 +22,9 @@ _FORMATS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "x1, x2, y1, y2": lambda b, _: b[:, [0, 2, 1, 3]],
     "y1, y2, x1, x2": lambda b, _: b[:, [2, 0, 3, 1]],
     "x2, y2, x1, y1": lambda b, _: b[:, [2, 3, 0, 1]],
+}
+# The same, for numbers that reach to about 1000 where nothing above fits.
+_THOUSANDTHS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "x1, y1, x2, y2 in thousandths of the image's size": lambda b, s: b * np.c_[s, s] / 1000,
     "y1, x1, y2, x2 in thousandths of the image's size": lambda b, s: (
         b[:, [1, 0, 3, 2]] * np.c_[s, s] / 1000
@@ -67,7 +70,9 @@ def check_boxes(columns: Columns, where: str, accept_losses: bool) -> None:
     doubtful = misfits >= FEW and misfits > (1 - FITS) * number
     if 2 * lost <= number and not doubtful:
         return
-    found = {name: _fits(corners(boxes, size), size).sum() for name, corners in _FORMATS.items()}
+    found = _try_formats(_FORMATS, boxes, size)
+    if max(found.values()) < RESCUES * number and 700 < np.nanmax(boxes, initial=0) <= 1001:
+        found = _try_formats(_THOUSANDTHS, boxes, size)
     rescued = max(found.values())
     malformed = np.isnan(boxes).any(axis=1)
     told = []
@@ -92,6 +97,15 @@ def check_boxes(columns: Columns, where: str, accept_losses: bool) -> None:
             return
         message += f"; {ACCEPT}"
     raise UserError(message)
+
+
+def _try_formats(
+    formats: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
+    boxes: np.ndarray,
+    size: np.ndarray,
+) -> dict[str, int]:
+    """How many boxes fit in each format."""
+    return {name: int(_fits(as_in(boxes, size), size).sum()) for name, as_in in formats.items()}
 
 
 def _either(causes: list[str]) -> str:
