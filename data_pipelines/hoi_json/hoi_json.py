@@ -10,6 +10,8 @@ import tensorflow_datasets as tfds
 from data_pipelines import keys
 from data_pipelines.files import FilesBuilder, Source
 from data_pipelines.hoi_json import class_list
+from data_pipelines.merging import unique_entries
+from data_pipelines.report import Report
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
@@ -75,7 +77,7 @@ class HoiJson(FilesBuilder):
 
         def entries(split: str) -> list[Any]:
             every = [e for source in sources.get(split, ()) for e in self.read_source(source)]
-            return [entry for entry in every if isinstance(entry, dict)]
+            return list(unique_entries(every, Report()))  # as they are trained on
 
         train, test = entries("train"), entries("test")
         try:
