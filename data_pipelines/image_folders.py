@@ -20,7 +20,7 @@ _NEVER = (-1, -1)  # could not be read
 
 
 class OutsideError(PermissionError):
-    """A file name or a link leads out of the image folder."""
+    """A file name leads out of the image folder."""
 
 
 class ImageFolders:
@@ -42,8 +42,8 @@ class ImageFolders:
         Args:
             folders: searched in this order.
             names: gives what the file of an image may be called, best first.
-            allow_outside: also take files that an absolute path, `..` or a symbolic link in a
-                folder leads to.
+            allow_outside: also take files that an absolute path or `..` in a name leads to.
+                (A symbolic link in a folder was put there by the folder's owner and is followed.)
         """
         self.folders = tuple(folders)
         self._names = names
@@ -91,7 +91,7 @@ class ImageFolders:
         message += f"{', '.join(self.folders)}. {hint}"
         if outside:
             message += (
-                f"{outside} lie outside of it, by an absolute path, '..' or a symbolic link; "
+                f"{outside} lie outside of it, by an absolute path or '..' in their names; "
                 "data.allow_outside_images=True takes them"
             )
         raise UserError(message.rstrip())
@@ -148,7 +148,7 @@ class ImageFolders:
             try:
                 if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO or device may hang
                     raise OSError("not a plain file")
-                if not self._is_inside(path):
+                if not self._is_inside(name, path):
                     raise OutsideError(f"{path} is outside of the image folder")
                 return open(path, "rb", opener=_open_at_once)
             except (FileNotFoundError, NotADirectoryError):
@@ -159,8 +159,8 @@ class ImageFolders:
             refused = FileNotFoundError(2, "No such file", next(iter(self._candidates(name))))
         raise refused
 
-    def _is_inside(self, path: str) -> bool:
-        if self._roots is None:
+    def _is_inside(self, name: str, path: str) -> bool:
+        if self._roots is None or not (os.path.isabs(name) or ".." in name.split("/")):
             return True
         place = os.path.realpath(path)
         return any(os.path.commonpath((root, place)) == root for root in self._roots)

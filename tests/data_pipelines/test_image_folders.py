@@ -23,6 +23,8 @@ def tree(tmp_path):
     (folder / "loop.png").symlink_to(folder / "loop.png")
     (folder / "gone.png").symlink_to(folder / "nothing.png")
     (folder / "out.png").symlink_to(tmp_path / "out.png")
+    (tmp_path / "deep").mkdir()
+    (folder / "down").symlink_to(tmp_path / "deep")  # so that down/.. is not the folder
     (folder / "away").symlink_to(tmp_path)
     (folder / "in.png").symlink_to(folder / "sub" / "in.png")
     (folder / "zero.png").symlink_to("/dev/zero")
@@ -48,7 +50,7 @@ def read_in_time(folders, name):
     return result[0]
 
 
-OUTSIDE = ("../out.png", "sub/../../out.png", "out.png", "away/out.png", "../images_too/b.png")
+OUTSIDE = ("../out.png", "sub/../../out.png", "down/../out.png", "../images_too/b.png")
 
 
 @pytest.mark.parametrize("name", ["in.png", "sub/in.png", "../images/in.png", "away/images/in.png"])
@@ -68,6 +70,12 @@ def test_what_lies_outside_is_refused_unless_allowed(tree, name):
     assert isinstance(read_in_time(ImageFolders(folders), name), OutsideError)
     allowed = read_in_time(ImageFolders(folders, allow_outside=True), name)
     assert allowed == (tree / "images" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["out.png", "away/out.png"])
+def test_links_that_the_folder_has_are_followed(tree, name):
+    folders = ImageFolders([str(tree / "images")])
+    assert read_in_time(folders, name) == (tree / "out.png").read_bytes()
 
 
 @pytest.mark.parametrize("outside", [False, True])
@@ -99,8 +107,8 @@ def test_the_first_folder_and_the_first_name_count(tree):
     folders = ImageFolders([str(tree / "images_too"), str(tree / "images")], names)
     assert folders.read("b.png") == (tree / "images_too" / "b.png").read_bytes()
     assert folders.read("c.png") == (tree / "images" / "in.png").read_bytes()
-    # A file that is refused in one folder does not hide that of the next.
-    assert folders.read("out.png") == (tree / "images" / "in.png").read_bytes()
+    # A file that is refused does not hide the next.
+    assert folders.read("../out.png") == (tree / "images" / "in.png").read_bytes()
 
 
 def test_a_file_that_is_too_large_is_not_read(tree, monkeypatch):
@@ -126,7 +134,7 @@ def test_a_builder_counts_what_it_refuses_and_takes_it_where_that_is_asked_for(t
 
 
 def test_images_that_are_all_outside_are_an_error_that_says_how_to_take_them(tree):
-    entries = [{"file_name": "out.png", "annotations": [], "hoi_annotation": []}]
+    entries = [{"file_name": "../out.png", "annotations": [], "hoi_annotation": []}]
     config = own_config(tree, entries, entries)
     with pytest.raises(UserError, match=r"1 lie.* outside.*data\.allow_outside_images=True"):
         data_pipelines.load_dataset(config.data)
