@@ -25,6 +25,7 @@ from data_pipelines.entries import Entries
 from data_pipelines.hoi_builder import Entry, HoiBuilder
 from data_pipelines.image_folders import ImageFolders
 from ggnet_jax import io, vocabularies
+from ggnet_jax.config import split_paths
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -106,16 +107,18 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                 )
                 for path in _paths(files)
             )
-        listed = Path(data.vocabulary)
-        words = io.read_text(listed) if listed.is_file() else ""
+        vocabulary, words = data.vocabulary, ""
+        if vocabulary not in vocabularies.names() and Path(vocabulary).is_file():
+            (vocabulary,) = _paths(vocabulary)
+            words = io.read_text(vocabulary)
         outside = bool(data.get("allow_outside_images", False))
-        content = (sorted(sources.items()), data.vocabulary, words, *(["outside"] * outside))
+        content = (sorted(sources.items()), vocabulary, words, *(["outside"] * outside))
         digest = hashlib.sha256(repr(content).encode()).hexdigest()[:10]
         return FilesConfig(
             name=f"files-{digest}",
             description="; ".join(s.annotations for split in sources.values() for s in split),
             sources=sources,
-            vocabulary=data.vocabulary,
+            vocabulary=vocabulary,
             allow_outside_images=outside,
         )
 
@@ -272,9 +275,8 @@ def _manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
 
 
 def _paths(text: str) -> tuple[str, ...]:
-    """'a, b' -> absolute paths of a and b; a path with commas is one if it is there."""
-    parts = [text] if os.path.exists(text) else text.split(",")
-    return tuple(str(Path(part.strip()).expanduser().resolve()) for part in parts if part.strip())
+    """'a, b' -> absolute paths of a and b, links resolved."""
+    return tuple(str(Path(part).expanduser().resolve()) for part in split_paths(text))
 
 
 def _digest(path: str) -> str | None:

@@ -53,7 +53,10 @@ def open_builder(kind: type[HoiBuilder], config: Any) -> HoiBuilder:
         UserError: the data set has to be built, and can't be.
     """
     with _quiet_tfds():
-        look = _look(kind, config)
+        try:
+            look = _look(kind, config)
+        except OSError as error:
+            raise UserError(f"cannot look for a prepared data set: {error}") from error
         if look.builder is not None and not _older(look.folder).exists():
             _say(look.builder)
             return look.builder
@@ -99,16 +102,18 @@ def _build(kind: type[HoiBuilder], config: Any, look: _Look) -> HoiBuilder:
             raise
         raise UserError(f"{error} (the prepared data set in {folder} {problem})") from error
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or error
-        before = f"it {problem}, and " if problem else ""
+        before = f" again (it {problem})" if problem else ""
         raise UserError(
-            f"cannot prepare a data set in {folder}: {before}{_one_line(reason)}; see that there "
-            "is room and that you may write there, or set data.data_dir to another folder"
+            f"cannot prepare a data set in {folder}{before}: {_reason(error)}; see that there is "
+            "room and that you may write there, or set data.data_dir to another folder"
         ) from error
 
 
-def _one_line(reason: Any) -> str:
-    return " ".join(str(reason).split())[:300]
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    """Why a file could not be written, in one line."""
+    if isinstance(error, OSError):
+        return error.strerror or " ".join(str(error).split())
+    return " ".join(error.message.rpartition(";")[2].split())  # TensorFlow says "PATH; REASON"
 
 
 def _say(builder: HoiBuilder) -> None:

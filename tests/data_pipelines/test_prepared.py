@@ -14,6 +14,7 @@ from PIL import Image
 
 import data_pipelines
 from data_pipelines import records, shards
+from ggnet_jax.config import absolute_paths
 from ggnet_jax.errors import UserError
 
 NAMES = ("a.png", "b.png", "c.png")
@@ -329,7 +330,7 @@ def test_what_a_killed_build_left_is_cleared_and_what_it_had_set_aside_comes_bac
     [
         (OSError(errno.ENOSPC, "No space left on device"), "No space left"),
         (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
-        (tf.errors.ResourceExhaustedError(None, None, "a.tfrecord;\nNo space"), "; No space"),
+        (tf.errors.ResourceExhaustedError(None, None, "a.tfrecord;\nNo\nspace"), ": No space;"),
     ],
 )
 def test_a_full_disk_ends_the_build_with_a_line_and_nothing_half_written(
@@ -381,6 +382,30 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     (tmp_path / "prepared").write_text("a file")
     with pytest.raises(UserError, match=r"cannot prepare a data set in .*prepared.*data\.data_dir"):
         data_pipelines.load_dataset(config.data)
+
+
+def test_relative_paths_name_the_same_data_set_from_every_folder(tmp_path, monkeypatch, capsys):
+    config = own(tmp_path)
+    before = content(config)
+    monkeypatch.chdir(tmp_path)
+    for key, value in config.data.items():
+        if isinstance(value, str) and value.startswith(str(tmp_path)):
+            config.data[key] = value.removeprefix(f"{tmp_path}/")
+    assert config.data.train_images == "images"
+    run = absolute_paths(config)
+    assert content(config) == before
+    monkeypatch.chdir("/")
+    assert content(run) == before
+    assert capsys.readouterr().err.count("Preparing hoi_json in") == 1
+
+
+def test_a_path_with_a_comma_is_one_path(tmp_path):
+    config = own(tmp_path)
+    before = content(config)
+    (tmp_path / "images").rename(tmp_path / "a, b")
+    for key in ("train", "eval"):
+        config.data[f"{key}_images"] = str(tmp_path / "a, b")
+    assert content(config) == content(absolute_paths(config)) == before
 
 
 def test_a_split_of_several_files_has_tfds_layout_and_order(tmp_path, monkeypatch):
