@@ -8,6 +8,7 @@ What a build read is kept in the builder's metadata, beside what hoi_builder.py 
     sources     {split: [Source, as a dict, with the file's sha256]}
     originals   files: {path: sha256, None of what was looked for and not there}
                 images: {split: [ImageFolders.record() of each source]}
+    accept_losses  whether what was lost was accepted
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from data_pipelines import annotations
+from data_pipelines import annotations, plausibility
 from data_pipelines.entries import Entries
 from data_pipelines.hoi_builder import Entry, HoiBuilder
 from data_pipelines.image_folders import ImageFolders
@@ -77,7 +78,9 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         config = None
         if data.train_annotations or data.eval_annotations:
             config = cls._config_of_paths(data)
-        return cls(config=config, data_dir=data.data_dir or None)
+        builder = cls(config=config, data_dir=data.data_dir or None)
+        builder.accept_losses = data.get("accept_losses", False)
+        return builder
 
     @property
     def files(self) -> FilesConfig:
@@ -154,6 +157,10 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         """The vocabulary named in the config, or that of the data set's name."""
         return vocabularies.load(self.files.vocabulary or self.name)
 
+    def vocabulary_to_check(self) -> Vocabulary:
+        """The vocabulary; without classes where these are computed from the annotations."""
+        return self.load_vocabulary()
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         sources = self.files.sources
         if sources is None:
@@ -165,12 +172,17 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             split: [(source, Entries(self.read_source(source))) for source in parts]
             for split, parts in sources.items()
         }
+        self._check_images(entries)
+        entries = {
+            split: [(source, self._recognize(source, found)) for source, found in parts]
+            for split, parts in entries.items()
+        }
         self.metadata["sources"] = {
             split: [{**dataclasses.asdict(s), "sha256": files[s.annotations]} for s in parts]
             for split, parts in sources.items()
         }
         self.metadata["originals"] = {"files": files, "images": {}}
-        self._check_images(entries)
+        self.metadata["accept_losses"] = bool(self.accept_losses)
         return {split: self._generate_split(split, parts) for split, parts in entries.items()}
 
     def _generate_split(self, split: str, parts: list[tuple[Source, Entries]]) -> Iterator[Any]:
@@ -202,6 +214,22 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         outside = self.files.allow_outside_images
         return ImageFolders(source.images, self.image_names, allow_outside=outside)
 
+    def _recognize(self, source: Source, entries: Entries) -> Entries:
+        """The entries in the vocabulary's ids, if they can be what they are taken for."""
+        numbering = plausibility.check(
+            entries,
+            self.vocabulary_to_check(),
+            source.annotations,
+            accept_losses=self.accept_losses,
+        )
+        if numbering.note:
+            self.notes.setdefault(source.split, []).append(
+                f"{source.annotations}: {numbering.note}"
+            )
+        if numbering.verbs is None:
+            return entries
+        return Entries(plausibility.renumbered(entries, numbering))
+
     def changes(self) -> str:
         """See the base class; annotation files are compared by content, images by size and time."""
         sources = self.metadata["sources"]
@@ -211,6 +239,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         originals = self.metadata.get("originals")
         if originals is None:
             return "was built by an earlier version, which did not keep what its images were"
+        if self.metadata["accept_losses"] and not self.accept_losses:
+            return "was built with data.accept_losses=True"
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_digest, originals["files"]))
         for (path, before), now in zip(originals["files"].items(), digests, strict=True):

@@ -17,7 +17,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,8 +25,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from data_pipelines import annotations, images, records, shards
+from data_pipelines import annotations, images, plausibility, records, shards
 from data_pipelines.image_folders import OutsideError
+from data_pipelines.merging import unique_entries
 from data_pipelines.report import Report
 from data_pipelines.statistics import Statistics
 from ggnet_jax.errors import UserError
@@ -65,6 +66,8 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012  (TFDS reads a plain class attribute)
 
+    accept_losses = False  # train although most annotations are lost; see plausibility.py
+
     @classmethod
     def from_config(cls, data: Any) -> "HoiBuilder":
         """The builder that `config.data` describes."""
@@ -72,6 +75,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def __init__(self, **kwargs: Any):
         """Take TFDS's arguments; a `DamagedError` says that the prepared data set is no good."""
+        self.notes: dict[str, list[str]] = {}  # how a split's files were read, for its report
         try:
             super().__init__(**kwargs)
         except UserError:
@@ -178,7 +182,9 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         vocabulary = self.load_vocabulary()
         report, statistics, lost = Report(), Statistics(), []
-        usable = _first_entries(entries, report)
+        report.notes += self.notes.get(split, [])
+        usable = unique_entries(entries, report)
+        sizes: dict[str, tuple[int, int]] = {}
         title = f"{self.name}, split {split}"
         tqdm.write(f"Preparing {title}: {len(usable)} images", file=sys.stderr)
 
@@ -187,8 +193,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             return entry, found, _load_image(entry, read_image, upright, found)
 
         threads = os.cpu_count() or 1
-        unique = (_named(name, entries[index]) for name, index in usable.items())
-        loads = prefetch(load, unique, depth=4 * threads, threads=threads)
+        loads = prefetch(load, usable, depth=4 * threads, threads=threads)
         for loaded in tqdm(
             loads,
             total=len(usable),
@@ -203,6 +208,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if image is None:
                 lost.append(annotations.evaluation_entry(entry))
                 continue
+            sizes[entry["file_name"]] = image.width, image.height
             index = statistics.images
             statistics.add(cleaned.classes, cleaned.relations)
             yield (
@@ -225,6 +231,14 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 f"no image of {self.name}'s split {split!r} could be used; see the data report "
                 "above and check the image folder"
             )
+        plausibility.check_built(
+            usable,
+            statistics,
+            title,
+            sizes,
+            trained=split == "train",
+            accept_losses=self.accept_losses,
+        )
         self.metadata["vocabulary"] = vocabulary.to_dict()
         for key, value in (
             ("reports", report.to_dict()),
@@ -248,29 +262,6 @@ def _digest(metadata: Mapping[str, Any]) -> str:
     """A checksum of all but itself."""
     content = {key: value for key, value in metadata.items() if key != "digest"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _first_entries(entries: Iterable[Any], report: Report) -> dict[str, int]:
-    """{file name: index of its entry} of the entries that have a name, each image once."""
-    usable: dict[str, int] = {}
-    for index, entry in enumerate(entries):
-        name = annotations.image_name(entry)
-        if name is None:
-            report.add("entry_malformed", f"entry {index}, {entry!r:.80}")
-            report.entries += 1
-        elif name in usable:
-            report.add("image_twice", f"entry {index}, {name}")
-            report.entries += 1
-        else:
-            if name != entry["file_name"]:
-                report.add("string_id", f"entry {index}, {entry['file_name']!r}")
-            usable[name] = index
-    return usable
-
-
-def _named(name: str, entry: Entry) -> Entry:
-    """The entry with a name without stray white space."""
-    return entry if entry["file_name"] == name else {**entry, "file_name": name}
 
 
 def _load_image(

@@ -8,12 +8,10 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, BinaryIO
+from typing import Any
 
 from ggnet_jax.errors import UserError
-
-LARGEST = 1 << 30
-"""Bytes of the largest file that is read."""
+from ggnet_jax.inference.image_files import open_file, read_file
 
 _Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 _NEVER = (-1, -1)  # could not be read
@@ -56,15 +54,13 @@ class ImageFolders:
         Raises:
             FileNotFoundError: there is no such file.
             OutsideError: the file is outside of the folders.
-            OSError: it cannot be read, or is not a plain file.
-            ValueError: no file can have that name.
+            OSError: it cannot be read, or is not a regular file.
+            ValueError: no file can have that name, or it is larger than any image.
         """
         self._stamps[name] = _NEVER
-        with self._open(name) as file:
-            status = os.fstat(file.fileno())
-            if status.st_size > LARGEST:
-                raise OSError(f"{status.st_size} bytes are too many for an image")
-            data = file.read(LARGEST)
+        path = self._find(name)
+        status = os.stat(path)  # before it is read: a change since then will be noticed
+        data = read_file(path)
         self._stamps[name] = status.st_size, status.st_mtime_ns
         return data
 
@@ -79,7 +75,7 @@ class ImageFolders:
         number, first, outside = 0, "-", 0
         for name in names:
             try:
-                self._open(name).close()
+                open_file(self._find(name)).close()
                 return
             except OutsideError:
                 outside += 1
@@ -115,7 +111,7 @@ class ImageFolders:
         for name, *before in zip(record["names"], record["sizes"], record["times"], strict=True):
             if tuple(before) == _NEVER:
                 with suppress(OSError, ValueError):
-                    self._open(name).close()
+                    open_file(self._find(name)).close()
                     found.append(f"{name} can be read now")
                     there = True
                 continue
@@ -141,16 +137,16 @@ class ImageFolders:
                 return status.st_size, status.st_mtime_ns
         return None
 
-    def _open(self, name: str) -> BinaryIO:
-        """The first candidate that can be opened; raises as `read`."""
+    def _find(self, name: str) -> str:
+        """The first candidate that is a regular file inside the folders; raises as `read`."""
         refused: Exception | None = None
         for path in self._candidates(name):
             try:
-                if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO or device may hang
-                    raise OSError("not a plain file")
+                if not stat.S_ISREG(os.stat(path).st_mode):
+                    raise OSError("not a regular file")
                 if not self._is_inside(name, path):
                     raise OutsideError(f"{path} is outside of the image folder")
-                return open(path, "rb", opener=_open_at_once)
+                return path
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError) as error:
@@ -164,7 +160,3 @@ class ImageFolders:
             return True
         place = os.path.realpath(path)
         return any(os.path.commonpath((root, place)) == root for root in self._roots)
-
-
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NONBLOCK)

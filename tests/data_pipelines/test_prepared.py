@@ -147,7 +147,7 @@ def change_instances(tmp_path):
     [
         change_instances,
         lambda folder: (folder / "vcoco_train.ids").write_text("7\n8\n"),
-        lambda folder: (folder / "splits" / "vcoco_train.ids").write_text("9\n"),
+        lambda folder: (folder / "splits" / "vcoco_train.ids").write_text("7\n"),
     ],
 )
 def test_all_files_of_v_coco_are_watched(tmp_path, change):
