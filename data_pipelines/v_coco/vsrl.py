@@ -187,14 +187,19 @@ def _relations(
     return relations
 
 
+def ids_files(file: str) -> tuple[Path, Path]:
+    """Where the image ids of `NAME.json` may be: `NAME.ids` beside it, or in `../splits`."""
+    path = Path(file.removesuffix(".gz")).with_suffix(".ids")
+    return path, path.parent.parent / "splits" / path.name
+
+
 def read_ids(file: str) -> list[int] | None:
-    """The split's image ids from `NAME.ids` beside `NAME.json` or in `../splits`, if there.
+    """The split's image ids from the first of `ids_files` that is there.
 
     Raises:
         UserError: a line is not a number.
     """
-    path = Path(file.removesuffix(".gz")).with_suffix(".ids")
-    for candidate in (path, path.parent.parent / "splits" / path.name):
+    for candidate in ids_files(file):
         if candidate.is_file():
             words = io.read_text(candidate).split()
             odd = next((word for word in words if not (word.isascii() and word.isdigit())), None)
