@@ -40,6 +40,7 @@ def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
 
     A run that was asked to stop ends after its checkpoint: no evaluation, exit status 0.
     """
+    from ggnet_jax.cli import evaluate_split
     from ggnet_jax.training import loop
 
     if config is None:
@@ -50,7 +51,13 @@ def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
     slow = cuda_atomics.warning(jax.devices()[0].platform)
     if slow and jax.process_index() == 0:
         print(slow)
-    result = loop.train(config, workdir, data, evaluate=partial(_scores, data=data))
+    result = loop.train(
+        config,
+        workdir,
+        data,
+        check=evaluate_split.check_protocol,
+        evaluate=partial(_scores, data=data),
+    )
     if not result.finished:
         return 0
     return evaluate(config, workdir, None, data)

@@ -1,5 +1,6 @@
 """Entries of annotation and prediction files -> flat columns, one image after the other."""
 
+import difflib
 import itertools
 from array import array
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,11 @@ from numpy.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
 
-_UNKNOWN = -(1 << 62)  # an id that no vocabulary has
+UNKNOWN = -(1 << 62)
+"""Stands for what is no id; no vocabulary has it."""
+_KINDS = "dqqqqd"  # of corners, category, subject, object, verb, score
+_NO_NUMBERS = {bool, np.bool_}  # which `array` takes for 0 and 1
+_Lists = tuple[list[Any], ...]  # what one entry adds to each
 
 
 class Columns(NamedTuple):
@@ -40,18 +45,6 @@ class Columns(NamedTuple):
     num_boxes: np.ndarray
 
 
-class _Entry(NamedTuple):
-    """What one image adds to the columns."""
-
-    name: str
-    corners: array
-    category: array
-    subject: array
-    object: array
-    verb: array
-    score: array
-
-
 class ColumnReader:
     """Takes entries one by one; knows where in the file a row of the columns came from."""
 
@@ -68,7 +61,7 @@ class ColumnReader:
         self.names: list[str] = []
         self._what, self._keys, self._truth = what, (boxes_key, pairs_key), truth
         self._counts = array("q"), array("q")  # boxes and pairs of each entry
-        self._parts = tuple(array(kind) for kind in "dqqqqd")  # as the arrays of an `_Entry`
+        self._parts = tuple(array(kind) for kind in _KINDS)
 
     def add(self, entry: Any) -> str:
         """Add one image's entry and return its file name.
@@ -76,16 +69,21 @@ class ColumnReader:
         Raises:
             UserError: a field is missing or of the wrong type.
         """
+        lengths = [len(part) for part in self._parts]
         try:
-            read = self._read_fast(entry)
+            name, columns = self._read_fast(entry)
+            for part, column in zip(self._parts, columns, strict=True):
+                part.fromlist(column)
         except (KeyError, TypeError, AttributeError, OverflowError):
-            read = self._read_slowly(entry)
-        self.names.append(read.name)
-        for count, column in zip(self._counts, (read.category, read.verb), strict=True):
+            for part, length in zip(self._parts, lengths, strict=True):
+                del part[length:]
+            name, columns = self._read_slowly(entry)
+            for part, column in zip(self._parts, columns, strict=True):
+                part.fromlist(column)
+        self.names.append(name)
+        for count, column in zip(self._counts, (columns[1], columns[4]), strict=True):
             count.append(len(column))
-        for part, column in zip(self._parts, read[1:], strict=True):
-            part.extend(column)
-        return read.name
+        return name
 
     def columns(self) -> Columns:
         """What was added, as arrays."""
@@ -128,52 +126,54 @@ class ColumnReader:
                 f"{values[row].tolist()}"
             )
 
-    def _read_fast(self, entry: Any) -> _Entry:
+    def _read_fast(self, entry: Any) -> tuple[str, _Lists]:
         """An entry that is as it should be; `array` refuses whatever is not a number."""
         boxes, pairs = (entry[key] for key in self._keys)
         corners = [box["bbox"] for box in boxes]
-        read = _Entry(
-            name=entry["file_name"],
-            corners=array("d", itertools.chain.from_iterable(corners)),
-            category=array("q", [box["category_id"] for box in boxes]),
-            subject=array("q", [pair["subject_id"] for pair in pairs]),
-            object=array("q", [pair["object_id"] for pair in pairs]),
-            verb=array("q", [pair["category_id"] for pair in pairs]),
-            score=array("d", [0.0 if self._truth else pair["score"] for pair in pairs]),
+        columns = (
+            [*itertools.chain.from_iterable(corners)],
+            [box["category_id"] for box in boxes],
+            [pair["subject_id"] for pair in pairs],
+            [pair["object_id"] for pair in pairs],
+            [pair["category_id"] for pair in pairs],
+            [0.0] * len(pairs) if self._truth else [pair["score"] for pair in pairs],
         )
-        if not isinstance(read.name, str) or not all(len(box) == 4 for box in corners):
+        name = entry["file_name"]
+        right = isinstance(name, str) and isinstance(boxes, list) and isinstance(pairs, list)
+        right = right and set(map(len, corners)) <= {4}
+        if not (right and _NO_NUMBERS.isdisjoint(map(type, itertools.chain(*columns)))):
             raise TypeError
-        return read
+        return name, columns
 
-    def _read_slowly(self, entry: Any) -> _Entry:
+    def _read_slowly(self, entry: Any) -> tuple[str, _Lists]:
         """The same, value by value: ids written as text pass, anything else is an error."""
         where = f"{self._what}: entry {len(self.names)}"
         if not isinstance(entry, Mapping):
             raise UserError(f"{where} is not a JSON object but {entry!r:.60}")
         name = entry.get("file_name")
         if not isinstance(name, str):
-            raise UserError(f"{where} has no 'file_name' (found {name!r:.60})")
+            raise UserError(f"{where} has no 'file_name' {_instead(entry, 'file_name')}")
         where = f"{self._what}: image {name!r}"
-        read = _Entry(name, *(array(part.typecode) for part in self._parts))
+        corners, category, subject, obj, verb, score = columns = tuple([] for _ in _KINDS)
         boxes_key, pairs_key = self._keys
         for index, box in enumerate(self._list(entry, boxes_key, where)):
             at = f"{where}, {boxes_key}[{index}]"
-            read.corners.extend(_corners(box.get("bbox"), at))
-            read.category.append(self._id(box, "category_id", at))
+            corners += _corners(box.get("bbox"), at)
+            category.append(self._id(box, "category_id", at))
         for index, pair in enumerate(self._list(entry, pairs_key, where)):
             at = f"{where}, {pairs_key}[{index}]"
-            read.subject.append(self._id(pair, "subject_id", at))
-            read.object.append(self._id(pair, "object_id", at))
-            read.verb.append(self._id(pair, "category_id", at))
-            read.score.append(0.0 if self._truth else _score(pair.get("score"), at))
-        return read
+            subject.append(self._id(pair, "subject_id", at))
+            obj.append(self._id(pair, "object_id", at))
+            verb.append(self._id(pair, "category_id", at))
+            score.append(0.0 if self._truth else _score(pair.get("score"), at))
+        return name, columns
 
     def _list(self, entry: Mapping[str, Any], key: str, where: str) -> Sequence[Mapping[str, Any]]:
         value = entry.get(key)
-        if value is None and self._truth:
+        if value is None and key in entry and self._truth:
             return []
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise UserError(f"{where} has no list {key!r} (found {value!r:.60})")
+            raise UserError(f"{where} has no list {key!r} {_instead(entry, key)}")
         for index, item in enumerate(value):
             if not isinstance(item, Mapping):
                 raise UserError(f"{where}, {key}[{index}] is not a JSON object but {item!r:.60}")
@@ -182,22 +182,35 @@ class ColumnReader:
     def _id(self, item: Mapping[str, Any], key: str, where: str) -> int:
         value: Any = item.get(key)
         try:
-            if isinstance(value, str) or value == int(value):
+            if isinstance(value, str) or (
+                value == int(value) and not isinstance(value, bool | np.bool_)
+            ):
                 number = int(value)
-                if abs(number) < -_UNKNOWN:
+                if abs(number) < -UNKNOWN:
                     return number
         except (TypeError, ValueError, OverflowError):
             pass
         if self._truth:
-            return _UNKNOWN
+            return UNKNOWN
         raise UserError(f"{where} needs a '{key}' that is a whole number (found {value!r:.60})")
 
 
-def _corners(value: Any, where: str) -> array:
+def _instead(entry: Mapping[str, Any], key: str) -> str:
+    """What an entry has instead of a key's value, in brackets."""
+    if key in entry:
+        return f"(found {entry[key]!r:.60})"
+    keys = [str(name) for name in entry]
+    close = difflib.get_close_matches(key, keys, 1)
+    there = ", ".join(map(repr, keys[:8])) or "nothing"
+    return f"(it has {there:.160}{f'; rename {close[0]!r}' if close else ''})"
+
+
+def _corners(value: Any, where: str) -> list[float]:
     try:
-        corners = array("d", value)
+        good = _NO_NUMBERS.isdisjoint(map(type, value))
+        corners = array("d", value if good else []).tolist()
     except (TypeError, OverflowError):
-        corners = array("d")
+        corners = []
     if len(corners) != 4:
         raise UserError(f"{where} needs a 'bbox' of four numbers (found {value!r:.80})")
     return corners
@@ -205,7 +218,7 @@ def _corners(value: Any, where: str) -> array:
 
 def _score(value: Any, where: str) -> float:
     try:
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     except OverflowError:
         pass

@@ -28,14 +28,18 @@ that the results don't depend on the order of a file. A predicted (verb, object)
 a class is neither right nor wrong: it is left out and counted.
 """
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import average_precision, command, matching, overlap
-from ggnet_jax.evaluation.reading import Progress, Source
+from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.evaluation.records import (
     Interactions,
     name_rank,
@@ -62,6 +66,7 @@ def evaluate(
     *,
     protocol: str = "ho_rcnn",
     unknown_images: str = "error",
+    accept_losses: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Mean average precision over the classes of a vocabulary.
@@ -73,6 +78,7 @@ def evaluate(
         protocol: a key of `SETTINGS`. "ho_rcnn" gives Default and Known Object in one pass.
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
+        accept_losses: go on with ground truth of which most boxes or pairs are no use.
         progress: called with what is being done and how much of it is done.
 
     Returns:
@@ -89,16 +95,12 @@ def evaluate(
     if not vocabulary.classes:
         raise UserError(f"vocabulary {vocabulary.name!r} has no class to score")
     truth = read_ground_truth(
-        ground_truth,
-        object_ids=vocabulary.object_ids,
-        verb_ids=vocabulary.verb_ids,
-        progress=progress,
+        ground_truth, vocabulary, accept_losses=accept_losses, progress=progress
     )
     found = read_predictions(
         predictions,
         {name: number for number, name in enumerate(truth.file_names)},
-        object_ids=vocabulary.object_ids,
-        verb_ids=vocabulary.verb_ids,
+        vocabulary,
         unknown_images=unknown_images,
         progress=progress,
     )
@@ -144,6 +146,7 @@ def evaluate(
         title=f"{vocabulary.name}: {vocabulary.num_classes} classes, protocol {protocol}",
         settings=settings,
         counts={**counts, **left_out},
+        notes=found.notes + truth.notes,
     )
 
 
@@ -173,10 +176,11 @@ def _match_ho_rcnn(
     """
     ranked = _rank(found, found_class, truth.file_names)
     candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
-    row, pair, _ = _overlapping(
+    blocks = _overlapping(
         candidates, ranked, found, found.boxes, truth, overlap.ho_rcnn, lambda iou: iou > 0.5
     )
-    return ranked, matching.first_free(row, pair, len(ranked), len(truth.verb))
+    matches = ((row, pair) for row, pair, _ in blocks)
+    return ranked, matching.first_free(matches, len(ranked), len(truth.verb))
 
 
 def _match_ppdm(
@@ -189,13 +193,19 @@ def _match_ppdm(
     """
     ranked = _rank(found, found_class, truth.file_names)
     candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
-    row, pair, smaller = _overlapping(
+    blocks = _overlapping(
         candidates, ranked, found, found.boxes + 1, truth, overlap.ppdm, lambda iou: iou >= 0.5
     )
+    best = (_best_of_each(*block) for block in blocks)
+    return ranked, matching.first_of_each(best, len(ranked), len(truth.verb))
+
+
+def _best_of_each(row: np.ndarray, pair: np.ndarray, smaller: np.ndarray) -> matching.Matches:
+    """Of each row the pair with the largest overlap; of equals the first of the annotation."""
     order = np.lexsort((pair, -smaller, row))
     row, pair = row[order], pair[order]
     best = np.flatnonzero(np.diff(row, prepend=-1))
-    return ranked, matching.first_of_each(row[best], pair[best], len(ranked))
+    return row[best], pair[best]
 
 
 def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:
@@ -213,7 +223,7 @@ def _same_class_and_image(
     ranked: np.ndarray,
     truth: Interactions,
     true_class: np.ndarray,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[matching.Matches]:
     """Blocks of candidates: (position in `ranked`, row of `truth`), in annotation order."""
     num_images = len(truth.file_names)
     pairs = np.flatnonzero(true_class >= 0)
@@ -226,14 +236,14 @@ def _same_class_and_image(
 
 
 def _overlapping(
-    candidates: Iterator[tuple[np.ndarray, np.ndarray]],
+    candidates: Iterator[matching.Matches],
     ranked: np.ndarray,
     found: Interactions,
     boxes: np.ndarray,
     truth: Interactions,
     overlap_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
     enough: Callable[[np.ndarray], np.ndarray],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The candidates whose human and object boxes both overlap enough.
 
     Args:
@@ -244,20 +254,17 @@ def _overlapping(
         overlap_of: a function of `overlap`.
         enough: overlaps -> bool.
 
-    Returns:
-        Position in `ranked`, row of `truth` and the smaller of the two overlaps, in the order of
-        the candidates.
+    Yields:
+        For each block position in `ranked`, row of `truth` and the smaller of the two overlaps, in
+        the order of the candidates. (All of them at once would fill the memory where an image has
+        thousands of equal pairs.)
     """
-    rows, pairs, overlaps = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     for row, pair in candidates:
         human = overlap_of(boxes[found.human[ranked[row]]], truth.boxes[truth.human[pair]])
         row, pair, human = (column[enough(human)] for column in (row, pair, human))
         target = overlap_of(boxes[found.object[ranked[row]]], truth.boxes[truth.object[pair]])
         kept = enough(target)
-        rows.append(row[kept])
-        pairs.append(pair[kept])
-        overlaps.append(np.minimum(human, target)[kept])
-    return np.concatenate(rows), np.concatenate(pairs), np.concatenate(overlaps)
+        yield row[kept], pair[kept], np.minimum(human, target)[kept]
 
 
 def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
@@ -278,6 +285,48 @@ def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
     )
 
 
+def read_vocabulary(
+    name: str, ground_truth: Source, accept_losses: bool = False
+) -> tuple[Vocabulary, Source, str]:
+    """The classes that `--vocabulary` names.
+
+    Args:
+        name: of a shipped class list, or of a JSON file: a vocabulary, such as a run's
+            `vocabulary.json`, or a class list as training takes it, {"objects": {id: name},
+            "verbs": {id: name}}, whose classes are the pairs of the ground truth.
+        ground_truth: path or entries.
+        accept_losses: see `evaluate`.
+
+    Returns:
+        The vocabulary; the ground truth, read if it was needed; a note, "" if there is none.
+
+    Raises:
+        UserError: there is no such file, it holds no classes, or the ground truth is malformed.
+    """
+    path = Path(name)
+    fields: Any = None
+    if path.is_file() and name not in vocabularies.names():
+        fields = io.read_json(path)
+    if not isinstance(fields, dict) or "classes" in fields:
+        return load_vocabulary(name), ground_truth, ""
+    if not {"objects", "verbs"} <= fields.keys():
+        return load_vocabulary(name), ground_truth, ""
+    entries = list(iterate(ground_truth, "ground truth", allow_nan=True))
+    try:
+        bare = vocabularies.from_annotations([], fields["objects"], fields["verbs"], name=path.stem)
+        read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
+        found = vocabularies.from_annotations(
+            entries, fields["objects"], fields["verbs"], name=path.stem
+        )
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"{path} is no class list: {error}") from None
+    note = (
+        f"{path} is a class list: the {found.num_classes} pairs of the ground truth are the "
+        "classes, and which are rare is not known; a run's vocabulary.json has both of training"
+    )
+    return dataclasses.replace(found, rare=None), entries, note
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
     parser = command.parser(__doc__ or "")
@@ -285,20 +334,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--protocol", default="ho_rcnn", choices=SETTINGS, help="which rules (ho_rcnn)"
     )
     parser.add_argument(
-        "--vocabulary", default="hico_det", help="a shipped class list or a JSON file (hico_det)"
+        "--vocabulary",
+        default="hico_det",
+        help="a shipped class list, or a JSON file: a run's vocabulary.json or a class list as "
+        "training takes it (hico_det)",
     )
     arguments = parser.parse_args(argv)
-    return command.run(
-        arguments,
-        lambda progress: evaluate(
+
+    def score(progress: Progress) -> Result:
+        vocabulary, truth, note = read_vocabulary(
+            arguments.vocabulary, arguments.ground_truth, arguments.accept_losses
+        )
+        result = evaluate(
             arguments.predictions,
-            arguments.ground_truth,
-            load_vocabulary(arguments.vocabulary),
+            truth,
+            vocabulary,
             protocol=arguments.protocol,
             unknown_images=arguments.unknown_images,
+            accept_losses=arguments.accept_losses,
             progress=progress,
-        ),
-    )
+        )
+        notes = (note, *result.notes) if note else result.notes
+        return dataclasses.replace(result, notes=notes)
+
+    return command.run(arguments, score)
 
 
 if __name__ == "__main__":

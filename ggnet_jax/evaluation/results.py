@@ -87,11 +87,13 @@ class Result:
         title: data set and protocol in words.
         settings: name -> scores.
         counts: images, pairs, and what was left out.
+        notes: what else the reader has to know about the files.
     """
 
     title: str
     settings: Mapping[str, Scores]
     counts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, setting: str) -> Scores:
         return self.settings[setting]
@@ -107,6 +109,7 @@ class Result:
             "title": self.title,
             "unit": "fractions; null where a class has no figure",
             "counts": dict(self.counts),
+            "notes": list(self.notes),
             "settings": {name: scores.to_dict() for name, scores in self.settings.items()},
         }
 
@@ -140,6 +143,8 @@ class Result:
                 ]
                 blocks.append(align([head, *rows]))
         blocks.append("\n".join(f"{readable(k)}: {v:,}" for k, v in self.counts.items()))
+        if self.notes:
+            blocks.append("\n".join(f"note: {note}" for note in self.notes))
         return "\n\n".join(blocks)
 
 
