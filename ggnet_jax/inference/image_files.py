@@ -37,6 +37,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_EXIF_ITEM = re.compile(rb"(infe.{8}|infe.{10})Exif", re.DOTALL)  # AVIF's entry of what EXIF is
 _BYTES_PER_PIXEL = 16  # no file has more: four channels of 32 bits, not compressed
 _SPARE_BYTES = 1 << 26  # for what isn't pixels: profiles, thumbnails, further images
 
@@ -197,7 +198,7 @@ def _open(file: BinaryIO) -> Image.Image:
         # To open AVIF, Pillow writes its EXIF data anew where the container's own turn differs, and
         # fails for some that cameras write. Nobody needs the data: the container's turn counts.
         file.seek(0)
-        return Image.open(BytesIO(file.read().replace(b"Exif\0", b"none\0")), formats=["AVIF"])
+        return Image.open(BytesIO(_EXIF_ITEM.sub(rb"\1none", file.read())), formats=["AVIF"])
 
 
 def _check_length(file: BinaryIO, name: str, max_pixels: int) -> None:
