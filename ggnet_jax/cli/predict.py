@@ -154,7 +154,8 @@ class _Lines:
             self._file.close()
         try:
             if kind is not None and self._count:
-                kept = f"the predictions for {self._count} images are in {self._draft}"
+                number = f"{self._count} image{'s' if self._count > 1 else ''}"
+                kept = f"the predictions for {number} are in {self._draft}"
                 if kind is KeyboardInterrupt:
                     raise KeyboardInterrupt(kept)
                 print(kept, file=sys.stderr)

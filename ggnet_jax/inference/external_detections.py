@@ -141,7 +141,6 @@ class ExternalDetections:
             valid[row, : len(found)] = True
         return BoxDetections(boxes, classes, scores, valid)
 
-
     def _check(self, boxes: np.ndarray, size: np.ndarray) -> None:
         """Count the boxes of an image that reach far beyond it; raise if they must be corners."""
         first, last = boxes[:, :2], boxes[:, 2:4]

@@ -180,7 +180,9 @@ def png_of(width: int, height: int) -> bytes:
     """The header of a PNG and next to no pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
@@ -237,7 +239,9 @@ def test_damage_anywhere_is_one_line_or_an_image():
             for _ in range(rng.randint(1, 8)):
                 data[rng.randrange(len(data))] = rng.randrange(256)
             try:
-                pixels = load_image(bytes(data[: rng.choice([len(data), rng.randrange(len(data))])]))
+                pixels = load_image(
+                    bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
+                )
                 read += pixels.dtype == np.uint8
             except UserError as error:
                 assert "\n" not in str(error)
