@@ -70,7 +70,7 @@ def predict(
         raise UserError(f"--format={format}; it can be {' or '.join(FORMATS)}")
     if max_pixels < 1:
         raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
-    require_run(workdir)
+    require_run(Path(workdir))
     paths = find_images(images)
     if format == PPDM:
         _check_distinct(paths)

@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ggnet_jax.errors import UserError
 
@@ -114,7 +115,7 @@ def open_image(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image
     _check_length(file, name, max_pixels)
     with _header_limits(max_pixels):
         image = _open(file)
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         image.load_end = functools.partial(_turn_tiff, image)
     width, height = image.size
     if width * height > max_pixels:

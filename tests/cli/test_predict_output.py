@@ -1,4 +1,4 @@
-"""What --mode=predict leaves behind: whole files only, none of an earlier run, for the evaluators."""
+"""What --mode=predict leaves: whole files only, none of an earlier run, for the evaluators."""
 
 import json
 import os
@@ -166,7 +166,7 @@ def test_drawings_have_names_of_their_own():
 
 def test_what_is_in_the_way_of_the_output_is_named(run, photos, tmp_path):
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="cannot write to .*file"):
+    with pytest.raises(UserError, match=r"cannot write to .*file"):
         predict(run, photos, tmp_path / "file")
     (tmp_path / "out" / "predictions.jsonl").mkdir(parents=True)
     with pytest.raises(UserError, match=r"predictions\.jsonl: it is a folder"):
@@ -230,6 +230,7 @@ def test_sigterm_is_one_line_in_any_terminal(run, photos, tmp_path):
         cwd=REPOSITORY, env=environment() | terminal,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("[3/"):
             process.send_signal(signal.SIGTERM)

@@ -47,7 +47,7 @@ def test_good_boxes_are_used_and_nothing_is_said(tmp_path):
 
 def test_corners_are_named(tmp_path):
     found = read(tmp_path, corners())
-    with pytest.raises(UserError, match="would fit as corners .* write x, y, width, height"):
+    with pytest.raises(UserError, match=r"would fit as corners .* write x, y, width, height"):
         batch(found)
 
 
