@@ -40,10 +40,12 @@ _TURNS = {
 }
 _EXIF_ITEM = re.compile(rb"(infe.{8}|infe.{10})Exif", re.DOTALL)  # AVIF's entry of what EXIF is
 _BYTES_PER_PIXEL = 16  # no file has more: four channels of 32 bits, not compressed
+_LARGE = 1 << 24  # pixels; a camera's 16 megapixels are not
 _SPARE_BYTES = 1 << 26  # for what isn't pixels: profiles, thumbnails, further images
 
 # Pillow's limit of pixels and Python's filters of warnings belong to the whole process.
 _LOCK = threading.RLock()
+_TURN = threading.Lock()
 
 
 def open_file(path: str | os.PathLike) -> BinaryIO:
@@ -131,6 +133,12 @@ def load(image: Image.Image) -> None:
             image.load()
     else:
         image.load()
+
+
+def in_turn(image: Image.Image) -> contextlib.AbstractContextManager:
+    """Around decoding: threads that read large images do so one after the other, for memory."""
+    large = image.width * image.height > _LARGE
+    return _TURN if large else contextlib.nullcontext()
 
 
 def exif_orientation(image: Image.Image) -> int:
