@@ -135,10 +135,15 @@ def _relations(
     return relations
 
 
-def read_ids(file: str) -> list[int] | None:
-    """The split's image ids from `NAME.ids` beside `NAME.json` or in `../splits`, if there."""
+def ids_files(file: str) -> tuple[Path, Path]:
+    """Where the image ids of `NAME.json` may be: `NAME.ids` beside it, or in `../splits`."""
     path = Path(file.removesuffix(".gz")).with_suffix(".ids")
-    for candidate in (path, path.parent.parent / "splits" / path.name):
+    return path, path.parent.parent / "splits" / path.name
+
+
+def read_ids(file: str) -> list[int] | None:
+    """The split's image ids from the first of `ids_files` that is there."""
+    for candidate in ids_files(file):
         if candidate.is_file():
             return [int(line) for line in candidate.read_text().split()]
     return None
