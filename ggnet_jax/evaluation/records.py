@@ -108,7 +108,7 @@ def read_predictions(
     numbers: list[int] = []
     seen, unknown = set(), 0
     for entry in iterate(source, "predictions", progress, allow_nan=True):
-        name = reader.add(entry)
+        name = reader.add(entry).strip()
         number = key(name)
         if number in seen:
             raise UserError(f"predictions: image {name!r} occurs twice; merge its entries")
@@ -211,7 +211,7 @@ def read_ground_truth(
     images: dict[Any, int] = {}
     names, numbers = [], []
     for entry in iterate(source, "ground truth", progress, allow_nan=True):
-        name = reader.add(entry)
+        name = reader.add(entry).strip()
         number = images.setdefault(key(name), len(images))
         numbers.append(number)
         if number == len(names):

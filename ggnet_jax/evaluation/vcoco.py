@@ -112,7 +112,9 @@ def evaluate(
         "predictions_for_people_without_annotation": int(records.ignored.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
-    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes + notes)
+    return Result(
+        "v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes + notes
+    )
 
 
 def _check_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
@@ -125,7 +127,9 @@ def _check_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
     missing = sorted(names - set(people.actions))
     if not missing:
         return ()
-    return (f"ground truth: {len(missing)} of {len(names)} actions are missing, {missing[0]!r} one",)
+    return (
+        f"ground truth: {len(missing)} of {len(names)} actions are missing, {missing[0]!r} one",
+    )
 
 
 def image_key(file_name: str) -> Any:

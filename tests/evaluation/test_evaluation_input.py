@@ -96,6 +96,13 @@ def test_unknown_images_are_left_out_on_request_and_counted():
         evaluate(GOOD, unknown_images="skip")
 
 
+def test_white_space_around_a_file_name_means_nothing():
+    """As for training, whose builder takes it off."""
+    expected = evaluate(GOOD).to_dict()
+    assert evaluate(changed(["file_name"], " b.jpg\n")).to_dict() == expected
+    assert evaluate(GOOD, changed(["file_name"], "b.jpg ", TRUTH)).to_dict() == expected
+
+
 @pytest.mark.parametrize("bad", [["no entry"], {"a.jpg": []}, [None]])
 def test_predictions_that_are_no_list_of_entries(bad):
     with pytest.raises(UserError, match=r"predictions.*(list|not a JSON object)"):
