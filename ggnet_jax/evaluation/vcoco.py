@@ -83,6 +83,11 @@ def evaluate(
     """
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
+    if isinstance(content, Mapping) and "images" in content:
+        raise UserError(
+            "the ground truth is COCO's instances: give V-COCO's own (VSRL) list as ground truth, "
+            "and these as instances"
+        )
     if not is_vsrl(content):
         truth = read_ground_truth(
             content, vocabulary, key=image_key, accept_losses=accept_losses, progress=progress
