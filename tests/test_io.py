@@ -208,6 +208,14 @@ def test_a_list_is_asked_for(tmp_path, text):
         list(io.iterate_json(write(tmp_path / "a.json", text), "predictions"))
 
 
+def test_json_lines_under_another_name_are_told(tmp_path):
+    lines = "".join(json.dumps(entry) + "\n" for entry in CONTENT)
+    with pytest.raises(UserError, match=r"must be a JSON list; these are JSON lines: .*\.jsonl"):
+        list(io.iterate_json(write(tmp_path / "a.json", lines), "predictions"))
+    with pytest.raises(UserError, match="not an object that begins with the key 'info'"):
+        list(io.iterate_json(write(tmp_path / "a.json", '{"info": 1}'), "predictions"))
+
+
 @pytest.mark.parametrize(
     "text", ["[1 2]", "[1,]", "[,1]", "[1", "[1, 2] 3", "[1}", "[[1, 2]", "[nul]"]
 )

@@ -5,6 +5,7 @@ Files are read image by image, so that a large one is never held in memory as Py
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -111,13 +112,14 @@ def read_predictions(
         name = reader.add(entry).strip()
         number = key(name)
         if number in seen:
-            raise UserError(f"predictions: image {name!r} occurs twice; merge its entries")
+            raise UserError(f"predictions: image {name!r:.80} occurs twice; merge its entries")
         seen.add(number)
         if number not in images:
             if unknown_images == "error":
                 raise UserError(
-                    f"predictions: image {name!r} (entry {len(numbers)}) is not in the ground "
-                    "truth; check the split, or set unknown_images to 'ignore'"
+                    f"predictions: image {name!r:.80} (entry {len(numbers)}) is not in the ground "
+                    f"truth{_namesake(name, images)}; check the split, or set unknown_images to "
+                    "'ignore'"
                 )
             unknown += 1
         numbers.append(images.get(number, -1))
@@ -179,6 +181,14 @@ def read_predictions(
         },
         notes=_notes(numbering, len(verb), len(numbers)),
     )
+
+
+def _namesake(name: str, images: Mapping[Any, int]) -> str:
+    """For a message: the image of the same name in another folder, or of another ending."""
+    stem = PurePath(name.replace("\\", "/")).stem
+    same = (key for key in images if isinstance(key, str) and PurePath(key).stem == stem)
+    found = next(same, None)
+    return "" if found is None else f", which has {found!r:.80}"
 
 
 def _notes(numbering: Numbering, predictions: int, entries: int) -> tuple[str, ...]:

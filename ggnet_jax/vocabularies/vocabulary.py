@@ -12,6 +12,7 @@ from ggnet_jax import io
 from ggnet_jax.errors import UserError
 
 _ROLE_SUFFIXES = ("_obj", "_instr")
+_LARGEST_ID = 1 << 31
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,10 +59,15 @@ class Vocabulary:
                 for value in values:
                     if value in seen:
                         raise UserError(
-                            f"vocabulary {self.name!r} has the {what} {kind} {value!r} twice; "
+                            f"vocabulary {self.name!r} has the {what} {kind} {value!r:.60} twice; "
                             "each may occur once"
                         )
                     seen.add(value)
+            for value in ids:
+                if abs(value) >= _LARGEST_ID:
+                    raise UserError(
+                        f"vocabulary {self.name!r} has the {what} id {value!r:.40}; ids are smaller"
+                    )
         for verb, obj in self.classes:
             if not (0 <= verb < self.num_verbs and 0 <= obj < self.num_objects):
                 raise UserError(

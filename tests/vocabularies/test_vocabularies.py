@@ -229,6 +229,8 @@ def test_a_field_of_another_kind_is_named(field, value):
     assert Vocabulary.from_dict(fields | {"rare": [True]}).rare == (True,)
     with pytest.raises(UserError, match=f"not a vocabulary: .*{field}"):
         Vocabulary.from_dict(fields | {field: value})
+    with pytest.raises(UserError, match=r"'n' has the verb id 1000\S*; ids are smaller"):
+        Vocabulary.from_dict(fields | {"verb_ids": [10**40]})
 
 
 def test_unknown_ids_and_names_are_refused(tmp_path):
