@@ -122,8 +122,8 @@ class ColumnReader:
             entry = int(np.searchsorted(ends, row, side="right"))
             place = row - (ends[entry] - self._counts[kind][entry])
             raise UserError(
-                f"{self._what}: image {self.names[entry]!r:.80}, {self._keys[kind]}[{place}] {why}: "
-                f"{values[row].tolist()}"
+                f"{self._what}: image {self.names[entry]!r:.80}, "
+                f"{self._keys[kind]}[{place}] {why}: {values[row].tolist()}"
             )
 
     def _read_fast(self, entry: Any) -> tuple[str, _Lists]:

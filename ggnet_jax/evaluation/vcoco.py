@@ -83,7 +83,7 @@ def evaluate(
     """
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
-    if isinstance(content, Mapping) and "images" in content:
+    if hasattr(content, "keys") and "images" in content:
         raise UserError(
             "the ground truth is COCO's instances: give V-COCO's own (VSRL) list as ground truth, "
             "and these as instances"
