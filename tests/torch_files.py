@@ -31,7 +31,8 @@ class Tensor:
 class Pickled:
     """A pickle of plain values, arrays and tensors; `storages` has their numbers by key."""
 
-    def __init__(self, value: Any):
+    def __init__(self, value: Any, *, old: bool = False):
+        self._old = old
         self.storages: dict[str, np.ndarray] = {}
         self._keys: dict[int, str] = {}
         self._kept: list[Any] = []
@@ -68,6 +69,7 @@ class Pickled:
         self.storages[key] = tensor.storage
         kind = f"ctorch\n{tensor.kind}Storage\n".encode()
         identity = ("storage", kind, key, "cpu", tensor.storage.size)
+        identity += (None,) * self._old  # no view of another storage
         view = tensor.offset, tuple(tensor.shape), tuple(tensor.strides)
         hooks = b"ccollections\nOrderedDict\n)R"
         arguments = (self._put(identity) + b"Q", *view, False, hooks)
@@ -97,7 +99,7 @@ def packed(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
 
 def legacy(value: Any) -> bytes:
     """What `torch.save` before 1.6 made of a value."""
-    pickled = Pickled(value)
+    pickled = Pickled(value, old=True)
     numbers = (struct.pack("<q", s.size) + s.tobytes() for s in pickled.storages.values())
     keys = pickle.dumps(list(pickled.storages), 2)
     return LEGACY_START + pickled.program + keys + b"".join(numbers)

@@ -94,7 +94,8 @@ class _Members:
         unpacked = sum(info.file_size for info in self._infos.values())
         if unpacked > _MOST_UNPACKED + _MOST_RATIO * len(file):
             raise DamagedError(
-                f"it would unpack to {unpacked >> 20} MB from {len(file) >> 20} MB, as no weights do"
+                f"it would unpack to {unpacked >> 20} MB from {len(file) >> 20} MB, which no "
+                "weights do"
             )
         # torch.serialization.set_crc32_options(False) leaves every checksum at zero.
         self._checked = any(info.CRC for info in self._infos.values())

@@ -31,9 +31,7 @@ _DEEPEST = 6
 # layers, the ImageNet classifier left in DLA's files, and the skips of DLA's deep trees, which the
 # released code computes and drops (the trees inside make their own).
 COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "_extra_state")
-UNUSED = re.compile(
-    rf"(?:.*\.)?(?:{'|'.join(COUNTERS)})|base\.fc\..*|base\.level[34]\.project\..*"
-)
+UNUSED = re.compile(rf"(?:.*\.)?(?:{'|'.join(COUNTERS)})|base\.fc\..*|base\.level[34]\.project\..*")
 
 
 def parameters(

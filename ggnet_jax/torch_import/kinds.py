@@ -14,9 +14,11 @@ _STARTS = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
     (rb"(\.\./)*(\.git/annex|/annex)/objects", "a git-annex pointer, not the file itself",
      "run git annex get"),
-    (rb"(?i)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|script)", "an HTML page, saved in its place",
+    (rb"(?i)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|script)",
+     "an HTML page, saved in its place",
      "fetch the file itself: the page may ask for a login or a confirmation"),
-    (rb"(\xef\xbb\xbf)?\s*<\?xml|\s*<[A-Za-z]+>", "an XML document, such as a server's error message", _FETCH),
+    (rb"(\xef\xbb\xbf)?\s*<(\?xml|[A-Za-z]+>)", "an XML document, such as a server's error",
+     _FETCH),
     (rb"\x1f\x8b", "packed with gzip", _UNPACK),
     (rb"BZh", "packed with bzip2", _UNPACK),
     (rb"\xfd7zXZ\x00", "packed with xz", _UNPACK),
@@ -87,7 +89,10 @@ def of_file(path: Path) -> tuple[str, str] | None:
         if re.match(pattern, start, re.DOTALL):
             return what, todo
     if not start.strip(b"\0"):
-        return "a file that begins with zero bytes alone", "fetch it again: its download was interrupted"
+        return (
+            "a file that begins with zero bytes alone",
+            "fetch it again: its download was interrupted",
+        )
     return _of_text(start)
 
 
@@ -134,8 +139,15 @@ def of_zip(archive: zipfile.ZipFile) -> tuple[str, str] | None:
         )
     if "data.pkl" in bare:
         return None
-    if "extern_modules" in bare or "archive_format" in bare or "serialized_exported_program" in bare:
-        return "a package or exported program of PyTorch's", "save the state_dict of its module alone"
+    if (
+        "extern_modules" in bare
+        or "archive_format" in bare
+        or "serialized_exported_program" in bare
+    ):
+        return (
+            "a package or exported program of PyTorch's",
+            "save the state_dict of its module alone",
+        )
     if names and all(name.endswith(".npy") for name in names):
         return "a file of NumPy arrays", _CONVERT
     if "model.weights.h5" in bare:

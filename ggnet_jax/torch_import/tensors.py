@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -92,11 +92,9 @@ def _rebuild(source: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> 
     return _tensor(source, offset, shape, strides, None, rest[2] if len(rest) > 2 else None)
 
 
-def _rebuild_v3(
-    source: Any, offset: Any, shape: Any, strides: Any, grad: Any, hooks: Any, dtype: Any,
-    metadata: Any = None,
-) -> Tensor | Inert:  # fmt: skip
-    return _tensor(source, offset, shape, strides, dtype, metadata)
+def _rebuild_v3(source: Any, offset: Any, shape: Any, strides: Any, *rest: Any) -> Tensor | Inert:
+    """`_rebuild_tensor_v3`, which has the dtype before the metadata."""
+    return _tensor(source, offset, shape, strides, rest[2], rest[3] if len(rest) > 3 else None)
 
 
 def _tensor(
@@ -162,13 +160,13 @@ REBUILD: dict[str, Callable[..., Any]] = {
 class Arrays:
     """Tensors of a file -> NumPy arrays. Each storage is fetched and widened once."""
 
-    def __init__(self, fetch: Callable[[Storage], Any], byteorder: str = "<"):
+    def __init__(self, fetch: Callable[[Storage], Any], byteorder: Literal["<", ">"] = "<"):
         """Args:
         fetch: gives the bytes of a storage's key, at least `nbytes`, or raises a `DamagedError`.
         byteorder: of the file, '<' or '>'.
         """
         self._fetch = fetch
-        self._byteorder = byteorder
+        self._byteorder: Literal["<", ">"] = byteorder
         self._storages: dict[tuple[str, str], np.ndarray] = {}
 
     def array(self, tensor: Tensor) -> np.ndarray:

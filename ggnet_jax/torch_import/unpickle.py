@@ -12,7 +12,7 @@ import pickletools
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import IO, Any, cast
 
 MOST_OPCODES = 2_000_000
 MOST_BYTES = 64 << 20
@@ -52,7 +52,8 @@ _INERT = re.compile(
     | argparse\.Namespace | types\.SimpleNamespace | collections\.(?:Counter|deque)
     | builtins\.(?:set|frozenset|complex|bytearray|slice|range|list|tuple|int|float|bool|str|bytes)
     | _codecs\.encode | datetime\.\w+ | pathlib\.\w*Path
-    | easydict\.EasyDict | yacs\.config\.CfgNode | omegaconf\.\w+(?:\.\w+)* | addict\.(?:addict\.)?Dict
+    | easydict\.EasyDict | yacs\.config\.CfgNode | omegaconf\.\w+(?:\.\w+)*
+    | addict\.(?:addict\.)?Dict
     | (?:pytorch_)?lightning(?:\.pytorch|_fabric)?\.utilities\.\w+\.AttributeDict
     | torch\.(?:device|Size|Tensor|Generator|[a-z]+\d\w*|(?:long|int|short|float|double|half|bool))
     | torch\.(?:per_\w+|strided|preserve_format|contiguous_format|channels_last)
@@ -94,7 +95,7 @@ def load(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Python, about odd escapes in a garbled string
-            for opcode, argument, position in pickletools.genops(pickle):
+            for opcode, argument, position in pickletools.genops(cast(IO[bytes], pickle)):
                 count += 1
                 start = position if start is None else start
                 if count > MOST_OPCODES or (position or 0) - (start or 0) > MOST_BYTES:

@@ -171,7 +171,7 @@ def test_safetensors(path):
     }
     data = NUMBERS.tobytes() + upper.astype("<u2").tobytes() + struct.pack("<q", 9)
     path.write_bytes(safetensors(header, data))
-    same(path, {"a.weight": NUMBERS, "b": NUMBERS, "n": np.int64(9)[()] * np.ones((), np.int64)})
+    same(path, {"a.weight": NUMBERS, "b": NUMBERS, "n": np.full((), 9)})
     path.write_bytes(safetensors(header, data)[:-1])
     refused(path, "its numbers do not end where its header says")
     one = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
@@ -251,7 +251,9 @@ def test_random_damage(path, form):
         if equal or read.keys() != weights.keys():  # conversion names what it lacks
             results["equal" if equal else "names"] += 1
             continue
-        touched = [at for at, pair in enumerate(zip(data, changed, strict=True)) if len(set(pair)) > 1]
+        touched = [
+            at for at, pair in enumerate(zip(data, changed, strict=True)) if len(set(pair)) > 1
+        ]
         assert all(at in numbers for at in touched), touched
         results["other numbers"] += 1
     assert results["refused"] > 150
