@@ -20,7 +20,7 @@ from ggnet_jax.torch_import.unpickle import MOST_BYTES, DamagedError, Inert, loa
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _LEGACY_STARTS = tuple(bytes((0x80, version)) for version in range(2, 6))
-_ZIP_END = b"PK\x05\x06"
+_ZIP_END, _ZIP64_POINTER = b"PK\x05\x06", b"PK\x06\x07"
 _MOST_DIRECTORY = 16 << 20  # bytes of a zip file's list of members; Hourglass-104's has 120 kB
 _MOST_HEADER = 16 << 20  # bytes of the JSON in a safetensors file
 # Weights hardly compress: packed files of more than this are made to fill the memory.
@@ -42,13 +42,12 @@ def open_zip(file: mmap.mmap) -> zipfile.ZipFile | None:
     if end < 0 or len(file) < end + 22:
         return None
     size = int.from_bytes(file[end + 12 : end + 16], "little")
-    if size == 0xFFFFFFFF:  # in zip64's record, to which a pointer stands before this one
-        place = int.from_bytes(file[end - 12 : end - 4], "little")
-        size = int.from_bytes(file[place + 40 : place + 48], "little")
+    if end >= 76 and file[end - 20 : end - 16] == _ZIP64_POINTER:  # its record stands before it
+        size = int.from_bytes(file[end - 36 : end - 28], "little")
     if size > _MOST_DIRECTORY:
         raise DamagedError("its list of members is longer than that of any checkpoint")
     try:
-        return zipfile.ZipFile(_Window(file))
+        return zipfile.ZipFile(Window(file))
     except Exception as error:  # zipfile raises what its parser stumbles over
         raise DamagedError("its list of members is garbled") from error
 
@@ -111,8 +110,6 @@ class _Members:
         info = self._infos[name]
         if self._counts[name] > 1:
             raise DamagedError(f"it has {self._counts[name]} members {name[:80]!r}")
-        if info.flag_bits & 1:
-            raise DamagedError("it is encrypted")
         try:
             with self._archive.open(info):  # compares the two places that name it
                 pass
@@ -132,8 +129,8 @@ class _Members:
         return memoryview(self._file)[start : start + info.file_size]
 
 
-class _Window(io.RawIOBase):
-    """A mapped file as a file object with a position of its own."""
+class Window(io.RawIOBase):
+    """A mapped file as a file object, which reads no more than there is, whatever is declared."""
 
     def __init__(self, file: mmap.mmap):
         self._file, self._at = file, 0
@@ -192,10 +189,11 @@ def read_legacy(file: mmap.mmap) -> tuple[Any, Arrays]:
     load(file, {})  # sizes of C's types on the machine that wrote it; the numbers are little-endian
     content = load(file, REBUILD, remember)
     keys = load(file, {})
-    if not isinstance(keys, list) or set(map(str, keys)) != used.keys() or len(keys) != len(used):
+    texts = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
+    if not texts or sorted(keys) != sorted(used):
         raise DamagedError("its list of storages is not that of its tensors")
     places, at = {}, file.tell()
-    for key in map(str, keys):
+    for key in keys:
         count = int.from_bytes(file[at : at + 8], "little")
         if count != used[key].total or at + 8 + used[key].nbytes > len(file):
             raise DamagedError(f"it ends inside of its storage {key[:40]!r}, or before")

@@ -84,7 +84,8 @@ def _content(path: Path) -> tuple[Any, Arrays]:
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last array
     if containers.is_legacy(data):
         return containers.read_legacy(data)
-    tar = None if data[:2] == b"PK" else kinds.of_tar(path)  # it may end with a zip file
+    # A tar archive may end with a zip file.
+    tar = None if data[:2] == b"PK" else kinds.of_tar(containers.Window(data))
     archive = None if tar else containers.open_zip(data)
     if archive is not None:
         if other := kinds.of_zip(archive):

@@ -3,7 +3,9 @@
 import re
 import tarfile
 import zipfile
+from io import RawIOBase
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 _UNPACK = "unpack it and give the .pth file in it"
 _CONVERT = "only PyTorch's .pth files and safetensors are read"
@@ -14,7 +16,7 @@ _STARTS = (
     (rb"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
     (rb"(\.\./)*(\.git/annex|/annex)/objects", "a git-annex pointer, not the file itself",
      "run git annex get"),
-    (rb"(?i)(\xef\xbb\xbf)?\s*(<!--.*?-->\s*)*<(!doctype html|html|head|body|script)",
+    (rb"(?i)(\xef\xbb\xbf)?\s*(<!--(?:(?!-->).)*-->\s*)*<(!doctype html|html|head|body|script)",
      "an HTML page, saved in its place",
      "fetch the file itself: the page may ask for a login or a confirmation"),
     (rb"(\xef\xbb\xbf)?\s*<(\?xml|[A-Za-z]+>)", "an XML document, such as a server's error",
@@ -111,14 +113,14 @@ def _of_text(start: bytes) -> tuple[str, str] | None:
     return f"a text file that begins {line!r}", _FETCH
 
 
-def of_tar(path: Path) -> tuple[str, str] | None:
+def of_tar(file: RawIOBase) -> tuple[str, str] | None:
     """What a tar archive is and what to do; None if the file is none."""
     try:
-        with tarfile.open(path, "r:") as archive:
+        with tarfile.open(fileobj=cast(IO[bytes], file), mode="r:") as archive:
             names = []
             while len(names) < 20 and (member := archive.next()):
                 names.append(member.name)
-    except (tarfile.TarError, OSError, ValueError, EOFError):
+    except Exception:  # tarfile raises what its parser stumbles over
         return None
     if not names:
         return None
@@ -137,6 +139,8 @@ def of_zip(archive: zipfile.ZipFile) -> tuple[str, str] | None:
             "save the state_dict of its module alone: "
             "torch.save(torch.jit.load(FILE).state_dict(), NEW)",
         )
+    if any(info.flag_bits & 1 for info in archive.infolist()):
+        return "an encrypted zip archive", "decrypt it"
     if "data.pkl" in bare:
         return None
     if (

@@ -128,7 +128,8 @@ def _check_space(target: Path, variables: Mapping[str, Any]) -> None:
     """Raise a UserError if the variables will not fit on the disk; Orbax would talk for pages."""
     place = next(folder for folder in target.parents if folder.exists())
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
-    free = shutil.disk_usage(place).free
+    usage = shutil.disk_usage(place)
+    free = usage.free if usage.total else needed  # some file systems do not know
     if free < needed:
         raise UserError(
             f"cannot write {target}: No space left on device, "

@@ -76,14 +76,14 @@ def storage(identity: Any) -> Storage:
         DamagedError: it is none of PyTorch's.
     """
     match identity:
-        case ("storage", Global(name=kind), key, str(location), int(count), *view):
+        case ("storage", Global(name=kind), str(key), str(location), int(count), *view):
             dtype = _STORAGES.get(kind.rpartition(".")[2].removesuffix("Storage"))
             if dtype is None:
                 raise DamagedError(f"it has a storage of the unknown type {kind[:80]}")
             view = view[0] if view else None
             start, size = (0, count) if view is None else view[1:]
             if 0 <= start <= start + size <= count < 2**60:
-                return Storage(str(key), dtype, size, location, start, count)
+                return Storage(key, dtype, size, location, start, count)
     raise DamagedError("the pickle in it asks for something that is no storage")
 
 

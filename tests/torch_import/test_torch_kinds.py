@@ -148,3 +148,26 @@ def test_a_checkpoint_behind_other_bytes_is_read(tmp_path):
         (tmp_path / "model.pth").write_bytes(content)
         np.testing.assert_array_equal(read_state_dict(tmp_path / "model.pth")["a"], [1, 2])
     assert zipfile.is_zipfile(tmp_path / "model.pth")
+
+
+def test_an_encrypted_archive(tmp_path):
+    content = bytearray(CHECKPOINT)
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + place] |= 1
+            at = content.find(mark, at + 1)
+    (tmp_path / "model.pth").write_bytes(content)
+    refused(tmp_path / "model.pth", "an encrypted zip archive; decrypt it")
+
+
+def test_looking_into_a_file_takes_neither_time_nor_memory(tmp_path):
+    """Comments that could be cut in 2**585 ways; names of tar files that are said to be huge."""
+    path = tmp_path / "model.pth"
+    path.write_bytes(b"<!---->" * 600)
+    refused(path, "a text file")
+    for count, size in ((1, 8**11 - 1), (3000, 10)):
+        entry = tarfile.TarInfo("long")
+        entry.type, entry.size = tarfile.GNUTYPE_LONGNAME, size
+        path.write_bytes((entry.tobuf() + b"name".ljust(512, b"\0")) * count)
+        refused(path, "cannot be read as a PyTorch checkpoint")

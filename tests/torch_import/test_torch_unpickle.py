@@ -119,6 +119,7 @@ BOMBS = {
     "extension": b"\x80\x02\x82\x01.",
     "buffer": b"\x80\x05\x97.",
     "no pickle": b"\xff\xfe",
+    "long number as a key": b"\x80\x02}\x8b\x10\x27\0\0" + b"\x01" * 10_000 + b"Ns.",
     "cyclic": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
 }
 
