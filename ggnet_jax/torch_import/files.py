@@ -97,11 +97,6 @@ def _content(path: Path) -> tuple[Any, Arrays]:
         raise _other(path, other)
     if data[:4] == b"PK\x03\x04":
         raise DamagedError("its end is missing")
-    if data[:1] == b"\x80":
-        raise UserError(
-            f"{path} cannot be read as a PyTorch checkpoint: it is a Python pickle, which "
-            "torch.save did not write, or it is cut short; save the state_dict with torch.save"
-        )
     raise DamagedError("its first bytes are those of no known format")
 
 

@@ -7,13 +7,14 @@ from io import RawIOBase
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from ggnet_jax.file_kinds import kind_of
+
 _UNPACK = "unpack it and give the .pth file in it"
 _CONVERT = "only PyTorch's .pth files and safetensors are read"
 _FETCH = "fetch the checkpoint itself"
 
-# The first bytes of a file, what it is, what to do.
+# Beside the kinds of `file_kinds`: the first bytes of a file, what it is, what to do.
 _STARTS = (
-    (rb"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
     (rb"(\.\./)*(\.git/annex|/annex)/objects", "a git-annex pointer, not the file itself",
      "run git annex get"),
     (rb"(?i)(\xef\xbb\xbf)?\s*(<!--(?:(?!-->).)*-->\s*)*<(!doctype html|html|head|body|script)",
@@ -21,27 +22,19 @@ _STARTS = (
      "fetch the file itself: the page may ask for a login or a confirmation"),
     (rb"(\xef\xbb\xbf)?\s*<(\?xml|[A-Za-z]+>)", "an XML document, such as a server's error",
      _FETCH),
-    (rb"\x1f\x8b", "packed with gzip", _UNPACK),
-    (rb"BZh", "packed with bzip2", _UNPACK),
-    (rb"\xfd7zXZ\x00", "packed with xz", _UNPACK),
-    (rb"\x28\xb5\x2f\xfd", "packed with Zstandard", _UNPACK),
-    (rb"\x04\x22\x4d\x18", "packed with LZ4", _UNPACK),
-    (rb"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
-    (rb"Rar!", "a RAR archive", _UNPACK),
     (rb"\x89HDF\r\n", "an HDF5 file, as Keras writes its weights", _CONVERT),
-    (rb"\x93NUMPY", "a NumPy array", _CONVERT),
-    (rb"MATLAB 5", "a MATLAB file", _CONVERT),
     (rb"....TFL3", "a TensorFlow Lite network", _CONVERT),
     (rb"GGUF", "a GGUF file", _CONVERT),
     (rb"model_checkpoint_path:", "TensorFlow's list of checkpoints", _CONVERT),
     (rb"[\x81-\x8f][\xa0-\xbf]\w", "a MessagePack file, as Flax writes its weights", _CONVERT),
-    (rb"\x89PNG|\xff\xd8\xff|GIF8|RIFF....WEBP|BM....\x00\x00", "an image", "give the .pth file"),
     (rb"\xff\xfe|\xfe\xff", "text in UTF-16", _FETCH),
-    (rb"%PDF", "a PDF document", "give the .pth file"),
-    (rb"\x7fELF|MZ", "a program", "give the .pth file"),
     (rb"\x08\x01\x12|\x0a.{1,4}\x0a", "a graph of TensorFlow's", _CONVERT),
     (rb"\x08[\x01-\x1f][\x12\x1a\x22\x28\x32\x3a\x42]", "an ONNX network", _CONVERT),
 )  # fmt: skip
+# What `file_kinds` calls archives and files of numbers; whatever else it knows is no checkpoint.
+_ARCHIVES = re.compile(
+    r".*archive|a gzip file|a bzip2 file|an xz file|an LZ4 file|a Zstandard file"
+)
 _NAMES = (
     (r"\.onnx", "an ONNX network", _CONVERT),
     (r"\.(data-\d{5}-of-\d{5}|index|meta)", "a part of a TensorFlow checkpoint", _CONVERT),
@@ -82,14 +75,23 @@ def of_file(path: Path) -> tuple[str, str] | None:
         end = file.read()
     if not start:
         return "an empty file", "fetch it again"
-    for pattern, what, todo in _NAMES:
-        if re.fullmatch(pattern, path.suffix.lower()):
-            return what, todo
     if end == _LEVELDB_END:
         return "the index of a TensorFlow checkpoint", _CONVERT
     for pattern, what, todo in _STARTS:
         if re.match(pattern, start, re.DOTALL):
             return what, todo
+    for pattern, what, todo in _NAMES:
+        if re.fullmatch(pattern, path.suffix.lower()):
+            return what, todo
+    kind = kind_of(start)
+    if kind == "a Python pickle":
+        return (
+            "a Python pickle that torch.save did not write, or one that is cut short",
+            "save the state_dict with torch.save",
+        )
+    if kind and not start.startswith(b"PK"):  # a zip file without its end is cut short
+        what, _, todo = kind.partition("; ")
+        return what, todo or (_UNPACK if _ARCHIVES.fullmatch(kind) else _CONVERT)
     if not start.strip(b"\0"):
         return (
             "a file that begins with zero bytes alone",
