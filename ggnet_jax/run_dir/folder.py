@@ -2,6 +2,7 @@
 
     config.json       the resolved configuration
     vocabulary.json   the classes, and the pairs of an object and a verb that occur in training
+    run.lock          while it trains: which process on which host; see `run_dir.lock`
     checkpoints/      one folder a step; see `run_dir.checkpoints`
     log.jsonl         the losses of every logged step, one JSON object a line
     tensorboard/      the same, for TensorBoard
@@ -23,6 +24,7 @@ from ggnet_jax.errors import UserError
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
+LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -87,7 +89,7 @@ def check_folder(workdir: str | Path) -> None:
     if not workdir.is_dir() or is_run(workdir):
         return
     # Another process of this run may be writing the two files just now.
-    own = {CONFIG, VOCABULARY, CONFIG + io.DRAFT, VOCABULARY + io.DRAFT}
+    own = {CONFIG, VOCABULARY, CONFIG + io.DRAFT, VOCABULARY + io.DRAFT, LOCK}
     foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in own)
     if foreign and not is_run(workdir):
         raise UserError(
