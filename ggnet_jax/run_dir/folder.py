@@ -86,6 +86,9 @@ def check_folder(workdir: str | Path) -> None:
     workdir = Path(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"the workdir {workdir} is a file; give a folder")
+    for name in (CONFIG, VOCABULARY):
+        if (workdir / name).is_dir():
+            raise UserError(f"{workdir / name} is a folder; a run has a file there")
     if not workdir.is_dir() or is_run(workdir):
         return
     # Another process of this run may be writing the two files just now.
