@@ -64,7 +64,7 @@ def ends_with_the_others() -> Iterator[None]:
         if not jax.distributed.is_initialized() or jax.process_count() == 1:
             raise
         sys.stdout.flush()
-        if isinstance(error, UserError):
+        if isinstance(error, UserError | OSError):
             print("error:", " ".join(str(error).split()), file=sys.stderr)
             _leave(2)
         if isinstance(error, KeyboardInterrupt):

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -188,8 +189,15 @@ class Checkpoints:
                 _remove_unfinished(place)
             self._plain = stack.enter_context(_plain_path(place))
             self._thread = stack.enter_context(ThreadPoolExecutor(1, "checkpoint"))
-            self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
-            stack.callback(self._close_orbax)
+            self._checkpointer = None
+            if self._writes:
+                self._checkpointer = ocp.AsyncCheckpointer(
+                    ocp.CompositeCheckpointHandler(
+                        composite_options=ocp.CompositeOptions(multiprocessing_options=_alone())
+                    ),
+                    multiprocessing_options=_alone(),
+                )
+                stack.callback(self._close_orbax)
             self._resources = stack.pop_all()
 
     def __enter__(self) -> "Checkpoints":
@@ -226,6 +234,10 @@ class Checkpoints:
         self.wait()
         if step in steps(self._workdir):
             return
+        if self._checkpointer is None:
+            self._saving = Future()
+            self._saving.set_result(None)
+            return
         arrays = {"variables": _flat(variables), "training": _flat(training)}
         with self._saves(step):
             self._checkpointer.save(
@@ -234,7 +246,7 @@ class Checkpoints:
                     **{part: ocp.args.StandardSave(arrays[part]) for part in _PARTS}
                 ),
             )
-        self._saving = self._thread.submit(self._finish, step, arrays)
+        self._saving = self._thread.submit(self._finish, self._checkpointer, step, arrays)
 
     def wait(self) -> None:
         """Return once the last save is on disk and all but the newest `keep` are deleted.
@@ -276,15 +288,19 @@ class Checkpoints:
             self.wait()
 
     def _close_orbax(self) -> None:
+        assert self._checkpointer is not None
         with contextlib.suppress(Exception):  # of a save, which `_finish` has seen
             self._checkpointer.close()
 
-    def _finish(self, step: int, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    def _finish(
+        self,
+        checkpointer: ocp.AsyncCheckpointer,
+        step: int,
+        arrays: Mapping[str, Mapping[str, np.ndarray]],
+    ) -> None:
         """Wait for Orbax, see that what it wrote can be read, name it, drop what is too old."""
         with self._saves(step):
-            self._checkpointer.wait_until_finished()
-            if not self._writes:
-                return
+            checkpointer.wait_until_finished()
             place = folder(self._workdir)
             for part in _PARTS:
                 _compare(_restore(self._plain / f"{step}{_SAVING}" / part), arrays[part])
@@ -302,9 +318,8 @@ class Checkpoints:
             yield
         except Exception as error:  # Orbax hands on what NumPy, TensorStore and the system raise
             place = folder(self._workdir)
-            if self._writes:
-                with contextlib.suppress(OSError):  # a full disk needs the room
-                    _remove_unfinished(place)
+            with contextlib.suppress(OSError):  # a full disk needs the room
+                _remove_unfinished(place)
             kept = ", ".join(map(str, steps(self._workdir))) or "none yet"
             raise UserError(
                 f"cannot save checkpoint {step} in {place}: {_reason(error)}; complete "
@@ -352,14 +367,23 @@ def _read(
 
 
 def _restore(place: Path, onto: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    with ocp.StandardCheckpointer() as checkpointer:
+    with ocp.StandardCheckpointer(multiprocessing_options=_alone()) as checkpointer:
         if onto is not None:
             return checkpointer.restore(place, onto)
         return {name: np.asarray(leaf) for name, leaf in checkpointer.restore(place).items()}
 
 
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Let Orbax wait for no other process: each reads by itself, and only the first writes."""
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(
+        primary_host=this, active_processes={this}, barrier_sync_key_prefix=f"process_{this}"
+    )
+
+
 def _leaves(place: Path) -> Mapping[str, Any]:
-    return ocp.StandardCheckpointHandler().metadata(epath.Path(place)).tree
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=_alone())
+    return handler.metadata(epath.Path(place)).tree
 
 
 def _check(place: Path, part: str, *, largest: int | None = None) -> None:
@@ -386,7 +410,7 @@ def _other_step(place: Path, step: Any) -> UserError:
 
 def _check_finite(place: Path, leaves: Mapping[str, Any]) -> None:
     for name, leaf in leaves.items():
-        if not jax.dtypes.issubdtype(leaf.dtype, np.floating):
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
             continue
         with np.errstate(all="ignore"):
             # One pass without a temporary array: a sum of float32 numbers does not leave float64.

@@ -19,22 +19,23 @@ _SHOWN = 5  # differences
 
 
 def together(action: Callable[[], T]) -> T:
-    """Do something in every process; a `UserError` in one of them is raised in all.
+    """Do something in every process; an error in one of them ends it in all.
 
     Args:
         action: needs no other process.
 
     Raises:
-        UserError: the process's own, or what another one's said.
+        UserError: what another process could not do.
+        Exception: the process's own.
     """
     if jax.process_count() == 1:
         return action()
     result, error = None, None
     try:
         result = action()
-    except UserError as raised:
+    except Exception as raised:
         error = raised
-    said = _gather("" if error is None else str(error))
+    said = _gather("" if error is None else str(error) or type(error).__name__)
     if error is not None:
         raise error
     for process, message in enumerate(said):

@@ -37,8 +37,8 @@ class _Progress(Protocol):
 
     def unpause(self) -> Any: ...
     def update(self) -> Any: ...
-    def write(self, line: str) -> Any: ...
-    def set_postfix_str(self, text: str, refresh: bool = True) -> Any: ...
+    def write(self, s: str) -> Any: ...
+    def set_postfix_str(self, s: str, refresh: bool = True) -> Any: ...
     def close(self) -> Any: ...
 
 
@@ -185,15 +185,15 @@ class _Lines:
         if time.monotonic() >= self._due and self._text:
             self._line()
 
-    def write(self, line: str) -> None:
-        print(line, flush=True)
+    def write(self, s: str) -> None:
+        print(s, flush=True)
 
-    def set_postfix_str(self, text: str, refresh: bool = True) -> None:
+    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
         if refresh:
-            print(text, file=sys.stderr, flush=True)
+            print(s, file=sys.stderr, flush=True)
             return
-        self._text = text
-        if text and time.monotonic() >= self._due:
+        self._text = s
+        if s and time.monotonic() >= self._due:
             self._line()
 
     def close(self) -> None:

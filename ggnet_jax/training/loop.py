@@ -277,6 +277,7 @@ class _Run:
 
     def _evaluate(self, step: int) -> bool:
         """Evaluate a checkpoint and log it; False if a signal put an end to that."""
+        assert self.evaluate is not None
         self.checkpoints.wait()
         try:
             with self.stop.at_once():

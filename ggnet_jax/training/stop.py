@@ -29,6 +29,8 @@ class StopRequest:
         self._previous: dict[int, Any] = {}
         self._together = jax.process_count() > 1
         self._raises = False
+        self._pipe: int | None = None
+        self._previous_wakeup = -1
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is not threading.main_thread():
@@ -38,12 +40,37 @@ class StopRequest:
             numbers.append(signal.SIGHUP)
         for number in numbers:
             self._previous[number] = signal.signal(number, self._note)
+        self._watch()
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
         self._previous = {}
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._previous_wakeup)
+            os.close(self._pipe)  # which ends the thread
+            self._pipe = None
+
+    def _watch(self) -> None:
+        """Let a second signal end the process also while it waits for C++, as for a compiler.
+
+        Python calls `_note` no earlier than that has returned.
+        """
+        reading, self._pipe = os.pipe()
+        os.set_blocking(self._pipe, False)
+        self._previous_wakeup = signal.set_wakeup_fd(self._pipe, warn_on_full_buffer=False)
+        handled = set(self._previous)
+
+        def watch() -> None:
+            count = 0
+            with open(reading, "rb", buffering=0) as pipe:
+                while numbers := pipe.read(1):
+                    count += numbers[0] in handled
+                    if count > 1:
+                        os._exit(128 + numbers[0])
+
+        threading.Thread(target=watch, daemon=True).start()
 
     def at(self, step: int) -> bool:
         """Whether to stop after `step` updates; every process asks after every step."""

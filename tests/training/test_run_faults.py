@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import jax
 import pytest
+from subprocesses import start_python
 from tiny import training_config
 
 from ggnet_jax.errors import UserError
@@ -122,6 +124,31 @@ def test_a_signal_during_an_evaluation_stops_it_at_once(toy, tmp_path, capsys, n
     assert f"stopped by {signal.Signals(number).name} after step 5 of 10" in capsys.readouterr().out
     loop.train(config, tmp_path, toy.data, evaluate=lambda *_: {"mAP/full": 1.0})
     assert [entry["step"] for entry in entries_of(tmp_path)] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
+
+
+BUSY = """
+import sys
+import numpy as np
+from ggnet_jax.training.stop import StopRequest
+
+matrix = np.random.default_rng(0).standard_normal((4000, 4000))
+with StopRequest() as stop:
+    print("busy", flush=True)
+    np.linalg.svd(matrix)  # in which Python hears of no signal
+    print("noted" if stop.at(1) else "not noted", flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_a_process_that_waits_for_other_code(number):
+    """Such as a compiler, which may take minutes."""
+    process = start_python("-c", BUSY)
+    assert process.stdout.readline() == "busy\n"
+    for _ in range(2):
+        time.sleep(0.5)
+        process.send_signal(number)
+    assert "noted" not in process.communicate(timeout=60)[0]
+    assert process.returncode == 128 + number
 
 
 @pytest.mark.parametrize("ignored", [False, True])
