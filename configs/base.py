@@ -56,6 +56,7 @@ def get_config() -> Any:
     config.data.eval_instances = ""
     config.data.train_origin = -1  # 1: boxes count from pixel (1, 1); -1: known from the file name
     config.data.eval_origin = -1
+    config.data.accept_losses = False  # True: train although most of the annotations are lost
     config.data.figures = ConfigDict()  # of the rendered data set
     config.data.figures.size = 128  # side of the images in pixels
     config.data.figures.num_train = 1000

@@ -11,18 +11,25 @@ import itertools
 import json
 import os
 import re
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.file_kinds import kind_of
 
 DRAFT = ".unfinished"
 """Suffix of a file that is being written; it is renamed when it is whole."""
 
 _GZIP = b"\x1f\x8b"
+_CHUNK = 1 << 24
+# Annotations shrink to a fifth or a twentieth; what grows by more than this, and is large, is made
+# to fill the memory.
+_RATIO, _UNPACKED = 200, 1 << 28
 _MARKS = (  # in this order: UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -45,26 +52,62 @@ def read_text(path: str | Path) -> str:
     Raises:
         UserError: the file cannot be read or unpacked, or its text is encoded otherwise.
     """
-    try:
-        data = Path(path).read_bytes()
-        if data.startswith(_GZIP):
-            data = gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f"cannot read {path}: damaged gzip file ({error})") from None
-    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"cannot read {path}: {reason}") from None
-    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
-    if encoding == "utf-8" and 0 in data[:2]:  # JSON begins with an ASCII character
-        encoding = "utf-16-be" if data[0] == 0 else "utf-16-le"
+    data = _unpack(path, _read_bytes(path))
+    encoding = _encoding(data)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
+        kind = kind_of(data)
         line = data.count(b"\n", 0, error.start) + 1
+        what = f" but {kind}" if kind else ""
         raise UserError(
-            f"cannot read {path}: it is not {encoding.upper()} text ({error.reason} at byte "
-            f"{error.start}, line {line})"
+            f"cannot read {path}: it is not {encoding.upper()} text{what} ({error.reason} at byte "
+            f"{error.start}, line {line}); save it as {'JSON' if kind else 'UTF-8'}"
         ) from None
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    """The content of a file (or of a pipe, which a shell may name), but not of a device."""
+    try:
+        mode = os.stat(path).st_mode
+        if not (stat.S_ISCHR(mode) or stat.S_ISBLK(mode)):
+            return Path(path).read_bytes()
+        reason = "it is a device, not a file"
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        reason = getattr(error, "strerror", None) or error
+    raise UserError(f"cannot read {path}: {reason}")
+
+
+def _unpack(path: str | Path, data: bytes) -> bytes:
+    """The content of a gzip file; anything else as it is."""
+    if not data.startswith(_GZIP):
+        return data
+    most = max(_UNPACKED, _RATIO * len(data))
+    parts, size = [], 0
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(data)) as file:
+            while part := file.read(_CHUNK):
+                parts.append(part)
+                size += len(part)
+                if size > most:
+                    raise UserError(
+                        f"cannot read {path}: its {len(data):,} bytes unpack to more than "
+                        f"{most:,}; unpack it yourself (gunzip) if that is right"
+                    )
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: damaged gzip file ({error})") from None
+    return b"".join(parts)
+
+
+def _encoding(data: bytes) -> str:
+    """The Unicode encoding that the first bytes tell."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return name
+    if 0 not in data[:2]:  # JSON begins with an ASCII character
+        return "utf-8"
+    wide = "32" if data[:4].count(0) == 3 else "16"
+    return f"utf-{wide}-{'be' if data[0] == 0 else 'le'}"
 
 
 def read_json(path: str | Path, *, allow_nan: bool = False) -> Any:
@@ -105,7 +148,7 @@ def iterate_json(
     """
     reader = JsonReader(path, allow_nan=allow_nan)
     if not _has_lines(path) and reader.peek() != "[":
-        raise UserError(f"{path}: {what} must be a JSON list")
+        raise UserError(f"{path}: {what} must be a JSON list{reader.instead()}")
     entries = reader.lines() if _has_lines(path) else reader.items()
     for count, entry in enumerate(entries):
         yield entry
@@ -187,6 +230,14 @@ class JsonReader:
                 self._fail("Expecting the end of the line", self._end)
             yield value
 
+    def instead(self) -> str:
+        """What comes next where something else was expected, for a message."""
+        kind = kind_of(self._text[:300].encode())
+        if kind or not self._text.strip():
+            return f"; it is {kind or 'empty'}"
+        first = next(self.members(), None) if self.peek() == "{" else None
+        return "" if first is None else f", not an object that begins with the key {first!r:.60}"
+
     def end(self) -> None:
         """See that nothing follows."""
         if self.peek():
@@ -226,7 +277,9 @@ class JsonReader:
 
     def _fail(self, message: str, at: int) -> NoReturn:
         place = json.JSONDecodeError(message, self._text, at)  # finds line and column
-        raise UserError(f"{self._path} is not JSON: {place}") from None
+        kind = kind_of(self._text[:300].encode())
+        what = f"; it is {kind}" if kind else ""
+        raise UserError(f"{self._path} is not JSON: {place}{what}") from None
 
 
 class _ConstantError(ValueError):
@@ -257,7 +310,9 @@ def write_file(path: str | Path, content: str | bytes | Iterable[str]) -> None:
     try:
         with open(draft, "wb") as file:
             for chunk in chunks:
-                file.write(chunk.encode("utf-8") if isinstance(chunk, str) else chunk)
+                file.write(
+                    chunk.encode("utf-8", "backslashreplace") if isinstance(chunk, str) else chunk
+                )
         os.replace(draft, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

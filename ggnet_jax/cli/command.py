@@ -23,6 +23,9 @@ _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by def
 _IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
+_FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
+_FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .pth.")
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed", None, "HOST:PORT,COUNT,ID; 'auto' on TPU pods, Slurm."
@@ -34,6 +37,9 @@ _READ_BY = {
     "images": ("predict",),
     "output": ("predict",),
     "threshold": ("predict",),
+    "format": ("predict",),
+    "max_pixels": ("predict",),
+    "font": ("train", "evaluate", "predict"),
     "checkpoint": ("import",),
     "distributed": ("train", "evaluate"),
 }
@@ -52,8 +58,9 @@ def main(argv: list[str], *, data: DataPipelines | None = None) -> int:
         return status
     except UserError as error:
         return _fail(error)
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+    except KeyboardInterrupt as stopped:
+        what = f"; {stopped}" if str(stopped) else ""
+        print(f"\ninterrupted{what}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -119,8 +126,18 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
 def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
     from ggnet_jax.cli import modes
 
+    if _FONT.value is not None:
+        modes.use_font(_FONT.value)
     if mode == "predict":
-        return modes.predict(workdir, _IMAGES.value, _OUTPUT.value, _STEP.value, _THRESHOLD.value)
+        return modes.predict(
+            workdir,
+            _IMAGES.value,
+            _OUTPUT.value,
+            _STEP.value,
+            _THRESHOLD.value,
+            format=_FORMAT.value,
+            max_pixels=_MAX_PIXELS.value,
+        )
     if mode == "import":
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:

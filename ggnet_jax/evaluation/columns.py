@@ -1,5 +1,6 @@
 """Entries of annotation and prediction files -> flat columns, one image after the other."""
 
+import difflib
 import itertools
 from array import array
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,10 @@ from numpy.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
 
-_UNKNOWN = -(1 << 62)  # an id that no vocabulary has
+UNKNOWN = -(1 << 62)
+"""Stands for what is no id; no vocabulary has it."""
+_KINDS = "dqqqqd"  # of the columns of an `_Entry`
+_NOT_NUMBERS = {bool, np.bool_}  # which `array` takes for 0 and 1
 
 
 class Columns(NamedTuple):
@@ -68,7 +72,7 @@ class ColumnReader:
         self.names: list[str] = []
         self._what, self._keys, self._truth = what, (boxes_key, pairs_key), truth
         self._counts = array("q"), array("q")  # boxes and pairs of each entry
-        self._parts = tuple(array(kind) for kind in "dqqqqd")  # as the arrays of an `_Entry`
+        self._parts = tuple(array(kind) for kind in _KINDS)
 
     def add(self, entry: Any) -> str:
         """Add one image's entry and return its file name.
@@ -132,16 +136,19 @@ class ColumnReader:
         """An entry that is as it should be; `array` refuses whatever is not a number."""
         boxes, pairs = (entry[key] for key in self._keys)
         corners = [box["bbox"] for box in boxes]
-        read = _Entry(
-            name=entry["file_name"],
-            corners=array("d", itertools.chain.from_iterable(corners)),
-            category=array("q", [box["category_id"] for box in boxes]),
-            subject=array("q", [pair["subject_id"] for pair in pairs]),
-            object=array("q", [pair["object_id"] for pair in pairs]),
-            verb=array("q", [pair["category_id"] for pair in pairs]),
-            score=array("d", [0.0 if self._truth else pair["score"] for pair in pairs]),
-        )
-        if not isinstance(read.name, str) or not all(len(box) == 4 for box in corners):
+        numbers = [*itertools.chain.from_iterable(corners)]
+        category = [box["category_id"] for box in boxes]
+        subject = [pair["subject_id"] for pair in pairs]
+        obj = [pair["object_id"] for pair in pairs]
+        verb = [pair["category_id"] for pair in pairs]
+        score = [0.0] * len(verb) if self._truth else [pair["score"] for pair in pairs]
+        columns = (numbers, category, subject, obj, verb, score)
+        read = _Entry(entry["file_name"], *map(array, _KINDS, columns))
+        fours = len(numbers) == 4 * len(corners) and all(len(box) == 4 for box in corners)
+        if not (fours and isinstance(read.name, str) and isinstance(boxes, list)):
+            raise TypeError
+        values = itertools.chain.from_iterable(columns)
+        if not (isinstance(pairs, list) and _NOT_NUMBERS.isdisjoint(map(type, values))):
             raise TypeError
         return read
 
@@ -152,7 +159,7 @@ class ColumnReader:
             raise UserError(f"{where} is not a JSON object but {entry!r:.60}")
         name = entry.get("file_name")
         if not isinstance(name, str):
-            raise UserError(f"{where} has no 'file_name' (found {name!r:.60})")
+            raise UserError(f"{where} has no 'file_name' {_instead(entry, 'file_name')}")
         where = f"{self._what}: image {name!r}"
         read = _Entry(name, *(array(part.typecode) for part in self._parts))
         boxes_key, pairs_key = self._keys
@@ -170,10 +177,10 @@ class ColumnReader:
 
     def _list(self, entry: Mapping[str, Any], key: str, where: str) -> Sequence[Mapping[str, Any]]:
         value = entry.get(key)
-        if value is None and self._truth:
+        if value is None and key in entry and self._truth:
             return []
         if not isinstance(value, Sequence) or isinstance(value, str):
-            raise UserError(f"{where} has no list {key!r} (found {value!r:.60})")
+            raise UserError(f"{where} has no list {key!r} {_instead(entry, key)}")
         for index, item in enumerate(value):
             if not isinstance(item, Mapping):
                 raise UserError(f"{where}, {key}[{index}] is not a JSON object but {item!r:.60}")
@@ -182,20 +189,32 @@ class ColumnReader:
     def _id(self, item: Mapping[str, Any], key: str, where: str) -> int:
         value: Any = item.get(key)
         try:
-            if isinstance(value, str) or value == int(value):
+            if isinstance(value, str) or (
+                value == int(value) and not isinstance(value, bool | np.bool_)
+            ):
                 number = int(value)
-                if abs(number) < -_UNKNOWN:
+                if abs(number) < -UNKNOWN:
                     return number
         except (TypeError, ValueError, OverflowError):
             pass
         if self._truth:
-            return _UNKNOWN
+            return UNKNOWN
         raise UserError(f"{where} needs a '{key}' that is a whole number (found {value!r:.60})")
+
+
+def _instead(entry: Mapping[str, Any], key: str) -> str:
+    """What an entry has instead of a key's value, in brackets."""
+    if key in entry:
+        return f"(found {entry[key]!r:.60})"
+    keys = [str(name) for name in entry]
+    close = difflib.get_close_matches(key, keys, 1)
+    there = ", ".join(map(repr, keys[:8])) or "nothing"
+    return f"(it has {there:.160}{f'; rename {close[0]!r}' if close else ''})"
 
 
 def _corners(value: Any, where: str) -> array:
     try:
-        corners = array("d", value)
+        corners = array("d", [] if bool in set(map(type, value)) else value)
     except (TypeError, OverflowError):
         corners = array("d")
     if len(corners) != 4:
@@ -205,7 +224,7 @@ def _corners(value: Any, where: str) -> array:
 
 def _score(value: Any, where: str) -> float:
     try:
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     except OverflowError:
         pass

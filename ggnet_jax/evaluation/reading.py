@@ -24,7 +24,7 @@ def load(source: Any) -> Any:
     Raises:
         UserError: there is no such file, or it is not JSON.
     """
-    return io.read_json(source) if isinstance(source, str | Path) else source
+    return io.read_json(source, allow_nan=True) if isinstance(source, str | Path) else source
 
 
 def iterate(
@@ -50,7 +50,12 @@ def iterate(
             progress=told,
         )
     elif isinstance(source, Mapping):
-        raise UserError(f"{what} must be a list with one entry for each image, not an object")
+        keys = ", ".join(repr(str(key)) for key in source) or "nothing"
+        raise UserError(
+            f"{what} must be a list with one entry for each image, not an object with {keys:.160}"
+        )
+    elif isinstance(source, str | bytes) or not isinstance(source, Iterable):
+        raise UserError(f"{what} must be a list with one entry for each image, not {source!r:.60}")
     else:
         yield from source
 
@@ -69,11 +74,15 @@ def load_instances(source: Any, progress: Progress | None = None) -> Any:
     """
     if not isinstance(source, str | Path):
         return source
-    reader = io.JsonReader(source)
+    reader = io.JsonReader(source, allow_nan=True)
     if reader.peek() != "{":
-        raise UserError(f"{source} holds no COCO instances: it is not a JSON object")
+        raise UserError(
+            f"{source} holds no COCO instances: it is not a JSON object{reader.instead()}"
+        )
     content: dict[str, list[dict[str, Any]]] = {}
+    keys: list[str] = []
     for key in reader.members():
+        keys.append(key)
         if key not in _INSTANCES or reader.peek() != "[":
             reader.value()
             continue
@@ -89,5 +98,8 @@ def load_instances(source: Any, progress: Progress | None = None) -> Any:
     reader.end()
     missing = [key for key in _INSTANCES if key not in content]
     if missing:
-        raise UserError(f"{source} holds no COCO instances: it has no list {missing[0]!r}")
+        there = ", ".join(map(repr, keys[:8])) or "nothing"
+        raise UserError(
+            f"{source} holds no COCO instances: it has no list {missing[0]!r} (it has {there:.160})"
+        )
     return content

@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation.columns import ColumnReader, Columns
+from ggnet_jax.evaluation.boxes import LARGEST, as_sizes, box_problem, clean_boxes
+from ggnet_jax.evaluation.columns import ColumnReader
+from ggnet_jax.evaluation.pairs import index_of, numbering_of, outside, pair_problem, repeated
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
+from ggnet_jax.vocabularies import Vocabulary
+
+NOTHING_PREDICTED = "no interaction is predicted in any of the {} images of the predictions"
+MERGED = "{} entries of the ground truth are of {} images: entries of one image are merged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +33,8 @@ class Interactions:
         human, object: [m] rows of `boxes`.
         verb: [m] index into the verb ids asked for.
         score: [m] float64, zeros in ground truth.
-        dropped: what was left out, and how often.
+        dropped: what was left out or put right, and how often.
+        notes: lines that the user has to see.
     """
 
     file_names: tuple[str, ...]
@@ -40,6 +47,7 @@ class Interactions:
     verb: np.ndarray
     score: np.ndarray
     dropped: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def tie_columns(
         self, rows: np.ndarray, image_rank: np.ndarray | None = None
@@ -63,9 +71,9 @@ def name_rank(file_names: Sequence[str]) -> np.ndarray:
 def read_predictions(
     source: Source,
     images: Mapping[Any, int],
+    vocabulary: Vocabulary,
     *,
-    object_ids: Sequence[int],
-    verb_ids: Sequence[int],
+    more_verb_ids: Sequence[int] = (),
     key: Callable[[str], Any] = str,
     unknown_images: str = "error",
     missing_object: bool = False,
@@ -77,8 +85,8 @@ def read_predictions(
         source: path or entries.
         images: number of each ground-truth image by its key; `Interactions.image` holds these
             numbers. An image with a negative one is known, but predictions for it don't count.
-        object_ids: `category_id` of each object.
-        verb_ids: `category_id` of each verb.
+        vocabulary: whose ids they have. Another numbering of verbs is recognized and converted.
+        more_verb_ids: ids of further verbs, which count on from the vocabulary's.
         key: file name -> key of `images`.
         unknown_images: "error", or "ignore" to leave out predictions for images without ground
             truth (a split scored by a part of its annotation, say).
@@ -90,7 +98,9 @@ def read_predictions(
     Raises:
         UserError: a field is missing or of the wrong type, a category is unknown, a subject or
             object is out of range, a coordinate or score is not finite, a box has a negative size,
-            an image is unknown or occurs twice. The message names image and entry.
+            an image is unknown or occurs twice. The message names image and entry. Or all images
+            are unknown, all boxes as small as if they were divided by the image's size, or the ids
+            numbered otherwise.
     """
     if unknown_images not in ("error", "ignore"):
         raise UserError(f"unknown_images must be 'error' or 'ignore', not {unknown_images!r}")
@@ -111,20 +121,34 @@ def read_predictions(
                 )
             unknown += 1
         numbers.append(images.get(number, -1))
+    if numbers and max(numbers) < 0:
+        raise UserError(
+            f"none of the {len(numbers)} predicted images is annotated; check that "
+            "predictions and ground truth are of the same split"
+        )
     columns = reader.columns()
     boxes = columns.boxes
     if missing_object:
         boxes[np.isnan(boxes).all(axis=1)] = 0.0
     reader.forbid_box(~np.isfinite(boxes).all(axis=1), "has a coordinate that is not finite", boxes)
-    reader.forbid_box((boxes[:, 2:] < boxes[:, :2]).any(axis=1), "has a negative size", boxes)
-    box_object = _index(columns.category, object_ids)
-    reader.forbid_box(box_object < 0, "has an unknown category_id", columns.category)
+    reader.forbid_box((abs(boxes) > LARGEST).any(axis=1), "has a coordinate too large", boxes)
+    negative = (boxes[:, 2:] < boxes[:, :2]).any(axis=1)
+    reader.forbid_box(negative, f"has a negative size{as_sizes(boxes)}", boxes)
     absent = missing_object & (columns.object == -1)
-    outside = _outside(columns.subject, columns)
-    reader.forbid_pair(outside, "has its subject_id out of range", columns.subject)
-    outside = _outside(columns.object, columns) & ~absent
-    reader.forbid_pair(outside, "has its object_id out of range", columns.object)
-    verb = _index(columns.verb, verb_ids)
+    no_subject, no_object = outside(columns.subject, columns), outside(columns.object, columns)
+    numbering = numbering_of(columns, vocabulary, predicted=True)
+    problem = (
+        box_problem(boxes, np.zeros(len(boxes), bool))
+        or pair_problem(columns, vocabulary, predicted=True)
+        or numbering.problem
+    )
+    if problem:
+        raise UserError(f"predictions: {problem}")
+    box_object = index_of(columns.category, vocabulary.object_ids)
+    reader.forbid_box(box_object < 0, "has an unknown category_id", columns.category)
+    reader.forbid_pair(no_subject, "has its subject_id out of range", columns.subject)
+    reader.forbid_pair(no_object & ~absent, "has its object_id out of range", columns.object)
+    verb = index_of(numbering.convert(columns.verb), (*vocabulary.verb_ids, *more_verb_ids))
     reader.forbid_pair(verb < 0, "has an unknown category_id", columns.verb)
     reader.forbid_pair(~np.isfinite(columns.score), "has a score that is not finite", columns.score)
     image_of_entry = np.array(numbers, np.int64)
@@ -149,67 +173,101 @@ def read_predictions(
             "unknown_images": unknown,
             "predictions_in_images_without_ground_truth": int((~known).sum()),
         },
+        notes=("predictions: " + numbering.note,) * bool(numbering.note)
+        if len(verb)
+        else (NOTHING_PREDICTED.format(len(numbers)),),
     )
 
 
 def read_ground_truth(
     source: Source,
+    vocabulary: Vocabulary,
     *,
-    object_ids: Sequence[int],
-    verb_ids: Sequence[int],
+    key: Callable[[str], Any] = str,
+    accept_losses: bool = False,
     progress: Progress | None = None,
 ) -> Interactions:
     """Annotations in PPDM's format; boxes stay as they are.
 
     Real files have malformed annotations. A pair that refers to no box, or whose verb or object is
-    unknown, cannot be predicted by anybody: it is left out and counted in `dropped`.
+    unknown, cannot be predicted by anybody: it is left out and counted in `dropped`. One that
+    refers to a box without area stays, and is counted: nobody finds it.
+
+    Some files have several entries of an image, one for each pair. They become one image, in
+    which a pair that is written twice counts once.
+
+    Args:
+        source: path or entries.
+        vocabulary: whose ids they have. Another numbering of verbs is recognized and converted.
+        key: file name -> what tells images apart.
+        accept_losses: only note what is wrong with most of the boxes or pairs.
+        progress: called with what is being done and how much of it is done.
 
     Raises:
-        UserError: an image has no name, occurs twice, or has a box that is not four numbers.
+        UserError: an image has no name, no list of boxes or pairs, or a box that is not four
+            numbers; there is no image, or most boxes or pairs are no use.
     """
     reader = ColumnReader("ground truth", "annotations", "hoi_annotation", truth=True)
-    seen = set()
-    for entry in iterate(source, "ground truth", progress):
+    images: dict[Any, int] = {}
+    names, numbers = [], []
+    for entry in iterate(source, "ground truth", progress, allow_nan=True):
         name = reader.add(entry)
-        if name in seen:
-            raise UserError(f"ground truth: image {name!r} occurs twice; remove one")
-        seen.add(name)
-    if not seen:
-        raise UserError("the ground truth has no image")
+        number = images.setdefault(key(name), len(images))
+        numbers.append(number)
+        if number == len(names):
+            names.append(name)
+    if not names:
+        raise UserError("the ground truth has no image: its list is empty")
     columns = reader.columns()
-    inside = ~(_outside(columns.subject, columns) | _outside(columns.object, columns))
-    box_object = _index(columns.category, object_ids)
-    verb = _index(columns.verb, verb_ids)
+    boxes, flat = clean_boxes(columns.boxes)
+    inside = ~(outside(columns.subject, columns) | outside(columns.object, columns))
+    numbering = numbering_of(columns, vocabulary, predicted=False)
+    box_object = index_of(columns.category, vocabulary.object_ids)
+    verb = index_of(numbering.convert(columns.verb), vocabulary.verb_ids)
     human = np.where(inside, columns.subject + columns.first_box, 0)
     target = np.where(inside, columns.object + columns.first_box, 0)
     known = inside & (verb >= 0)
     if len(box_object):
         known &= box_object[target] >= 0
+    image_of_entry = np.array(numbers, np.int64)
+    image = image_of_entry[columns.pair_entry]
+    merged = len(numbers) - len(names)
+    rows = np.flatnonzero(known)
+    if merged:
+        h, t = human[rows], target[rows]
+        rows = rows[~repeated(image[rows], boxes[h], boxes[t], box_object[t], verb[rows])]
+    problem = (
+        box_problem(boxes, flat)
+        or pair_problem(columns, vocabulary, predicted=False)
+        or numbering.problem
+    )
+    if len(known) and not len(rows):
+        problem = problem or (
+            f"none of {len(known):,} pairs can be scored: the category_id of the verb or of the "
+            f"object is none of {vocabulary.name!r}"
+        )
+    if problem and not accept_losses:
+        raise UserError(f"ground truth: {problem} (accept_losses scores what is left)")
+    lines = [f"ground truth: {line}" for line in (problem, numbering.note) if line]
+    if merged:
+        lines.append(MERGED.format(len(numbers), len(names)))
     return Interactions(
-        file_names=tuple(reader.names),
-        box_image=columns.box_entry,
-        boxes=columns.boxes,
+        file_names=tuple(names),
+        box_image=image_of_entry[columns.box_entry],
+        boxes=boxes,
         box_object=box_object,
-        image=columns.pair_entry[known],
-        human=human[known],
-        object=target[known],
-        verb=verb[known],
-        score=columns.score[known],
+        image=image[rows],
+        human=human[rows],
+        object=target[rows],
+        verb=verb[rows],
+        score=columns.score[rows],
         dropped={
             "ground_truth_pairs_pointing_nowhere": int((~inside).sum()),
             "ground_truth_pairs_of_unknown_category": int((inside & ~known).sum()),
+            "ground_truth_pairs_written_twice": int(known.sum()) - len(rows),
+            "ground_truth_pairs_with_a_box_without_area": int(
+                (flat[human[rows]] | flat[target[rows]]).sum()
+            ),
         },
+        notes=tuple(lines),
     )
-
-
-def _outside(index: np.ndarray, columns: Columns) -> np.ndarray:
-    """[m] bool: whether a pair's subject or object is none of its image's boxes."""
-    return (index < 0) | (index >= columns.num_boxes)
-
-
-def _index(ids: np.ndarray, known: Sequence[int]) -> np.ndarray:
-    """Position of every id in `known`, -1 where it is unknown."""
-    order = np.argsort(known, kind="stable")
-    ordered = np.asarray(known, np.int64)[order]
-    at = np.minimum(np.searchsorted(ordered, ids), len(ordered) - 1)
-    return np.where(ordered[at] == ids, order[at], -1)

@@ -23,6 +23,7 @@ class Scores:
         recall: [C] largest recall as a fraction, NaN without ground truth.
         ground_truth, predictions, true_positives: [C] counts.
         groups: name -> [C] bool, the classes that a mean runs over.
+        harmonic: name -> the two groups whose means it is the harmonic mean of.
     """
 
     labels: tuple[str, ...]
@@ -33,11 +34,19 @@ class Scores:
     predictions: np.ndarray
     true_positives: np.ndarray
     groups: Mapping[str, np.ndarray]
+    harmonic: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def means(self) -> dict[str, float]:
-        """Mean AP of every group over the classes that have one; NaN if none has."""
-        return {name: _mean(self.ap[members]) for name, members in self.groups.items()}
+        """Mean AP of every group over the classes that have one, NaN if none has; `harmonic`."""
+        means: dict[str, float] = {}
+        for name, members in self.groups.items():
+            means[name] = _mean(self.ap[members])
+            for both, (one, other) in self.harmonic.items():
+                if other == name:
+                    total = means[one] + means[other]
+                    means[both] = 2 * means[one] * means[other] / total if total else 0.0
+        return means
 
     @property
     def mean_recalls(self) -> dict[str, float]:
@@ -87,11 +96,13 @@ class Result:
         title: data set and protocol in words.
         settings: name -> scores.
         counts: images, pairs, and what was left out.
+        notes: what else the reader has to know about the files.
     """
 
     title: str
     settings: Mapping[str, Scores]
     counts: Mapping[str, int]
+    notes: tuple[str, ...] = ()
 
     def __getitem__(self, setting: str) -> Scores:
         return self.settings[setting]
@@ -107,6 +118,7 @@ class Result:
             "title": self.title,
             "unit": "fractions; null where a class has no figure",
             "counts": dict(self.counts),
+            "notes": list(self.notes),
             "settings": {name: scores.to_dict() for name, scores in self.settings.items()},
         }
 
@@ -122,7 +134,7 @@ class Result:
             kinds.setdefault((scores.labels, *scores.groups), {})[name] = scores
         for settings in kinds.values():
             first = next(iter(settings.values()))
-            head = ["mAP, percent", *map(readable, first.groups), "without AP"]
+            head = ["mAP, percent", *map(readable, first.means), "without AP"]
             rows = [
                 [readable(name), *map(_percent, scores.means.values()), str(scores.invalid)]
                 for name, scores in settings.items()
@@ -140,6 +152,8 @@ class Result:
                 ]
                 blocks.append(align([head, *rows]))
         blocks.append("\n".join(f"{readable(k)}: {v:,}" for k, v in self.counts.items()))
+        if self.notes:
+            blocks.append("\n".join(f"note: {note}" for note in self.notes))
         return "\n\n".join(blocks)
 
 
@@ -148,7 +162,7 @@ def score_classes(
     hits: np.ndarray,
     ground_truth: np.ndarray,
     average_precision: Callable[[np.ndarray, int], float],
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """The columns of `Scores` from ranked predictions.
 
     Args:

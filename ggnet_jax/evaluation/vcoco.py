@@ -28,7 +28,7 @@ in PPDM's code). In an image without people every prediction is a false positive
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,7 @@ def evaluate(
     instances: Any = None,
     *,
     unknown_images: str = "error",
+    accept_losses: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """AP of every verb-role, by whichever protocol the ground truth allows.
@@ -70,6 +71,7 @@ def evaluate(
         instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
+        accept_losses: go on with pair lists of which most boxes or pairs are no use.
         progress: called with what is being done and how much of it is done.
 
     Returns:
@@ -82,18 +84,16 @@ def evaluate(
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
     if not is_vsrl(content):
-        return _evaluate_ppdm(predictions, content, vocabulary, unknown_images, progress)
+        truth = read_ground_truth(
+            content, vocabulary, key=image_key, accept_losses=accept_losses, progress=progress
+        )
+        return _evaluate_ppdm(predictions, truth, vocabulary, unknown_images, progress)
     if instances is None:
         raise UserError(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
     people = join(content, load_instances(instances, progress))
     found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
-    if found.file_names and not (found.box_image >= 0).any():
-        raise UserError(
-            f"none of the {len(found.file_names)} predicted images is annotated; check that "
-            "predictions and ground truth are of the same split"
-        )
     if progress:
         progress("matching", 0.0)
     records = _Records(found, people)
@@ -111,7 +111,7 @@ def evaluate(
         "predictions_for_people_without_annotation": int(records.ignored.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
-    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out})
+    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes)
 
 
 def image_key(file_name: str) -> Any:
@@ -131,8 +131,8 @@ def _read(
     return read_predictions(
         predictions,
         images,
-        object_ids=vocabulary.object_ids,
-        verb_ids=(*vocabulary.verb_ids, *ACTIONS_WITHOUT_OBJECT),
+        vocabulary,
+        more_verb_ids=tuple(ACTIONS_WITHOUT_OBJECT),
         key=image_key,
         unknown_images=unknown_images,
         missing_object=True,
@@ -212,7 +212,8 @@ def _score_roles(
     else:
         right = np.zeros(len(ranked), bool)
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(names) + role)[rows], len(ranked))
+    claims = rows, (match * len(names) + role)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(names))
     total = people.acts.sum(axis=0)[action_of_role]
     return Scores(
         labels=tuple(names),
@@ -241,7 +242,8 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
     if len(people.boxes):
         right &= people.acts[match, action]
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(actions) + action)[rows], len(ranked))
+    claims = rows, (match * len(actions) + action)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(actions))
     everyone = np.ones(len(actions), bool)
     with_object = np.isin(np.arange(len(actions)), [action for action, _ in people.roles])
     return Scores(
@@ -254,15 +256,12 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
 
 def _evaluate_ppdm(
     predictions: Source,
-    ground_truth: Source,
+    truth: Interactions,
     vocabulary: Vocabulary,
     unknown_images: str,
     progress: Progress | None,
 ) -> Result:
     """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
-    truth = read_ground_truth(
-        ground_truth, object_ids=vocabulary.object_ids, verb_ids=vocabulary.verb_ids
-    )
     images = {image_key(name): number for number, name in enumerate(truth.file_names)}
     found = _read(predictions, images, vocabulary, unknown_images, progress)
     members = np.flatnonzero(found.verb < vocabulary.num_verbs)
@@ -275,18 +274,21 @@ def _evaluate_ppdm(
     key = truth.verb * len(truth.file_names) + truth.image
     by_key = np.argsort(key, kind="stable")
     wanted = found.verb[ranked] * len(truth.file_names) + found.image[ranked]
-    rows, pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for row, place in matching.candidates(wanted, key[by_key]):
-        pair, prediction = by_key[place], ranked[row]
-        human = overlap.plain(found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]])
-        target = overlap.plain(
-            found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
-        )
-        good = (human >= 0.5) & (target >= 0.5)
-        rows.append(row[good])
-        pairs.append(pair[good])
+
+    def overlapping() -> Iterator[matching.Matches]:
+        for row, place in matching.candidates(wanted, key[by_key]):
+            pair, prediction = by_key[place], ranked[row]
+            human = overlap.plain(
+                found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]]
+            )
+            target = overlap.plain(
+                found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
+            )
+            good = (human >= 0.5) & (target >= 0.5)
+            yield row[good], pair[good]
+
     # It takes all of them, so a pair always goes to the first prediction that matches it.
-    hits = matching.first_of_each(np.concatenate(rows), np.concatenate(pairs), len(ranked))
+    hits = matching.first_of_each(overlapping(), len(ranked), len(truth.verb))
     total = np.bincount(truth.verb, minlength=vocabulary.num_verbs)
     columns = score_classes(found.verb[ranked], hits, total, area_under_curve)
     columns["ap"] = np.where(total > 0, columns["ap"], 0.0)
@@ -305,7 +307,12 @@ def _evaluate_ppdm(
         "ground_truth_pairs": len(truth.verb),
     }
     left_out = {k: v for k, v in {**found.dropped, **truth.dropped}.items() if v}
-    return Result("v_coco: protocol ppdm, on pair lists", {"ppdm": scores}, {**counts, **left_out})
+    return Result(
+        "v_coco: protocol ppdm, on pair lists",
+        {"ppdm": scores},
+        {**counts, **left_out},
+        found.notes + truth.notes,
+    )
 
 
 def _role_groups(names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -339,6 +346,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             arguments.ground_truth,
             arguments.instances,
             unknown_images=arguments.unknown_images,
+            accept_losses=arguments.accept_losses,
             progress=progress,
         ),
     )

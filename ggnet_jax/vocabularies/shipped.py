@@ -14,6 +14,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.json")))
 
 
+def path_of(name: str) -> Path:
+    """The file of a shipped vocabulary."""
+    return _FOLDER / f"{name}.json"
+
+
 def load(name_or_path: str | Path) -> Vocabulary:
     """A shipped vocabulary by name ('hico_det', 'v_coco', 'figures_hoi'), or one from a JSON file.
 
@@ -21,7 +26,7 @@ def load(name_or_path: str | Path) -> Vocabulary:
         UserError: there is no such name or file, or it holds no vocabulary.
     """
     shipped = str(name_or_path) in names()
-    path = _FOLDER / f"{name_or_path}.json" if shipped else Path(name_or_path)
+    path = path_of(str(name_or_path)) if shipped else Path(name_or_path)
     if not path.exists():
         raise UserError(
             f"no vocabulary {str(name_or_path)!r}: neither a file nor one of {', '.join(names())}"

@@ -58,6 +58,12 @@ def changed(where, value, entries=GOOD):
         (["hoi_prediction", 1, "object_id"], None, r"hoi_prediction\[1\] needs a 'object_id'"),
         (["hoi_prediction", 1, "score"], float("nan"), r"hoi_prediction\[1\] has a score.*nan"),
         (["hoi_prediction", 1, "score"], "0.5", r"hoi_prediction\[1\] needs a 'score'.*'0.5'"),
+        (["hoi_prediction", 1, "score"], True, r"hoi_prediction\[1\] needs a 'score'.*True"),
+        (["hoi_prediction", 1, "category_id"], True, r"\[1\] needs a 'category_id'.*True"),
+        (["hoi_prediction", 1, "object_id"], False, r"\[1\] needs a 'object_id'.*False"),
+        (["predictions", 1, "bbox", 0], False, r"predictions\[1\] needs a 'bbox' of four.*False"),
+        (["predictions", 1, "bbox", 2], 1e300, r"predictions\[1\] has a coordinate too large"),
+        (["predictions"], {}, r"no list 'predictions' \(found \{\}\)"),
         (["hoi_prediction", 1, "score"], None, r"hoi_prediction\[1\] needs a 'score'.*None"),
     ],
 )
@@ -124,8 +130,6 @@ def test_dirty_ground_truth_is_left_out_and_counted():
     assert result.counts["ground_truth_pairs"] == 2
     assert result.counts["ground_truth_pairs_pointing_nowhere"] == 2
     assert result.counts["ground_truth_pairs_of_unknown_category"] == 3
-    with pytest.raises(UserError, match=r"ground truth: image 'a\.jpg' occurs twice"):
-        evaluate(GOOD, TRUTH + TRUTH[:1])
     with pytest.raises(UserError, match="ground truth has no image"):
         evaluate(GOOD, [])
 
@@ -134,8 +138,10 @@ def test_an_image_with_pairs_but_no_boxes():
     ground_truth = [*TRUTH, truth("c.jpg", [], [(0, 1, 1)])]
     result = evaluate(GOOD, ground_truth)
     assert result.counts["ground_truth_pairs_pointing_nowhere"] == 1
-    result = evaluate([], [truth("c.jpg", [], [(0, 1, 1)])])
-    assert result.counts["ground_truth_pairs"] == 0
+    nothing = [truth("c.jpg", [], [(0, 1, 1)])]
+    with pytest.raises(UserError, match=r"ground truth: only 0 of 1 pairs have a person"):
+        evaluate([], nothing)
+    assert evaluate([], nothing, accept_losses=True).counts["ground_truth_pairs"] == 0
 
 
 def test_input_is_a_file_or_its_content(tmp_path):
@@ -168,14 +174,19 @@ def test_a_broken_file_is_named(tmp_path, name, text, message):
 
 
 def test_a_number_that_is_not_finite_is_named_with_its_image(tmp_path):
-    """Python writes NaN, which V-COCO's boxes of a missing object have; elsewhere it is refused."""
+    """Python writes NaN; a true box that has it is counted, and nobody finds it."""
     path = tmp_path / "p.json"
     path.write_text(json.dumps(changed(["predictions", 1, "bbox", 2], float("nan"))))
     with pytest.raises(UserError, match=r"image 'b\.jpg', predictions\[1\] has a coordinate"):
         evaluate(path)
-    path.write_text(json.dumps(changed(["annotations", 1, "bbox", 2], float("inf"), TRUTH)))
-    with pytest.raises(UserError, match=r"p\.json is not JSON: Infinity is not a JSON number"):
-        evaluate(GOOD, path)
+    for corner in (float("nan"), float("inf"), -float("inf"), 1e300, 49):
+        path.write_text(json.dumps(changed(["annotations", 1, "bbox", 2], corner, TRUTH)))
+        for ground_truth in (path, changed(["annotations", 1, "bbox", 2], corner, TRUTH)):
+            for protocol in ("no_frills", "ppdm"):
+                result = evaluate(GOOD, ground_truth, protocol=protocol)
+                assert result.counts["ground_truth_pairs_with_a_box_without_area"] == 1
+                scores = next(iter(result.settings.values()))
+                assert (scores.ground_truth[0], scores.true_positives[0]) == (2, 1)
 
 
 @pytest.mark.parametrize(
@@ -236,3 +247,111 @@ def test_other_files_than_cocos_instances_are_named(tmp_path, text, message):
     with pytest.raises(UserError, match=message) as caught:
         load_instances(path)
     assert "wrong.json" in str(caught.value)
+
+
+def renamed(entries, old, new):
+    return [{new if key == old else key: value for key, value in e.items()} for e in entries]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("hoi_annotation", "hoi_annotations", "no list 'hoi_annotation' .*; rename 'hoi_annot"),
+        ("annotations", "box_annotations", "no list 'annotations' .*; rename 'box_annotations'"),
+        ("annotations", "boxes", r"no list 'annotations' \(it has 'file_name', 'boxes', 'hoi_an"),
+        ("file_name", "filename", "entry 0 has no 'file_name' .*; rename 'filename'"),
+    ],
+)
+def test_a_missing_list_of_the_ground_truth_is_no_empty_one(old, new, message):
+    with pytest.raises(UserError, match=f"ground truth: .*{message}"):
+        evaluate(GOOD, renamed(TRUTH, old, new))
+    predicted = {"hoi_annotation": "hoi_prediction", "annotations": "predictions"}.get(old, old)
+    with pytest.raises(UserError, match=r"predictions: .*has no "):
+        evaluate(renamed(GOOD, predicted, new + "_"))
+
+
+def mapped(entries, box=lambda b: b, pair=lambda p: p):
+    """Entries with their boxes and pairs changed."""
+    boxes, pairs = "predictions", "hoi_prediction"
+    if boxes not in entries[0]:
+        boxes, pairs = "annotations", "hoi_annotation"
+    return [
+        entry
+        | {boxes: [{**b, "bbox": box(b["bbox"])} for b in entry[boxes]]}
+        | {pairs: [pair(dict(p)) for p in entry[pairs]]}
+        for entry in entries
+    ]
+
+
+MISREAD = [
+    (
+        {"box": lambda b: [b[0] + 50, b[1] + 50, b[2] - b[0], b[3] - b[1]]},
+        "as x, y, width, height all would fit",
+        "as x, y, width, height all would fit",
+    ),
+    (
+        {"box": lambda b: [v / 100 for v in b]},
+        "all . boxes lie within 0..1",
+        "all . boxes lie within 0..1",
+    ),
+    (
+        {"pair": lambda p: p | {"subject_id": p["object_id"], "object_id": p["subject_id"]}},
+        "only 0 of 2 pairs .*; 2 would if subject_id and object_id were exchanged",
+        "only 0 of 3 pairs .*; 3 would if subject_id and object_id were exchanged",
+    ),
+    (
+        {"pair": lambda p: {k: v + 1 if k.endswith("t_id") else v for k, v in p.items()}},
+        "only 0 of 2 pairs .*; 2 would if subject_id and object_id counted from 0, not from 1",
+        "only 0 of 3 pairs .*; 3 would if subject_id and object_id counted from 0, not from 1",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "of_truth", "of_predictions"), MISREAD)
+def test_files_that_mean_something_else_are_refused_with_the_likeliest_cause(
+    change, of_truth, of_predictions
+):
+    wrong = mapped(TRUTH, **change)
+    with pytest.raises(UserError, match=f"ground truth: .*{of_truth}"):
+        evaluate(GOOD, wrong)
+    accepted = evaluate(GOOD, wrong, accept_losses=True)
+    assert any("ground truth: " in note for note in accepted.notes)
+    with pytest.raises(UserError, match=f"predictions: .*{of_predictions}"):
+        evaluate(mapped(GOOD, **change))
+
+
+@pytest.mark.parametrize("protocol", ["no_frills", "ppdm"])
+def test_entries_of_one_image_are_merged(protocol):
+    """As the converters write it that have one entry for a pair; a pair twice counts once."""
+    dog = (50, 50, 90, 90, 18)
+    whole = truth("a.jpg", [MAN, CUP, dog], [(0, 1, 1), (0, 2, 2)])
+    parts = [
+        truth("a.jpg", [MAN, CUP], [(0, 1, 1)]),
+        TRUTH[1],
+        truth("a.jpg", [dog, MAN], [(1, 0, 2)]),
+        truth("a.jpg", [CUP, MAN], [(1, 0, 1)]),
+    ]
+    expected = evaluate(GOOD, [whole, TRUTH[1]], protocol=protocol)
+    result = evaluate(GOOD, parts, protocol=protocol)
+    assert result.to_dict()["settings"] == expected.to_dict()["settings"]
+    assert result.counts["images"] == 2
+    assert result.counts["ground_truth_pairs_written_twice"] == 1
+    assert "4 entries of the ground truth are of 2 images" in result.notes[-1]
+    with pytest.raises(UserError, match=r"predictions: image 'a\.jpg' occurs twice"):
+        evaluate(GOOD + GOOD[:1], parts)
+
+
+@pytest.mark.parametrize("predictions", [[], [found("a.jpg", [], [])], [found("b.jpg", [MAN], [])]])
+def test_nothing_found_is_zero_and_said(predictions):
+    result = evaluate(predictions)
+    assert result["default"].means["full"] == 0.0
+    assert result.notes == (
+        f"no interaction is predicted in any of the {len(predictions)} images of the predictions",
+    )
+    assert f"note: {result.notes[0]}" in result.table()
+
+
+def test_predictions_for_another_split_are_refused_even_if_unknown_images_are_ignored():
+    other = [{**entry, "file_name": f"other_{entry['file_name']}"} for entry in GOOD]
+    with pytest.raises(UserError, match="none of the 2 predicted images is annotated"):
+        evaluate(other, unknown_images="ignore")

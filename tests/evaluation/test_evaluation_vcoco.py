@@ -193,6 +193,47 @@ def test_no_prediction_at_all_and_roles_with_nobody():
     assert ap(result, "scenario_1", "hold_obj") == 0.0
 
 
+def test_images_are_told_by_their_names_not_by_what_is_found_in_them():
+    """The first evaluation of a training, whose network finds nothing yet."""
+    vsrl, coco = annotation({1: ([MAN, KNIFE], {0: {"hold": {1: 1}}})})
+    pairs = [truth(name_of(1), [MAN, corners(KNIFE)], [(0, 1, HOLD)])]
+    for predictions in ([], predict((1, [], [])), predict((1, [MAN], []))):
+        for result in (
+            vcoco.evaluate(predictions, vsrl, coco),
+            vcoco.evaluate(predictions, pairs),
+        ):
+            assert "no interaction is predicted" in result.notes[0]
+            for means in result.means.values():
+                assert set(means.values()) == {0.0}
+
+
+SCENE = {  # pairs of an object, with PPDM's and VSRL's ids of the same verb-roles
+    "boxes": [(0, 0, 40, 80, 1), (20, 40, 29, 49, 49), (30, 60, 60, 80, 62), (10, 10, 30, 30, 73)],
+    "pairs": [(0, 1, 25, 0), (0, 1, 2, 16), (0, 2, 10, 2), (0, 3, 18, 5), (0, 3, 8, 19)],
+}
+
+
+@pytest.mark.parametrize("truth_column", [2, 3])
+@pytest.mark.parametrize("column", [2, 3])
+def test_both_numberings_of_v_coco_are_recognized_and_said(column, truth_column):
+    boxes, pairs = SCENE["boxes"], SCENE["pairs"]
+    real = [truth(name_of(1), boxes, [(p[0], p[1], p[truth_column]) for p in pairs])]
+    predictions = [found(name_of(1), boxes, [(p[0], p[1], p[column], 0.9) for p in pairs])]
+    result = vcoco.evaluate(predictions, real)
+    scores = result["ppdm"]
+    np.testing.assert_array_equal(scores.ap[scores.ground_truth > 0], 1.0)
+    assert scores.ground_truth.sum() == scores.true_positives.sum() == len(pairs)
+    for note, what, order in zip(
+        result.notes, ("predictions", "ground truth"), (column, truth_column), strict=True
+    ):
+        assert note.startswith(f"{what}: verb ids are")
+        assert ("in VSRL's order" in note) == (order == 3)
+    # Where neither fits, ground truth is refused; these count backwards.
+    wrong = [truth(name_of(1), boxes, [(p[0], p[1], 29 - p[3]) for p in pairs])]
+    with pytest.raises(UserError, match=r"ground truth: only . of 5 pairs are classes of 'v_coco'"):
+        vcoco.evaluate(predictions, wrong)
+
+
 def test_the_mean_without_point_leaves_only_point_out():
     vsrl, coco = annotation({1: ([MAN, KNIFE], {0: {"hold": {1: 1}, "point": {1: 1}}})})
     predictions = predict((1, [MAN, KNIFE], [(0, 1, POINT, 0.5)]))
