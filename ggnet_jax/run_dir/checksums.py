@@ -9,6 +9,7 @@ billion. It is no guard against somebody who wants to deceive.
 """
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -41,6 +42,8 @@ def write(place: Path, about: Mapping[str, Any]) -> None:
         files = dict(zip(names, pool.map(lambda name: _sum(place / name), names), strict=True))
     content = {**about, "files": files}
     io.write_json(place / RECORD, {**content, "checksum": _of(content)}, depth=2)
+    with open(place / RECORD, "rb") as file:  # as Orbax does with its files
+        os.fsync(file.fileno())
 
 
 def read(place: Path) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ class TrainResult(NamedTuple):
 
     Attributes:
         step: number of updates behind the newest checkpoint.
-        finished: False if it was asked to stop before the last step.
+        finished: False if it was asked to stop, be it during the last step.
     """
 
     step: int
@@ -278,11 +278,13 @@ class _Run:
             due = step % self.config.checkpoint_every_steps == 0
             if due or stopping or evaluating or step == total:
                 self._save(step, state)
-            if stopping and step < total:
+            if stopping:
                 return self._stopped(step, total)
             if evaluating and step < total and not self._evaluate(step):
                 return self._stopped(step, total)
         self.checkpoints.wait()
+        if self.stop.requested:  # meanwhile
+            return self._stopped(total, total)
         return TrainResult(total, True)
 
     def _evaluates_at(self, step: int) -> bool:

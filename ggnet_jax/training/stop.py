@@ -76,7 +76,12 @@ class StopRequest:
         """Whether to stop after `step` updates; every process asks after every step."""
         if self._together:
             return multihost_utils.reached_preemption_sync_point(step)
-        return self._signal is not None
+        return self.requested
+
+    @property
+    def requested(self) -> bool:
+        """Whether this process was asked to stop and need not agree with others."""
+        return self._signal is not None and not self._together
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:

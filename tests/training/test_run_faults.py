@@ -126,6 +126,13 @@ def test_a_signal_during_an_evaluation_stops_it_at_once(toy, tmp_path, capsys, n
     assert [entry["step"] for entry in entries_of(tmp_path)] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10]
 
 
+def test_a_signal_in_the_last_step_leaves_the_evaluation_to_the_next_start(toy, tmp_path):
+    toy.at_step = lambda step: step == 10 and os.kill(os.getpid(), signal.SIGINT)
+    assert loop.train(training_config(), tmp_path, toy.data) == loop.TrainResult(10, False)
+    assert checkpoints.steps(tmp_path) == [10]
+    assert loop.train(training_config(), tmp_path, toy.data) == loop.TrainResult(10, True)
+
+
 BUSY = """
 import sys
 import numpy as np
