@@ -33,6 +33,10 @@ class VCoco(FilesBuilder):
         """COCO's name of 2014, then that of 2017."""
         return (name, name.rpartition("_")[2])
 
+    def files_of(self, source: Source) -> tuple[str, ...]:
+        """Those of the base, and the list of image ids."""
+        return (*super().files_of(source), *map(str, vsrl.ids_files(source.annotations)))
+
     def read_source(self, source: Source) -> list[Any]:
         """PPDM-format JSON, or VSRL's with COCO's instances."""
         content = super().read_source(source)
