@@ -13,6 +13,7 @@ crowds are marked.
 """
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -202,7 +203,7 @@ def read_ids(file: str) -> list[int] | None:
     for candidate in ids_files(file):
         if candidate.is_file():
             words = io.read_text(candidate).split()
-            odd = next((word for word in words if not (word.isascii() and word.isdigit())), None)
+            odd = next((word for word in words if not re.fullmatch("[0-9]{1,18}", word)), None)
             if odd is not None or not words:
                 found = "it is empty" if odd is None else f"{odd[:40]!r} is none"
                 raise UserError(f"{candidate} has an image id a line, but {found}")
