@@ -6,6 +6,7 @@ is built again when the files have changed (prepared.py).
 
 import dataclasses
 import functools
+import hashlib
 import importlib
 import json
 import re
@@ -94,6 +95,19 @@ class Dataset:
     def verb_counts(self) -> np.ndarray:
         """[V] int64: training relations of each verb."""
         return self._pair_counts.sum(axis=0)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with the images and annotations of training; the same in every copy of them."""
+        originals = self.builder.metadata.get("originals", {"files": {}, "images": {}})
+        seen: list[Any] = [self.train_split]
+        for name in _split_names(self.train_split):
+            seen.append(self.builder.metadata["statistics"][name])
+            for source in self.sources(name):
+                seen += [source["sha256"], *map(originals["files"].get, source["instances"])]
+            for record in originals["images"].get(name, ()):
+                seen += [record["names"], record["sizes"]]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     def sources(self, split: str) -> list[dict[str, Any]]:
         """The annotation files that the splits in the expression `split` were built from.
