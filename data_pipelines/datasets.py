@@ -58,6 +58,19 @@ class Dataset:
         """Images of the evaluation split."""
         return self.builder.info.splits[self.eval_split].num_examples
 
+    @property
+    def fingerprint(self) -> list[Any]:
+        """Of what is trained on: another one means other images or annotations."""
+        return [
+            [
+                name,
+                self.builder.info.splits[name].num_examples,
+                self.builder.info.splits[name].num_bytes,
+                self.builder.metadata["statistics"][name],
+            ]
+            for name in _split_names(self.train_split)
+        ]
+
     def statistics(self, split: str) -> Statistics:
         """The counts of every whole split that the expression `split` takes something from."""
         total = Statistics()

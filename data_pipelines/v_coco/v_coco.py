@@ -49,7 +49,11 @@ class VCoco(FilesBuilder):
             )
         instances = vsrl.read_instances(source.instances)
         ids = vsrl.read_ids(source.annotations)
-        return vsrl.read(content, instances, self.load_vocabulary(), ids)
+        notes = self.notes.setdefault(source.split, [])
+        try:
+            return vsrl.read(content, instances, self.load_vocabulary(), ids, notes)
+        except UserError as error:
+            raise UserError(f"{source.annotations}: {error}") from None
 
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
         """Training and validation images are COCO's train2014, test images val2014."""

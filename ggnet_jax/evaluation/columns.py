@@ -122,8 +122,8 @@ class ColumnReader:
             entry = int(np.searchsorted(ends, row, side="right"))
             place = row - (ends[entry] - self._counts[kind][entry])
             raise UserError(
-                f"{self._what}: image {self.names[entry]!r}, {self._keys[kind]}[{place}] {why}: "
-                f"{values[row].tolist()}"
+                f"{self._what}: image {self.names[entry]!r:.80}, "
+                f"{self._keys[kind]}[{place}] {why}: {values[row].tolist()}"
             )
 
     def _read_fast(self, entry: Any) -> tuple[str, _Lists]:
@@ -153,7 +153,7 @@ class ColumnReader:
         name = entry.get("file_name")
         if not isinstance(name, str):
             raise UserError(f"{where} has no 'file_name' {_instead(entry, 'file_name')}")
-        where = f"{self._what}: image {name!r}"
+        where = f"{self._what}: image {name!r:.80}"
         corners, category, subject, obj, verb, score = columns = tuple([] for _ in _KINDS)
         boxes_key, pairs_key = self._keys
         for index, box in enumerate(self._list(entry, boxes_key, where)):
