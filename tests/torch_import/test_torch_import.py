@@ -260,7 +260,7 @@ def test_what_pytorch_saves_beside_plain_tensors(torch, tmp_path):
         (np.nan, "2 arrays with NaN or infinite values \\(pre.0.bn.running_var, hm.1.1.bias\\)"),
         (-np.inf, "2 arrays with NaN or infinite values"),
         (1e39, "2 arrays with values beyond the range of float32"),
-        (-0.5, "1 arrays of negative variances \\(pre.0.bn.running_var\\)"),
+        (-0.5, "1 array of negative variances \\(pre.0.bn.running_var\\)"),
         (1j, "2 arrays of type complex128, not real numbers"),
         ("int8", "2 arrays of type int8, not real numbers"),
     ],
