@@ -24,7 +24,14 @@ _SYNONYMS: Mapping[str, tuple[str, ...]] = {
         "image_id",
     ),
     "annotations": ("boxes", "bboxes", "objects", "instances", "annos", "predictions"),
-    "hoi_annotation": ("hois", "interactions", "relations", "relationships", "hoi_prediction"),
+    "hoi_annotation": (
+        "hoi",
+        "hois",
+        "interactions",
+        "relations",
+        "relationships",
+        "hoi_prediction",
+    ),
     "objects": ("object_names", "things", "categories", "nouns"),
     "verbs": ("actions", "interactions", "predicates", "relations"),
     "bbox": ("box", "bbox_xyxy", "xyxy", "coordinates", "bounding_box"),
@@ -162,9 +169,11 @@ def _fail(
 
 def _close(keys: Iterable[str], key: str) -> str | None:
     """The one of the keys that is most likely meant by a key that is not there."""
-    others = [name for name in keys if name == key or name not in _SYNONYMS]
+    # (A class is not a verb; hoi_category_id only looks like one.)
+    others = [name for name in keys if name not in _SYNONYMS and name != "hoi_category_id"]
     lower = {name.strip().lower().replace("-", "_"): name for name in others}
     found = difflib.get_close_matches(key, lower, 1, cutoff=0.7)
     found += [name for name in _SYNONYMS[key] if name in lower]
+    found += [name for name in lower if key in name]
     found += difflib.get_close_matches(key, lower, 1, cutoff=0.5)
     return lower[found[0]] if found else None

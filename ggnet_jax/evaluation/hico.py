@@ -379,14 +379,13 @@ def read_vocabulary(
     if not {"objects", "verbs"} <= fields.keys():
         return load_vocabulary(name), ground_truth, ""
     entries = list(iterate(ground_truth, "ground truth", allow_nan=True))
+    lists = {"objects": fields["objects"], "verbs": fields["verbs"], "name": path.stem}
     try:
-        bare = vocabularies.from_annotations([], fields["objects"], fields["verbs"], name=path.stem)
-    except (UserError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no class list: {error}") from None
+        bare = vocabularies.from_annotations([], **lists)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
-    found = vocabularies.from_annotations(
-        entries, fields["objects"], fields["verbs"], name=path.stem
-    )
+    found = vocabularies.from_annotations(entries, **lists)
     note = (
         f"{path} is a class list: the {found.num_classes} pairs of the ground truth are the "
         "classes, and which are rare is not known; a run's vocabulary.json has both of training"

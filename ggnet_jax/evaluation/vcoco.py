@@ -83,6 +83,11 @@ def evaluate(
     """
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
+    if hasattr(content, "keys") and "images" in content:
+        raise UserError(
+            "the ground truth is COCO's instances: give V-COCO's own (VSRL) list as ground truth, "
+            "and these as instances"
+        )
     if not is_vsrl(content):
         truth = read_ground_truth(
             content, vocabulary, key=image_key, accept_losses=accept_losses, progress=progress
@@ -93,6 +98,7 @@ def evaluate(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
     people = join(content, load_instances(instances, progress))
+    notes = _check_actions(people, vocabulary)
     found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
     if progress:
         progress("matching", 0.0)
@@ -111,7 +117,24 @@ def evaluate(
         "predictions_for_people_without_annotation": int(records.ignored.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
-    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes)
+    return Result(
+        "v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes + notes
+    )
+
+
+def _check_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """See that the actions are V-COCO's; a note if there are not all."""
+    names = {verb.rpartition("_")[0] for verb in vocabulary.verbs}
+    names |= set(ACTIONS_WITHOUT_OBJECT.values())
+    for action in people.actions:
+        if action not in names:
+            raise UserError(f"the VSRL ground truth has the action {action!r}, which is unknown")
+    missing = sorted(names - set(people.actions))
+    if not missing:
+        return ()
+    return (
+        f"ground truth: {len(missing)} of {len(names)} actions are missing, {missing[0]!r} one",
+    )
 
 
 def image_key(file_name: str) -> Any:
