@@ -240,6 +240,13 @@ def test_tensors_without_values(torch, tmp_path):
                 read_state_dict(path)
 
 
+def test_a_network_without_values_at_all(torch, tmp_path):
+    empty = torch.nn.Conv2d(3, 4, 1, device="meta").state_dict()
+    torch.save({"epoch": 3, "state_dict": empty}, tmp_path / "model.pth")
+    with pytest.raises(UserError, match=r"no tensors, .* 'weight' is a tensor on the meta device"):
+        read_state_dict(tmp_path / "model.pth")
+
+
 def test_what_pytorch_saves_beside_plain_tensors(torch, tmp_path):
     """Parameters, attributes, lazy negation, memory layouts: as `torch.load` gives them."""
     layer = torch.nn.Parameter(torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last))
