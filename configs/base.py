@@ -16,7 +16,10 @@ from ggnet_jax.config import ModelConfig
 
 
 def get_config() -> Any:
-    """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet."""
+    """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet.
+
+    It is locked: a field that is not here cannot be added, so that a misspelt one is an error.
+    """
     config: Any = ConfigDict()
     config.seed = 0  # initial weights, order of the images, augmentation
     config.batch_size = 24  # images a step, all devices together
@@ -88,7 +91,7 @@ def get_config() -> Any:
     config.eval.detections = ""  # a JSON file of external detections, in place of the object branch
     config.eval.threshold = 0.1  # lowest score that is drawn
     config.eval.pictures = 6  # of the evaluation split, drawn at the end
-    return config
+    return config.lock()
 
 
 def use_data_set(config: Any, name: str) -> None:

@@ -17,6 +17,7 @@ from data_pipelines import annotations, plausibility
 from data_pipelines.hoi_builder import Entry, HoiBuilder
 from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
+from ggnet_jax.inference.image_files import read_file
 from ggnet_jax.vocabularies import Vocabulary
 
 
@@ -174,7 +175,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
 
         def read(entry: Entry) -> bytes:
             name = entry["file_name"]
-            return self._find(name, folders[name]).read_bytes()
+            return read_file(self._find(name, folders[name]))
 
         every = [entry for _, found in parts for entry in found]
         return self._generate_examples(

@@ -25,7 +25,7 @@ from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
 
 PREDICTIONS = "predictions.json"
-HICO = {"hico": "ho_rcnn", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
+HICO = {"hico": "no_frills", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
 
 
 def evaluate(

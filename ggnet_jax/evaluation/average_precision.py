@@ -2,21 +2,27 @@
 
 import numpy as np
 
-# Their rounding is part of the protocol: 0.1 * 3 is a little above 0.3, so that a recall of 3/10
-# does not reach the fourth point (nor 6/10 and 7/10 theirs).
-_THRESHOLDS = np.arange(0.0, 1.1, 0.1)
+# The 11 recalls from 0 to 1. Their rounding is part of a rule: where 0.1 * 3 is a little above 0.3,
+# a recall of 3/10 does not reach the fourth point.
+MULTIPLES = np.arange(0.0, 1.1, 0.1)
+"""0.1 * i, as NumPy's `arange` has them: the points of 3/10, 6/10 and 7/10 are a little above."""
+FROM_ENDS = np.array([0.1 * i for i in range(6)] + [1 - 0.1 * i for i in range(4, -1, -1)])
+"""Counted from the nearer end, as PyTorch's `linspace` does: only the point of 3/10 is above."""
+TENTHS = np.arange(11) / 10
+"""i / 10, as near as can be."""
 
 
-def eleven_point(hits: np.ndarray, num_ground_truth: int) -> float:
+def eleven_point(hits: np.ndarray, num_ground_truth: int, recalls: np.ndarray = MULTIPLES) -> float:
     """PASCAL VOC 2007: the mean over 11 recalls of the best precision at that recall or more.
 
     Args:
         hits: [m] bool, whether each prediction is a true positive, by descending score.
         num_ground_truth: positives of the class, at least 1.
+        recalls: the 11 points, one of the constants above.
     """
     recall, precision = _curve(hits, num_ground_truth)
     best = np.maximum.accumulate(precision[::-1])[::-1]
-    first = np.searchsorted(recall, _THRESHOLDS, side="left")
+    first = np.searchsorted(recall, recalls, side="left")
     return float(best[first[first < len(best)]].sum() / 11.0)
 
 

@@ -1,27 +1,14 @@
-"""HICO-DET's mean average precision, after two published protocols.
+"""HICO-DET's mean average precision, by every rule that the field scores with.
 
-    python -m ggnet_jax.evaluation.hico --predictions=P --ground_truth=G [--output=DIR]
+    python -m ggnet_jax.evaluation.hico --predictions=P --ground_truth=G [--protocol=all]
 
 scores the predictions of any repository: PPDM's format, `.json`, `.jsonl` or either packed by gzip.
 The class list is HICO-DET's unless `--vocabulary` names another; any data set with (verb, object)
 classes, such as figures_hoi, is scored alike.
 
-The two protocols differ by a few tenths of a point on the same predictions:
-
-                        ho_rcnn (the default)              ppdm
-known from              HO-RCNN's and no-frills' code;     PPDM's repository
-                        the paper's DT and KO
-settings                Default; Known Object: only        one, on all images
-                        images with the class's object
-predicted boxes         as they come                       1 is added to all four numbers
-a pair matches if       both overlaps are above 0.5; the   both overlaps are 0.5 or more and
-                        subject's category is not looked   both categories are equal
-                        at
-which pair is taken     the first of the annotation that   the one of the largest smaller
-                        matches and is free                overlap; if that is taken, the
-                                                           prediction is wrong
-no ground truth         AP 0 if nothing is predicted,      no AP
-for a class             else no AP
+`--protocol` names the rule, `no_frills` (the paper's) unless told otherwise; `hico_rules` says how
+the rules differ, and `all` prints them side by side. Default scores a class on all images, Known
+Object only on those with the class's object in an annotated pair.
 
 A class without an AP is left out of the means. Equal scores are ordered by file name and boxes, so
 that the results don't depend on the order of a file. A predicted (verb, object) pair that is not
@@ -30,7 +17,9 @@ a class is neither right nor wrong: it is left out and counted.
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +27,8 @@ import numpy as np
 
 from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation import average_precision, command, matching, overlap
+from ggnet_jax.evaluation import average_precision, command, matching
+from ggnet_jax.evaluation.hico_rules import ALIASES, RULES, Rule
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.evaluation.records import (
     Interactions,
@@ -47,16 +37,29 @@ from ggnet_jax.evaluation.records import (
     read_predictions,
 )
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, zero_shot
 from ggnet_jax.vocabularies import load as load_vocabulary
 
+PAPER = "no_frills"
+"""The rule behind the figures of the GGNet paper."""
+
+NO_INTERACTION = "no_interaction"
+INTERACTIONS = "interactions"
+GROUPS = (*zero_shot.SPLITS, INTERACTIONS)
+"""Groups of classes that means can be asked for."""
+
 SETTINGS = {
-    "ho_rcnn": ("default", "known_object"),
+    **{name: rule.settings for name, rule in RULES.items()},
+    **{name: RULES[rule].settings for name, rule in ALIASES.items()},
     "default": ("default",),
     "known_object": ("known_object",),
-    "ppdm": ("ppdm",),
+    "all": tuple(
+        f"{name}_{setting}" if len(rule.settings) > 1 else name
+        for name, rule in RULES.items()
+        for setting in rule.settings
+    ),
 }
-"""Protocol -> the settings of its result. The middle two are the halves of `ho_rcnn`."""
+"""Protocol -> the settings of its result: a rule's name, an old one's, one half of `PAPER`, all."""
 
 
 def evaluate(
@@ -64,7 +67,8 @@ def evaluate(
     ground_truth: Source,
     vocabulary: Vocabulary | None = None,
     *,
-    protocol: str = "ho_rcnn",
+    protocol: str = PAPER,
+    groups: Sequence[str] = (),
     unknown_images: str = "error",
     accept_losses: bool = False,
     progress: Progress | None = None,
@@ -75,20 +79,25 @@ def evaluate(
         predictions: path or entries in PPDM's format, boxes in image pixels.
         ground_truth: path or entries in PPDM's format, boxes as released.
         vocabulary: the classes; None for HICO-DET's 600.
-        protocol: a key of `SETTINGS`. "ho_rcnn" gives Default and Known Object in one pass.
+        protocol: a key of `SETTINGS`.
+        groups: what else to give means over: zero-shot splits of HICO-DET (`zero_shot.SPLITS`, for
+            each the unseen classes, the seen ones and the harmonic mean of both), or "interactions"
+            for the classes other than `no_interaction` (HICO-DET: 520).
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
         accept_losses: go on with ground truth of which most boxes or pairs are no use.
         progress: called with what is being done and how much of it is done.
 
     Returns:
-        A `Result` with the protocol's settings ("default" and "known_object", or "ppdm"). The means
-        are "full", and "rare" and "non_rare" where the vocabulary knows them. Without any
-        prediction every AP is 0.
+        A `Result` with the protocol's settings. The means are "full", and "rare" and "non_rare"
+        where the vocabulary knows them. Without any prediction every AP is 0.
 
     Raises:
         UserError: bad input; the message names image and entry.
     """
+    for name in groups:
+        if name not in GROUPS:
+            raise UserError(f"groups: {name!r} is none of {', '.join(GROUPS)}")
     if protocol not in SETTINGS:
         raise UserError(f"protocol {protocol!r} is none of {', '.join(SETTINGS)}")
     vocabulary = vocabulary or load_vocabulary("hico_det")
@@ -106,48 +115,92 @@ def evaluate(
     )
     if progress:
         progress("matching", 0.0)
-    true_class, found_class = _classes(truth, vocabulary), _classes(found, vocabulary)
-    dropped = {
-        "predictions_of_no_class": int((found_class < 0).sum()),
-        "ground_truth_pairs_of_no_class": int((true_class < 0).sum()),
+    chosen = RULES if protocol == "all" else {protocol: RULES[_rule_of(protocol)]}
+    found_settings: list[tuple[str, Scores]] = []
+    left_out: Counter[str] = Counter()
+    for rule in chosen.values():
+        scores, dropped = _score(rule, found, truth, vocabulary, groups)
+        left_out |= dropped
+        found_settings += scores.items()
+    if protocol == "all":
+        settings = dict(zip(SETTINGS["all"], (s for _, s in found_settings), strict=True))
+    else:
+        settings = {name: dict(found_settings)[name] for name in SETTINGS[protocol]}
+    counts = {
+        "images": len(truth.file_names),
+        "images_without_an_entry": len(truth.file_names)
+        - (len(found.file_names) - found.dropped["unknown_images"]),
+        "predictions": len(found.verb),
+        "ground_truth_pairs": int((_classes(truth, vocabulary) >= 0).sum()),
     }
-    if protocol == "ppdm":
-        # There a class begins with the category of its subject, which is the person.
+    left_out |= Counter(found.dropped) | Counter(truth.dropped)
+    return Result(
+        title=f"{vocabulary.name}: {vocabulary.num_classes} classes, {_describe(protocol)}",
+        settings=settings,
+        counts={**counts, **{name: number for name, number in left_out.items() if number}},
+        notes=found.notes + truth.notes,
+    )
+
+
+def _rule_of(protocol: str) -> str:
+    """The name of the rule that a protocol other than "all" stands for."""
+    return protocol if protocol in RULES else ALIASES.get(protocol, PAPER)
+
+
+def _describe(protocol: str) -> str:
+    """The rule and who uses it."""
+    if protocol == "all":
+        return "every rule"
+    name = _rule_of(protocol)
+    return f"rule {name} ({RULES[name].used_by})"
+
+
+def _score(
+    rule: Rule,
+    found: Interactions,
+    truth: Interactions,
+    vocabulary: Vocabulary,
+    groups: Sequence[str],
+) -> tuple[dict[str, Scores], Counter[str]]:
+    """The scores of a rule's settings, and how many predictions and pairs have no class there."""
+    true_class, found_class = _classes(truth, vocabulary), _classes(found, vocabulary)
+    dropped = Counter(
+        predictions_of_no_class=int((found_class < 0).sum()),
+        ground_truth_pairs_of_no_class=int((true_class < 0).sum()),
+    )
+    if rule.person_subject:
         true_class = np.where(truth.box_object[truth.human] == 0, true_class, -1)
         found_class = np.where(found.box_object[found.human] == 0, found_class, -1)
-        wrong = int((found_class < 0).sum()) - dropped["predictions_of_no_class"]
-        dropped["predictions_with_a_subject_that_is_not_a_person"] = wrong
-    ranked, hits = (_match_ppdm if protocol == "ppdm" else _match_ho_rcnn)(
-        found, found_class, truth, true_class
-    )
+        dropped["predictions_with_a_subject_that_is_not_a_person"] = (
+            int((found_class < 0).sum()) - dropped["predictions_of_no_class"]
+        )
+    ranked, hits = _match(rule, found, found_class, truth, true_class)
     group = found_class[ranked]
     total = np.bincount(true_class[true_class >= 0], minlength=vocabulary.num_classes)
     settings = {}
-    for name in SETTINGS[protocol]:
+    for name in rule.settings:
         kept = np.ones(len(ranked), bool)
         if name == "known_object":
             # The same matches: an image with a class's ground truth has the class's object.
             listed = _listed_objects(truth, vocabulary)
             objects = np.array([obj for _, obj in vocabulary.classes])
             kept = listed[found.image[ranked], objects[group]]
-        columns = score_classes(group[kept], hits[kept], total, average_precision.eleven_point)
-        if name == "ppdm":
-            columns["ap"] = np.where(total > 0, columns["ap"], np.nan)
-        settings[name] = _scores(columns, vocabulary)
-    counts = {
-        "images": len(truth.file_names),
-        "images_without_an_entry": len(truth.file_names)
-        - (len(found.file_names) - found.dropped["unknown_images"]),
-        "predictions": len(found.verb),
-        "ground_truth_pairs": int(total.sum()),
-    }
-    left_out = {k: v for k, v in {**found.dropped, **truth.dropped, **dropped}.items() if v}
-    return Result(
-        title=f"{vocabulary.name}: {vocabulary.num_classes} classes, protocol {protocol}",
-        settings=settings,
-        counts={**counts, **left_out},
-        notes=found.notes + truth.notes,
-    )
+        if rule.most is not None:
+            kept &= np.arange(len(group)) - np.searchsorted(group, group) < rule.most
+        columns = score_classes(
+            group[kept],
+            hits[kept],
+            total,
+            partial(average_precision.eleven_point, recalls=rule.recalls),
+        )
+        predicted = columns["predictions"] > 0
+        columns["ap"] = np.where(
+            total > 0,
+            columns["ap"],
+            np.where(predicted, rule.ap_without_truth, rule.ap_of_nothing),
+        )
+        settings[name] = _scores(columns, vocabulary, groups, rule.without_verb)
+    return settings, dropped
 
 
 def _classes(pairs: Interactions, vocabulary: Vocabulary) -> np.ndarray:
@@ -166,36 +219,32 @@ def _listed_objects(truth: Interactions, vocabulary: Vocabulary) -> np.ndarray:
     return listed
 
 
-def _match_ho_rcnn(
-    found: Interactions, found_class: np.ndarray, truth: Interactions, true_class: np.ndarray
+def _match(
+    rule: Rule,
+    found: Interactions,
+    found_class: np.ndarray,
+    truth: Interactions,
+    true_class: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every prediction takes the first pair that matches and is still free.
+    """Match predictions to pairs of the same class in the same image.
 
     Returns:
         The rows of the predictions that have a class, ranked, and whether each is a true positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
-    candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
     blocks = _overlapping(
-        candidates, ranked, found, found.boxes, truth, overlap.ho_rcnn, lambda iou: iou > 0.5
+        _same_class_and_image(found, found_class, ranked, truth, true_class),
+        ranked,
+        found,
+        found.boxes + rule.predicted_shift,
+        truth,
+        truth.boxes + np.array(rule.truth_shift),
+        rule,
     )
-    matches = ((row, pair) for row, pair, _ in blocks)
-    return ranked, matching.first_free(matches, len(ranked), len(truth.verb))
-
-
-def _match_ppdm(
-    found: Interactions, found_class: np.ndarray, truth: Interactions, true_class: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every prediction claims the pair whose smaller overlap is largest; the first one gets it.
-
-    Returns:
-        The rows of the predictions that have a class, ranked, and whether each is a true positive.
-    """
-    ranked = _rank(found, found_class, truth.file_names)
-    candidates = _same_class_and_image(found, found_class, ranked, truth, true_class)
-    blocks = _overlapping(
-        candidates, ranked, found, found.boxes + 1, truth, overlap.ppdm, lambda iou: iou >= 0.5
-    )
+    if rule.takes_first:
+        matches = ((row, pair) for row, pair, _ in blocks)
+        return ranked, matching.first_free(matches, len(ranked), len(truth.verb))
+    # Every prediction claims its best pair; the first to claim a pair gets it.
     best = (_best_of_each(*block) for block in blocks)
     return ranked, matching.first_of_each(best, len(ranked), len(truth.verb))
 
@@ -241,8 +290,8 @@ def _overlapping(
     found: Interactions,
     boxes: np.ndarray,
     truth: Interactions,
-    overlap_of: Callable[[np.ndarray, np.ndarray], np.ndarray],
-    enough: Callable[[np.ndarray], np.ndarray],
+    true_boxes: np.ndarray,
+    rule: Rule,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The candidates whose human and object boxes both overlap enough.
 
@@ -250,9 +299,8 @@ def _overlapping(
         candidates: from `_same_class_and_image`.
         ranked: rows of the predictions.
         found, truth: predictions and ground truth.
-        boxes: [n, 4] the boxes of `found` as the protocol takes them.
-        overlap_of: a function of `overlap`.
-        enough: overlaps -> bool.
+        boxes, true_boxes: [n, 4] those of `found` and `truth` as the rule takes them.
+        rule: how boxes overlap and what is enough.
 
     Yields:
         For each block position in `ranked`, row of `truth` and the smaller of the two overlaps, in
@@ -260,19 +308,32 @@ def _overlapping(
         thousands of equal pairs.)
     """
     for row, pair in candidates:
-        human = overlap_of(boxes[found.human[ranked[row]]], truth.boxes[truth.human[pair]])
-        row, pair, human = (column[enough(human)] for column in (row, pair, human))
-        target = overlap_of(boxes[found.object[ranked[row]]], truth.boxes[truth.object[pair]])
-        kept = enough(target)
+        human = rule.overlap(boxes[found.human[ranked[row]]], true_boxes[truth.human[pair]])
+        row, pair, human = (column[rule.enough(human)] for column in (row, pair, human))
+        target = rule.overlap(boxes[found.object[ranked[row]]], true_boxes[truth.object[pair]])
+        kept = rule.enough(target)
         yield row[kept], pair[kept], np.minimum(human, target)[kept]
 
 
-def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
+def _scores(
+    columns: dict[str, np.ndarray],
+    vocabulary: Vocabulary,
+    more_groups: Sequence[str],
+    without_verb: str,
+) -> Scores:
     """A setting's scores with the names and groups of the classes."""
     rare = vocabulary.rare
-    groups = {"full": np.ones(vocabulary.num_classes, bool)}
+    counted = _without(without_verb, vocabulary)
+    groups, harmonic = {"full": np.ones(vocabulary.num_classes, bool)}, {}
     if rare is not None:
         groups |= {"rare": np.array(rare, bool), "non_rare": ~np.array(rare, bool)}
+    for name in more_groups:
+        if name == INTERACTIONS:
+            groups[name] = _without(NO_INTERACTION, vocabulary)
+        else:
+            unseen = zero_shot.unseen_classes(name, vocabulary)
+            groups |= {f"{name}_unseen": unseen, f"{name}_seen": ~unseen}
+            harmonic[f"{name}_harmonic_mean"] = (f"{name}_unseen", f"{name}_seen")
     return Scores(
         labels=tuple(vocabulary.verb_phrase(*pair) for pair in vocabulary.classes),
         classes=tuple(
@@ -281,8 +342,14 @@ def _scores(columns: dict[str, np.ndarray], vocabulary: Vocabulary) -> Scores:
             for index, (verb, obj) in enumerate(vocabulary.classes)
         ),
         **columns,
-        groups=groups,
+        groups={name: members & counted for name, members in groups.items()},
+        harmonic=harmonic,
     )
+
+
+def _without(verb_name: str, vocabulary: Vocabulary) -> np.ndarray:
+    """[C] bool: the classes of other verbs."""
+    return np.array([vocabulary.verbs[verb] != verb_name for verb, _ in vocabulary.classes])
 
 
 def read_vocabulary(
@@ -330,7 +397,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
     parser = command.parser(__doc__ or "")
     parser.add_argument(
-        "--protocol", default="ho_rcnn", choices=SETTINGS, help="which rules (ho_rcnn)"
+        "--protocol", default=PAPER, choices=SETTINGS, help=f"the rule, or all of them ({PAPER})"
+    )
+    parser.add_argument(
+        "--groups",
+        default="",
+        help=f"also give means over these, separated by commas: {', '.join(GROUPS)}",
     )
     parser.add_argument(
         "--vocabulary",
@@ -349,6 +421,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth,
             vocabulary,
             protocol=arguments.protocol,
+            groups=[name.strip() for name in arguments.groups.split(",") if name.strip()],
             unknown_images=arguments.unknown_images,
             accept_losses=arguments.accept_losses,
             progress=progress,

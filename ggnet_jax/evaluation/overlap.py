@@ -8,14 +8,14 @@ its last pixel ("+1") and in what they do with empty ones, which is enough to ch
 import numpy as np
 
 
-def ho_rcnn(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def no_frills(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Inclusive boxes; a box or intersection without extent has area 0; union + 1e-6."""
-    intersection = _area_ho_rcnn(*_intersection(a, b))
-    union = _area_ho_rcnn(*a.T) + _area_ho_rcnn(*b.T) - intersection
+    intersection = _area_no_frills(*_intersection(a, b))
+    union = _area_no_frills(*a.T) + _area_no_frills(*b.T) - intersection
     return intersection / (union + 1e-6)
 
 
-def _area_ho_rcnn(x1: np.ndarray, y1: np.ndarray, x2: np.ndarray, y2: np.ndarray) -> np.ndarray:
+def _area_no_frills(x1: np.ndarray, y1: np.ndarray, x2: np.ndarray, y2: np.ndarray) -> np.ndarray:
     width, height = x2 - x1, y2 - y1
     return np.where((width <= 0) | (height <= 0), 0.0, (width + 1) * (height + 1))
 

@@ -193,7 +193,7 @@ def test_a_number_that_is_not_finite_is_named_with_its_image(tmp_path):
     for corner in (float("nan"), float("inf"), -float("inf"), 1e300, 49):
         path.write_text(json.dumps(changed(["annotations", 1, "bbox", 2], corner, TRUTH)))
         for ground_truth in (path, changed(["annotations", 1, "bbox", 2], corner, TRUTH)):
-            for protocol in ("ho_rcnn", "ppdm"):
+            for protocol in ("no_frills", "ppdm"):
                 result = evaluate(GOOD, ground_truth, protocol=protocol)
                 assert result.counts["ground_truth_pairs_with_a_box_without_area"] == 1
                 scores = next(iter(result.settings.values()))
@@ -331,7 +331,7 @@ def test_files_that_mean_something_else_are_refused_with_the_likeliest_cause(
         evaluate(mapped(GOOD, **change))
 
 
-@pytest.mark.parametrize("protocol", ["ho_rcnn", "ppdm"])
+@pytest.mark.parametrize("protocol", ["no_frills", "ppdm"])
 def test_entries_of_one_image_are_merged(protocol):
     """As the converters write it that have one entry for a pair; a pair twice counts once."""
     dog = (50, 50, 90, 90, 18)

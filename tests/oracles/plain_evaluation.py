@@ -7,6 +7,8 @@ import math
 from collections import defaultdict
 
 THRESHOLDS = [0.1 * i for i in range(11)]  # 0.1 * 3 is a little above 0.3, and so it must be
+# As torch.linspace(0, 1, 11) has them in float64: 1 - 0.1 * 4 is 0.6 and not a little above.
+LINSPACE = [0.1 * i if i < 6 else 1 - 0.1 * (10 - i) for i in range(11)]
 
 
 def hico(predictions, ground_truth, vocabulary):
@@ -57,6 +59,51 @@ def hico(predictions, ground_truth, vocabulary):
                 if match is not None:
                     free[name].remove(match)
             figures[key] = _average_precision(hits, total, eleven_point)
+    return result
+
+
+def hico_best(predictions, ground_truth, vocabulary, rule):
+    """{class: AP} by a rule whose predictions take their best pair: official, pocket or inp_cc.
+
+    As HICO-DET's Matlab and pocket's Python go: class by class, every prediction in turn looks
+    at all pairs of its image and is wrong where its best one is taken.
+    """
+    class_of = _class_of(vocabulary)
+    plus = 1 if rule == "official" else 0
+    iou = _iou_vsrl if rule == "official" else _iou_plain
+    recalls = {
+        "official": THRESHOLDS, "pocket": LINSPACE, "inp_cc": [i / 10 for i in range(11)],
+    }[rule]  # fmt: skip
+    pairs, found = defaultdict(list), defaultdict(list)
+    for entry in ground_truth:
+        for relation in entry["hoi_annotation"]:
+            ends = [entry["annotations"][relation[k]] for k in ("subject_id", "object_id")]
+            boxes = [end["bbox"] for end in ends]
+            if rule == "pocket":
+                boxes = [[x1 - 1, y1 - 1, x2, y2] for x1, y1, x2, y2 in boxes]
+            key = class_of[ends[1]["category_id"], relation["category_id"]]
+            pairs[key].append((entry["file_name"], *boxes))
+    for entry in predictions:
+        for pair in entry["hoi_prediction"]:
+            ends = [entry["predictions"][pair[k]] for k in ("subject_id", "object_id")]
+            key = class_of.get((ends[1]["category_id"], pair["category_id"]))
+            boxes = [[value + plus for value in end["bbox"]] for end in ends]
+            found[key].append((-pair["score"], entry["file_name"], *boxes))
+    result = {}
+    for key in range(len(vocabulary.classes)):
+        taken, hits = set(), []
+        for _, name, human, target in sorted(found[key]):
+            best, chosen = -1.0, None
+            for index, (image, one, other) in enumerate(pairs[key]):
+                overlap = min(iou(human, one), iou(target, other)) if image == name else -1.0
+                if overlap > best:
+                    best, chosen = overlap, index
+            near = best > 0.5 if rule == "pocket" else best >= 0.5
+            hits.append(near and chosen not in taken)
+            if near:
+                taken.add(chosen)
+        total = len(pairs[key])
+        result[key] = eleven_point(hits, total, recalls) if total else 0.0
     return result
 
 
@@ -193,10 +240,10 @@ def vcoco_ppdm(predictions, ground_truth, verb_ids):
     return result
 
 
-def eleven_point(hits, total):
+def eleven_point(hits, total, recalls=THRESHOLDS):
     """The mean over 11 recalls of the best precision at that recall or a larger one."""
     points = [(sum(hits[: i + 1]) / total, sum(hits[: i + 1]) / (i + 1)) for i in range(len(hits))]
-    return sum(max([p for r, p in points if r >= t], default=0.0) for t in THRESHOLDS) / 11
+    return sum(max([p for r, p in points if r >= t], default=0.0) for t in recalls) / 11
 
 
 def area_under_curve(hits, total):
