@@ -77,9 +77,12 @@ class HoiJson(FilesBuilder):
 
         def entries(split: str) -> list[Any]:
             every = [e for source in sources.get(split, ()) for e in self.read_source(source)]
-            return list(unique_entries(every, Report()))  # as they are trained on
+            return [entry for entry in every if isinstance(entry, dict)]
 
-        train, test = entries("train"), entries("test")
+        splits = (list(entries(split)) for split in ("train", "test"))
+        train, test = (
+            unique_entries(split, Report()) for split in splits
+        )  # as they are trained on
         try:
             return vocabularies.from_annotations(
                 train, fields["objects"], fields["verbs"], name=path.stem, evaluation_entries=test
