@@ -1,7 +1,7 @@
 """The TFDS builder of anyone's own data."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,7 +47,7 @@ class HoiJson(FilesBuilder):
         self._vocabulary = self._read_vocabulary(sources)
         return super()._split_generators(dl_manager)
 
-    def read_source(self, source: Source) -> list[Any]:
+    def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON."""
         content = super().read_source(source)
         if keys.is_vsrl(content):
@@ -75,14 +75,13 @@ class HoiJson(FilesBuilder):
             return vocabularies.load(given)
         self._computed = True
 
-        def entries(split: str) -> list[Any]:
-            every = [e for source in sources.get(split, ()) for e in self.read_source(source)]
-            return [entry for entry in every if isinstance(entry, dict)]
+        def entries(split: str) -> Entries:
+            every = Entries()
+            for source in sources.get(split, ()):
+                every.extend(self.read_source(source))
+            return unique_entries(every, Report())  # as they are trained on
 
-        splits = (list(entries(split)) for split in ("train", "test"))
-        train, test = (
-            unique_entries(split, Report()) for split in splits
-        )  # as they are trained on
+        train, test = entries("train"), entries("test")
         try:
             return vocabularies.from_annotations(
                 train, fields["objects"], fields["verbs"], name=path.stem, evaluation_entries=test
