@@ -1,13 +1,14 @@
 """The TFDS builder of anyone's own data."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from data_pipelines import keys
+from data_pipelines.entries import Entries
 from data_pipelines.files import FilesBuilder, Source
 from data_pipelines.hoi_json import class_list
 from data_pipelines.merging import unique_entries
