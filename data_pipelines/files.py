@@ -15,7 +15,7 @@ What a build read is kept in the builder's metadata, beside what hoi_builder.py 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,7 +143,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             f"{self.name} has no standard files; set data.train_annotations and data.train_images"
         )
 
-    def read_source(self, source: Source) -> list[Any]:
+    def read_source(self, source: Source) -> Sequence[Any]:
         """The entries of a source in PPDM's format, boxes as they are in the file."""
         return annotations.read_entries(source.annotations)
 
@@ -171,7 +171,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         read = [p for parts in sources.values() for s in parts for p in self.files_of(s)]
         files = {path: _digest(path) for path in dict.fromkeys(read)}  # before they are read
         entries = {
-            split: [(source, Entries(self.read_source(source))) for source in parts]
+            split: [(source, _packed(self.read_source(source))) for source in parts]
             for split, parts in sources.items()
         }
         self._check_images(entries)
@@ -308,6 +308,10 @@ def _manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
         return Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS's way to say that it is empty; we name the files instead
         return Path(getattr(dl_manager, "_manual_dir", Path(dl_manager.download_dir) / "manual"))
+
+
+def _packed(entries: Sequence[Any]) -> Entries:
+    return entries if isinstance(entries, Entries) else Entries(entries)
 
 
 def _paths(text: str) -> tuple[str, ...]:
