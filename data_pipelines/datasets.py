@@ -6,6 +6,7 @@ is built again when the files have changed (prepared.py).
 
 import dataclasses
 import functools
+import hashlib
 import importlib
 import json
 import re
@@ -58,19 +59,6 @@ class Dataset:
         """Images of the evaluation split."""
         return self.builder.info.splits[self.eval_split].num_examples
 
-    @property
-    def fingerprint(self) -> list[Any]:
-        """Of what is trained on: another one means other images or annotations."""
-        return [
-            [
-                name,
-                self.builder.info.splits[name].num_examples,
-                self.builder.info.splits[name].num_bytes,
-                self.builder.metadata["statistics"][name],
-            ]
-            for name in _split_names(self.train_split)
-        ]
-
     def statistics(self, split: str) -> Statistics:
         """The counts of every whole split that the expression `split` takes something from."""
         total = Statistics()
@@ -94,6 +82,19 @@ class Dataset:
     def verb_counts(self) -> np.ndarray:
         """[V] int64: training relations of each verb."""
         return self._pair_counts.sum(axis=0)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with the images and annotations of training; the same in every copy of them."""
+        originals = self.builder.metadata.get("originals", {"files": {}, "images": {}})
+        seen: list[Any] = [self.train_split]
+        for name in _split_names(self.train_split):
+            seen.append(self.builder.metadata["statistics"][name])
+            for source in self.sources(name):
+                seen += [source["sha256"], *map(originals["files"].get, source["instances"])]
+            for record in originals["images"].get(name, ()):
+                seen += [record["names"], record["sizes"]]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     def sources(self, split: str) -> list[dict[str, Any]]:
         """The annotation files that the splits in the expression `split` were built from.

@@ -199,7 +199,10 @@ def _other_shape(name: str, reason: str) -> str:
 
 def _unusable(unfit: Mapping[str, list[str]]) -> str:
     """One line on arrays that no network can compute with."""
-    parts = [f"{len(names)} arrays {fault} ({_some(names)})" for fault, names in unfit.items()]
+    parts = [
+        f"{len(names)} array{'s' * (len(names) > 1)} {fault} ({_some(names)})"
+        for fault, names in unfit.items()
+    ]
     return (
         f"the checkpoint has {' and '.join(parts)}; it is damaged, or its training diverged: "
         "give an earlier one, or fetch it again"

@@ -129,7 +129,10 @@ def test_two_images_of_one_name_cannot_be_told_apart_by_the_evaluators(run, phot
         predict(run, [photos, photos / "below"], tmp_path, format="ppdm")
 
 
-@pytest.mark.parametrize("options", [{"format": "coco"}, {"max_pixels": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"format": "coco"}, {"max_pixels": 0}, {"threshold": float("nan")}, {"threshold": 20.0}],
+)
 def test_options_that_cannot_be_are_named(run, photos, options):
     (name,) = options
     with pytest.raises(UserError, match=f"--{name}="):

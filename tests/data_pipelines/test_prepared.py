@@ -399,6 +399,19 @@ def test_relative_paths_name_the_same_data_set_from_every_folder(tmp_path, monke
     assert capsys.readouterr().err.count("Preparing hoi_json in") == 1
 
 
+def test_the_fingerprint_tells_what_is_trained_on_wherever_it_lies(tmp_path):
+    config = own(tmp_path / "one", ["a.png", "b.png"])
+    first = data_pipelines.load_dataset(config.data).fingerprint
+    copy = own(tmp_path / "two", ["a.png", "b.png"])
+    assert data_pipelines.load_dataset(copy.data).fingerprint == first
+    (tmp_path / "two" / "test.json").write_text(json.dumps([entry("a.png")]))
+    assert data_pipelines.load_dataset(copy.data).fingerprint == first
+    write_images(tmp_path / "two" / "images", ["c.png"])
+    assert data_pipelines.load_dataset(copy.data).fingerprint != first
+    write_train(tmp_path / "one", [entry(name, 1) for name in NAMES])
+    assert data_pipelines.load_dataset(config.data).fingerprint != first
+
+
 def test_a_path_with_a_comma_is_one_path(tmp_path):
     config = own(tmp_path)
     before = content(config)

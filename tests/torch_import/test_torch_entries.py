@@ -121,6 +121,20 @@ def test_averages_are_left_aside(tmp_path, small, name):
         )
 
 
+def test_an_optimizers_moments_are_no_network(tmp_path, small):
+    """Some keep them under the parameters' names."""
+    config, weights = small
+    moments = {k: np.asarray(v * 0) for k, v in weights.items()}
+    content = {
+        "optimizer": {"exp_avg": moments},
+        "optimizer_states": moments,
+        "model": {"net": prefixed(weights, "module.")},
+    }
+    torch_files.save(tmp_path / "model.pth", content)
+    arrays = read_state_dict(tmp_path / "model.pth")
+    equal(from_torch(arrays, config), from_torch(weights, config))
+
+
 def test_what_is_saved_beside_a_network_under_a_prefix(small):
     """The parameters of a loss; without a prefix such a surplus is another network."""
     config, weights = small
