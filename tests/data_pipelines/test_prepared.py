@@ -1,6 +1,7 @@
 """A prepared data set is what its files say: changed files, damage, and builds that end early."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -375,6 +376,27 @@ def test_ctrl_c_while_building_leaves_nothing_and_keeps_the_older(tmp_path, monk
             data_pipelines.load_dataset(config.data)
     assert sorted(path.name for path in folder.parent.iterdir()) == [".building", "1.0.0"]
     assert content(config) == fresh(config, tmp_path)
+
+
+def test_without_locks_the_first_of_two_builds_counts(tmp_path, monkeypatch):
+    config = own(tmp_path)
+
+    def no_locks(*args):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_split, others = shards.write_split, []
+
+    def write_late(*args):
+        info = write_split(*args)
+        if not others:
+            others.append(None)
+            others.append(content(config))  # another process, which is faster
+        return info
+
+    monkeypatch.setattr(shards, "write_split", write_late)
+    assert content(config) == others[1]
+    assert sorted(p.name for p in folder_of(config).parent.iterdir()) == [".building", "1.0.0"]
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
