@@ -9,6 +9,7 @@ What a build read is kept in the builder's metadata, beside what hoi_builder.py 
     originals   files: {path: sha256, None of what was looked for and not there}
                 images: {split: [ImageFolders.record() of each source]}
     accept_losses  whether what was lost was accepted
+    max_pixels     of the largest image that was read
 """
 
 import dataclasses
@@ -80,6 +81,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             config = cls._config_of_paths(data)
         builder = cls(config=config, data_dir=data.data_dir or None)
         builder.accept_losses = data.get("accept_losses", False)
+        builder.max_pixels = data.get("max_pixels", builder.max_pixels)
         return builder
 
     @property
@@ -183,6 +185,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         }
         self.metadata["originals"] = {"files": files, "images": {}}
         self.metadata["accept_losses"] = bool(self.accept_losses)
+        self.metadata["max_pixels"] = self.max_pixels
         return {split: self._generate_split(split, parts) for split, parts in entries.items()}
 
     def _generate_split(self, split: str, parts: list[tuple[Source, Entries]]) -> Iterator[Any]:
@@ -241,6 +244,9 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             return "was built by an earlier version, which did not keep what its images were"
         if self.metadata["accept_losses"] and not self.accept_losses:
             return "was built with data.accept_losses=True"
+        limit = self.metadata.get("max_pixels", self.max_pixels)
+        if limit != self.max_pixels:
+            return f"was built with data.max_pixels={limit}"
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_digest, originals["files"]))
         for (path, before), now in zip(originals["files"].items(), digests, strict=True):

@@ -13,6 +13,7 @@ crowds are marked.
 """
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.reading import load_instances
 from ggnet_jax.vocabularies import Vocabulary
 
-__all__ = ["is_vsrl", "read", "read_ids", "read_instances", "select"]
+__all__ = ["ids_files", "is_vsrl", "read", "read_ids", "read_instances", "select"]
 
 _NOWHERE = 10**6  # an object that the instances lack stays one that points nowhere
 
@@ -202,7 +203,7 @@ def read_ids(file: str) -> list[int] | None:
     for candidate in ids_files(file):
         if candidate.is_file():
             words = io.read_text(candidate).split()
-            odd = next((word for word in words if not (word.isascii() and word.isdigit())), None)
+            odd = next((word for word in words if not re.fullmatch("[0-9]{1,18}", word)), None)
             if odd is not None or not words:
                 found = "it is empty" if odd is None else f"{odd[:40]!r} is none"
                 raise UserError(f"{candidate} has an image id a line, but {found}")

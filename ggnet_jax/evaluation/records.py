@@ -123,7 +123,7 @@ def read_predictions(
                 )
             unknown += 1
         numbers.append(images.get(number, -1))
-    if numbers and max(numbers) < 0:
+    if numbers and max(numbers) < 0 <= max(images.values(), default=0):
         raise UserError(
             f"none of the {len(numbers)} predicted images is annotated; check that "
             "predictions and ground truth are of the same split"

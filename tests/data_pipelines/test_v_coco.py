@@ -137,7 +137,11 @@ def test_a_list_of_ids_in_any_unicode_is_read_and_anything_else_is_named(tmp_pat
     ids = tmp_path / "vcoco_train.ids"
     ids.write_bytes("7\r\n9\r\n".encode("utf-16"))
     assert vsrl.read_ids(str(tmp_path / "vcoco_train.json.gz")) == [7, 9]
-    for text, message in (("7\nnine\n", "'nine' is none"), ("", "it is empty")):
+    for text, message in (
+        ("7\nnine\n", "'nine' is none"),
+        ("7\n" + "9" * 5000, "999' is none"),
+        ("", "it is empty"),
+    ):
         ids.write_text(text)
         with pytest.raises(UserError, match=message):
             vsrl.read_ids(str(tmp_path / "vcoco_train.json"))
