@@ -16,7 +16,10 @@ from ggnet_jax.config import ModelConfig
 
 
 def get_config() -> Any:
-    """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet."""
+    """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet.
+
+    It is locked: a field that is not here cannot be added, so that a misspelt one is an error.
+    """
     config: Any = ConfigDict()
     config.seed = 0  # initial weights, order of the images, augmentation
     config.batch_size = 24  # images a step, all devices together
@@ -53,12 +56,19 @@ def get_config() -> Any:
     config.data.eval_instances = ""
     config.data.train_origin = -1  # 1: boxes count from pixel (1, 1); -1: known from the file name
     config.data.eval_origin = -1
+    # True: also read images that '..' or absolute paths in file names find outside of the folders.
+    config.data.allow_outside_images = False
+    config.data.max_pixels = 50_000_000  # width times height of the largest image that is read
+    config.data.accept_losses = False  # True: train although most of the annotations are lost
     config.data.figures = ConfigDict()  # of the rendered data set
     config.data.figures.size = 128  # side of the images in pixels
     config.data.figures.num_train = 1000
     config.data.figures.num_test = 300
     config.data.figures.seed = 0
     config.data.vocabulary = ""  # name or JSON file of the classes; '' is the data set's own
+    # HICO-DET's 'rf_uc', 'nf_uc', 'uo' or 'uv': its unseen classes are left out of training.
+    config.data.zero_shot = ""
+    config.data.zero_shot_policy = "relation"  # or "pair", every verb of a pair with an unseen one
     config.data.train_split = "train"
     config.data.eval_split = "test"
     config.data.image_size = (512, 512)  # height, width of the network's input
@@ -87,7 +97,7 @@ def get_config() -> Any:
     config.eval.detections = ""  # a JSON file of external detections, in place of the object branch
     config.eval.threshold = 0.1  # lowest score that is drawn
     config.eval.pictures = 6  # of the evaluation split, drawn at the end
-    return config
+    return config.lock()
 
 
 def use_data_set(config: Any, name: str) -> None:

@@ -1,33 +1,29 @@
 """`config.data` -> a prepared data set with its vocabulary and statistics.
 
-Building needs the original files; everything after that reads the prepared TFDS folder alone.
+Building needs the original files; everything after that reads the prepared TFDS folder alone, which
+is built again when the files have changed (prepared.py).
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import functools
+import hashlib
 import importlib
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
-from absl import logging
 
 from data_pipelines import annotations, records
 from data_pipelines.hoi_builder import HoiBuilder
+from data_pipelines.prepared import open_builder
 from data_pipelines.statistics import Statistics
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, zero_shot
 
 BUILDERS = {  # config.data.name -> module and class, imported when asked for
     "figures_hoi": ("data_pipelines.figures_hoi", "FiguresHoi"),
@@ -46,12 +42,14 @@ class Dataset:
         vocabulary: what the indices of the examples refer to.
         train_split: TFDS's expression of the split that is trained on.
         eval_split: of the one that is evaluated.
+        unseen: [O, V] bool, the pairs that a zero-shot split leaves out of training; None for none.
     """
 
     builder: HoiBuilder
     vocabulary: Vocabulary
     train_split: str
     eval_split: str
+    unseen: np.ndarray | None = None
 
     @property
     def num_train(self) -> int:
@@ -75,7 +73,7 @@ class Dataset:
         counts = np.zeros((self.vocabulary.num_objects, self.vocabulary.num_verbs), np.int64)
         for (obj, verb), number in self.statistics(self.train_split).pairs.items():
             counts[obj, verb] = number
-        return counts
+        return counts if self.unseen is None else np.where(self.unseen, 0, counts)
 
     @property
     def verbs_of_object(self) -> np.ndarray:
@@ -86,6 +84,19 @@ class Dataset:
     def verb_counts(self) -> np.ndarray:
         """[V] int64: training relations of each verb."""
         return self._pair_counts.sum(axis=0)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with the images and annotations of training; the same in every copy of them."""
+        originals = self.builder.metadata.get("originals", {"files": {}, "images": {}})
+        seen: list[Any] = [self.train_split]
+        for name in _split_names(self.train_split):
+            seen.append(self.builder.metadata["statistics"][name])
+            for source in self.sources(name):
+                seen += [source["sha256"], *map(originals["files"].get, source["instances"])]
+            for record in originals["images"].get(name, ()):
+                seen += [record["names"], record["sizes"]]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     def sources(self, split: str) -> list[dict[str, Any]]:
         """The annotation files that the splits in the expression `split` were built from.
@@ -107,7 +118,8 @@ class Dataset:
             return records.parse(self.builder, index.read(position))["annotation"]
 
         texts = tf.data.Dataset.range(len(index)).map(parse, tf.data.AUTOTUNE)
-        entries = [json.loads(bytes(text)) for text in texts.as_numpy_iterator()]
+        with records.reading(self.builder):
+            entries = [json.loads(bytes(text)) for text in texts.as_numpy_iterator()]
         lost = self.builder.metadata.get("lost", {})
         for name in _split_names(split):
             if split == name or name in split.split("+"):
@@ -137,7 +149,8 @@ class Dataset:
         index = records.index_split(self.builder, split)
         count = min(count, len(index))
         for position in np.linspace(0, len(index) - 1, count).round().astype(int):
-            serialized = index.read(tf.constant(int(position), tf.int64))
+            with records.reading(self.builder):
+                serialized = index.read(tf.constant(int(position), tf.int64))
             example = records.parse(self.builder, serialized)
             name = bytes(example["file_name"].numpy()).decode()
             yield name, np.asarray(records.decode_image(example))
@@ -149,7 +162,9 @@ def _split_names(split: str) -> list[str]:
 
 
 def load_dataset(config: Any, *, training: bool = True) -> Dataset:
-    """Find the data set that `config.data` describes, building it first if it isn't there.
+    """Find the data set that `config.data` describes, building it if need be.
+
+    It is built where it isn't there, is damaged, or its files have changed since.
 
     Args:
         config: `config.data`.
@@ -157,56 +172,24 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
             what is counted in it is then counted in the evaluation split.
 
     Raises:
-        UserError: an unknown name, or files that are missing or changed since they were read.
+        UserError: an unknown name, or it has to be built and can't be.
     """
     _hide_accelerators()
     if config.name not in BUILDERS:
         raise UserError(f"no data set {config.name!r}; data.name is one of {', '.join(BUILDERS)}")
     module, name = BUILDERS[config.name]
     kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
-    with _quiet_tfds():
-        builder = kind.from_config(config)
-        if not builder.is_prepared():
-            with _one_at_a_time(builder):
-                builder = kind.from_config(config)  # another process may have built it meanwhile
-                if not builder.is_prepared():
-                    builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
-                    print(f"{builder.name} is prepared in {builder.data_path}", file=sys.stderr)
-        builder.check_current()
+    builder = open_builder(kind, config)
     train_split = config.train_split
     if not training and not builder.info.splits.keys() >= set(_split_names(train_split)):
         train_split = config.eval_split
     for split in (train_split, config.eval_split):
         records.index_split(builder, split)
     vocabulary = Vocabulary.from_dict(builder.metadata["vocabulary"])
-    return Dataset(builder, vocabulary, train_split, config.eval_split)
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Without what TFDS prints: of downloads, of configs not its own, and bars without a total."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
-        logging.set_verbosity(verbosity)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Let the processes of a host that want to build the same data set wait for each other.
-
-    The lock goes with its process, however that ends.
-    """
-    path = Path(builder.data_path).parent / ".building"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    unseen = None
+    if split := config.get("zero_shot", ""):  # younger than version 0.2
+        unseen = zero_shot.unseen_pairs(split, vocabulary)
+    return Dataset(builder, vocabulary, train_split, config.eval_split, unseen)
 
 
 def _hide_accelerators() -> None:

@@ -9,19 +9,25 @@ vocabulary and the statistics that training needs in the builder's metadata:
     reports      {split: Report.to_dict()}
     statistics   {split: Statistics.to_dict()}
     lost         {split: entries whose image could not be read, for evaluation to count as missed}
+    digest       of all of it, so that damage is noticed
 """
 
+import hashlib
+import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from data_pipelines import annotations, images
+from data_pipelines import annotations, images, plausibility, records, shards
+from data_pipelines.image_folders import OutsideError
+from data_pipelines.merging import unique_entries
 from data_pipelines.report import Report
 from data_pipelines.statistics import Statistics
 from ggnet_jax.errors import UserError
@@ -60,18 +66,59 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012  (TFDS reads a plain class attribute)
 
+    accept_losses = False  # train although most annotations are lost; see plausibility.py
+    max_pixels = images.MAX_PIXELS  # of the largest image that is read
+
     @classmethod
     def from_config(cls, data: Any) -> "HoiBuilder":
         """The builder that `config.data` describes."""
         return cls(data_dir=data.data_dir or None)
 
+    def __init__(self, **kwargs: Any):
+        """Take TFDS's arguments; a `DamagedError` says that the prepared data set is no good."""
+        self.notes: dict[str, list[str]] = {}  # how a split's files were read, for its report
+        try:
+            super().__init__(**kwargs)
+        except UserError:
+            raise
+        except Exception as error:  # TFDS reads the folder as soon as it knows where it is
+            if not hasattr(self, "_data_dir") or not Path(self.data_dir).exists():
+                raise
+            raise records.DamagedError(self.data_dir, f"its metadata: {error}") from error
+
     @property
     def metadata(self) -> dict[str, Any]:
         """What is kept beside the examples, see above; empty until the data set is prepared."""
-        return cast(dict[str, Any], self.info.metadata)
+        metadata = cast(dict[str, Any], self.info.metadata)
+        metadata.keys()  # TFDS reads the file when it is asked for these
+        return metadata
 
-    def check_current(self) -> None:
-        """Raise a UserError if the prepared data set is not what its files would give now."""
+    def check_whole(self) -> None:
+        """Raise a `DamagedError` unless the prepared data set has all that was written."""
+        try:
+            metadata = self.metadata
+            Vocabulary.from_dict(metadata["vocabulary"])
+            for split in self.info.splits:
+                Report.from_dict(metadata["reports"][split])
+                Statistics.from_dict(metadata["statistics"][split])
+        except Exception as error:  # whatever JSON other than ours leads to
+            problem = f"its metadata: {type(error).__name__}: {error}"
+            raise records.DamagedError(self.data_dir, problem) from error
+        if metadata.get("digest", _digest(metadata)) != _digest(metadata):
+            raise records.DamagedError(self.data_dir, "its metadata changed after it was written")
+        if not self.info.splits:
+            raise records.DamagedError(self.data_dir, "its metadata lists no split")
+        for split in self.info.splits:
+            records.index_split(self, split)
+        if (Path(self.data_dir) / records.DAMAGED).exists():
+            raise records.DamagedError(self.data_dir, "reading it failed")
+
+    def changes(self) -> str:
+        """What the prepared data set's files would give otherwise now, as a clause; '' if nothing.
+
+        Nothing is, too, where the files are gone: a prepared data set stands on its own.
+        """
+        return ""
 
     def load_vocabulary(self) -> Vocabulary:
         """The classes that the examples' indices refer to."""
@@ -85,6 +132,32 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             disable_shuffling=True,  # example k is entry k; the input pipeline shuffles
             metadata=tfds.core.MetadataDict(),
         )
+
+    def _log_download_bytes(self) -> None:
+        """Say what is about to happen; nothing is downloaded."""
+        tqdm.write(f"Preparing {self.name} in {self.data_path}", file=sys.stderr)
+
+    def _log_download_done(self) -> None:
+        """Say what is there now."""
+        used = readable_size(Path(self.data_dir))
+        tqdm.write(f"{self.name} is prepared in {self.data_path} ({used})", file=sys.stderr)
+
+    def _generate_splits(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig,
+    ) -> Sequence[tfds.core.SplitInfo]:
+        """Write all splits; into plain TFRecords without holding one in memory."""
+        if self.info.file_format is not tfds.core.FileFormat.TFRECORD:
+            infos = super()._generate_splits(dl_manager, download_config)
+        else:
+            most = download_config.max_examples_per_split
+            infos = [
+                shards.write_split(self, split, itertools.islice(examples, most))
+                for split, examples in self._split_generators(dl_manager).items()
+            ]
+        self.metadata["digest"] = _digest(self.metadata)
+        return infos
 
     def _generate_examples(
         self,
@@ -110,13 +183,15 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         vocabulary = self.load_vocabulary()
         report, statistics, lost = Report(), Statistics(), []
-        usable = _unique(entries, report)
+        report.notes += self.notes.get(split, [])
+        usable = unique_entries(entries, report)
+        sizes: dict[str, tuple[int, int]] = {}
         title = f"{self.name}, split {split}"
         tqdm.write(f"Preparing {title}: {len(usable)} images", file=sys.stderr)
 
         def load(entry: Entry) -> tuple[Entry, Report, images.EncodedImage | None]:
             found = Report()
-            return entry, found, _load_image(entry, read_image, upright, found)
+            return entry, found, _load_image(entry, read_image, upright, self.max_pixels, found)
 
         threads = os.cpu_count() or 1
         loads = prefetch(load, usable, depth=4 * threads, threads=threads)
@@ -134,6 +209,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if image is None:
                 lost.append(annotations.evaluation_entry(entry))
                 continue
+            sizes[entry["file_name"]] = image.width, image.height
             index = statistics.images
             statistics.add(cleaned.classes, cleaned.relations)
             yield (
@@ -156,6 +232,14 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 f"no image of {self.name}'s split {split!r} could be used; see the data report "
                 "above and check the image folder"
             )
+        plausibility.check_built(
+            usable,
+            statistics,
+            title,
+            sizes,
+            trained=split == "train",
+            accept_losses=self.accept_losses,
+        )
         self.metadata["vocabulary"] = vocabulary.to_dict()
         for key, value in (
             ("reports", report.to_dict()),
@@ -165,27 +249,24 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self.metadata.setdefault(key, {})[split] = value
 
 
-def _unique(entries: Iterable[Any], report: Report) -> list[Entry]:
-    """The entries that have a name, each image once, names without stray white space."""
-    usable: dict[str, Entry] = {}
-    for index, entry in enumerate(entries):
-        name = annotations.image_name(entry)
-        if name is None:
-            report.add("entry_malformed", f"entry {index}, {entry!r:.80}")
-            report.entries += 1
-        elif name in usable:
-            report.add("image_twice", f"entry {index}, {name}")
-            report.entries += 1
-        else:
-            if name != entry["file_name"]:
-                report.add("string_id", f"entry {index}, {entry['file_name']!r}")
-                entry = {**entry, "file_name": name}
-            usable[name] = entry
-    return list(usable.values())
+def readable_size(folder: Path) -> str:
+    """What the files in a folder take: '5.7 GB'."""
+    number = float(sum(file.stat().st_size for file in folder.iterdir() if file.is_file()))
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def _digest(metadata: Mapping[str, Any]) -> str:
+    """A checksum of all but itself."""
+    content = {key: value for key, value in metadata.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _load_image(
-    entry: Entry, read_image: ReadImage, upright: bool, report: Report
+    entry: Entry, read_image: ReadImage, upright: bool, max_pixels: int, report: Report
 ) -> images.EncodedImage | None:
     """The image made fit, or None with the reason reported."""
     name = entry["file_name"]
@@ -193,6 +274,9 @@ def _load_image(
         data = read_image(entry)
     except FileNotFoundError as error:
         report.add("image_missing", f"{name}: {error.filename or error}")
+        return None
+    except OutsideError as error:
+        report.add("image_outside", f"{name}: {error}")
         return None
     except (OSError, ValueError) as error:  # ValueError: no file can have that name
         report.add("image_unreadable", f"{name}: {getattr(error, 'strerror', None) or error}")
@@ -204,6 +288,7 @@ def _load_image(
             report=report,
             annotated=annotations.annotated_size(entry),
             upright=upright,
+            max_pixels=max_pixels,
         )
     except Exception as error:  # decoders fail on broken files in more ways than they document
         report.add("image_unreadable", f"{name}: {type(error).__name__}: {error}")

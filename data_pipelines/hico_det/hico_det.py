@@ -1,9 +1,10 @@
 """The TFDS builder of HICO-DET."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_pipelines import keys
 from data_pipelines.files import FilesBuilder, FilesConfig, Source
 from data_pipelines.hico_det import official
 from ggnet_jax.errors import UserError
@@ -49,11 +50,16 @@ class HicoDet(FilesBuilder):
             )
         return ONE_BASED[name]
 
-    def read_source(self, source: Source) -> list[Any]:
+    def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON, or the official MATLAB file."""
         if Path(source.annotations).suffix == ".mat":
             return official.read(source.annotations, source.split, self.load_vocabulary())
-        return super().read_source(source)
+        content = super().read_source(source)
+        if keys.is_vsrl(content):
+            raise UserError(
+                f"{source.annotations} is V-COCO's own file, which data.name=v_coco reads"
+            )
+        return content
 
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
         """The official folder, with PPDM-format JSON files in `annotations` or without."""

@@ -4,6 +4,7 @@ Every process appends what it found to a file of its own, a line an image, so th
 that was interrupted goes on where it was. The first process puts the lines together.
 """
 
+import contextlib
 import json
 import shutil
 import zlib
@@ -62,7 +63,7 @@ def predict_split(
         valid_pairs=trained.vocabulary.valid_pairs,
         mesh=mesh,
     )
-    boxes_of = None
+    outside, boxes_of = None, None
     if config.eval.detections:
         outside = ExternalDetections.read(config.eval.detections, trained.vocabulary, truth)
         boxes_of = _boxes_of(outside, input_size)
@@ -78,7 +79,7 @@ def predict_split(
         dynamic_ncols=True,
         disable=process != 0,
     )
-    with bar, open(path, "a", encoding="utf-8") as lines:
+    with _resumable(path), bar, open(path, "a", encoding="utf-8") as lines:
         todo = _unfinished(batches, done, bar)
         for batch, found in detection.detect_batches(
             detect, trained.variables, todo, mesh=mesh, boxes_of=boxes_of
@@ -99,6 +100,8 @@ def predict_split(
                 lines.write(json.dumps({"image_id": image_id, "entry": entry}) + "\n")
             lines.flush()
             bar.update(len(rows))
+    for note in outside.notes() if outside else ():
+        print(note)
     wait_for_all("images predicted")
     if process:
         return []
@@ -110,6 +113,18 @@ def predict_split(
             f"number {missing[0]}); all processes must see the same workdir"
         )
     return [done[image_id] for image_id in range(dataset.num_eval)]
+
+
+@contextlib.contextmanager
+def _resumable(path: Path) -> Iterator[None]:
+    """Around the writing of lines: an early end says that nothing is lost."""
+    kept = "the same command goes on from what is predicted so far"
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; {kept}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept) from None
 
 
 def fingerprint(trained: detection.Trained, config: Any, truth: Sequence[Mapping]) -> str:

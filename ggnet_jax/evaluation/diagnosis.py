@@ -70,7 +70,7 @@ _DUPLICATE, _VERB, _PAIRING, _HUMAN, _OBJECT, _BOTH, _BACKGROUND = range(len(MIS
 
 
 @dataclasses.dataclass(frozen=True)
-class Matches:
+class Matched:
     """Predictions that a rule has matched to annotated pairs.
 
     Attributes:
@@ -157,7 +157,7 @@ class Diagnosis:
         curves: [C, 101] best precision at each of `RECALLS` or more, NaN without ground truth.
     """
 
-    matches: Matches
+    matches: Matched
     kind: np.ndarray
     meant: np.ndarray
     other_category: np.ndarray
@@ -179,7 +179,7 @@ class Diagnosis:
         return order[: min(number, int((total > 0).sum()))]
 
 
-def diagnose(matches: Matches) -> Diagnosis:
+def diagnose(matches: Matched) -> Diagnosis:
     """Find the kind of every mistake and what the kinds cost; see the module's docstring."""
     kind, other_category = _kinds(matches)
     meant = np.full(len(kind), -1)
@@ -198,7 +198,7 @@ def diagnose(matches: Matches) -> Diagnosis:
     return Diagnosis(matches, kind, meant, other_category, missed, costs, curves)
 
 
-def _kinds(m: Matches) -> tuple[np.ndarray, np.ndarray]:
+def _kinds(m: Matched) -> tuple[np.ndarray, np.ndarray]:
     """Index into `MISTAKES` of every prediction; which object boxes have another category."""
     predicted, annotated = _category(m, m.found), _category(m, m.truth)
     every, used = np.arange(len(annotated)), _used(m.object, len(predicted))
@@ -238,13 +238,13 @@ def _humans(these: Interactions) -> np.ndarray:
     return np.flatnonzero(people)
 
 
-def _category(m: Matches, these: Interactions) -> np.ndarray:
+def _category(m: Matched, these: Interactions) -> np.ndarray:
     """[n] what object boxes have to agree in: their categories, or nothing."""
     return these.box_object if m.categories else np.zeros_like(these.box_object)
 
 
 def _best_overlap(
-    m: Matches, rows: np.ndarray, key: np.ndarray, others: np.ndarray, other_key: np.ndarray
+    m: Matched, rows: np.ndarray, key: np.ndarray, others: np.ndarray, other_key: np.ndarray
 ) -> np.ndarray:
     """The largest overlap of predicted boxes with annotated ones of the same image and key.
 
@@ -288,7 +288,7 @@ def _box_overlaps(
 
 
 def _pairs(
-    m: Matches, rows: np.ndarray, key: np.ndarray, pair_key: np.ndarray
+    m: Matched, rows: np.ndarray, key: np.ndarray, pair_key: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
     """Blocks of (position, pair, overlap of the humans, of the objects) in an image.
 
@@ -313,7 +313,7 @@ def _pairs(
         )
 
 
-def _meant(m: Matches, kind: int, rows: np.ndarray) -> np.ndarray:
+def _meant(m: Matched, kind: int, rows: np.ndarray) -> np.ndarray:
     """The pair that mending a false positive makes it right for, -1 where it is removed.
 
     Args:
@@ -351,11 +351,12 @@ def _meant(m: Matches, kind: int, rows: np.ndarray) -> np.ndarray:
     place = np.empty(len(m.rows), int)
     place[rows[by_score]] = np.arange(len(rows))
     order = np.lexsort((pair, -np.concatenate(overlaps), place[row]))
-    taken = matching.first_free(place[row][order], pair[order], len(rows), len(m.truth.verb))
+    fitting = place[row][order], pair[order]
+    taken = matching.first_free([fitting], len(rows), len(m.truth.verb))
     return taken[place[rows]]
 
 
-def _missed(m: Matches) -> np.ndarray:
+def _missed(m: Matched) -> np.ndarray:
     """[t] index into `MISSED` of every pair, -1 for one that is found or does not count."""
     lost = m.true_class >= 0
     lost[m.taken[m.taken >= 0]] = False
@@ -379,7 +380,7 @@ def _missed(m: Matches) -> np.ndarray:
     return missed
 
 
-def _cost(m: Matches, wrong: np.ndarray, meant: np.ndarray) -> Cost:
+def _cost(m: Matched, wrong: np.ndarray, meant: np.ndarray) -> Cost:
     """The cost of some false positives ([m] bool), given the pairs that they become right for."""
     mended = meant >= 0
     group = np.where(mended, m.true_class[meant] if len(m.true_class) else -1, m.group)
@@ -391,7 +392,7 @@ def _cost(m: Matches, wrong: np.ndarray, meant: np.ndarray) -> Cost:
     return _gain(m, int(wrong.sum()), int(mended.sum()), group[kept], hits[kept], total)
 
 
-def _cost_of_missed(m: Matches, missed: np.ndarray) -> Cost:
+def _cost_of_missed(m: Matched, missed: np.ndarray) -> Cost:
     """The cost of some missed pairs ([t] bool)."""
     gone = np.bincount(m.true_class[missed], minlength=len(m.scores.ap))
     left = m.scores.ground_truth - gone
@@ -399,7 +400,7 @@ def _cost_of_missed(m: Matches, missed: np.ndarray) -> Cost:
 
 
 def _gain(
-    m: Matches, count: int, mended: int, group: np.ndarray, hits: np.ndarray, total: np.ndarray
+    m: Matched, count: int, mended: int, group: np.ndarray, hits: np.ndarray, total: np.ndarray
 ) -> Cost:
     """What the APs and their means gain by other predictions or another ground truth."""
     before = m.scores.ap
@@ -422,7 +423,7 @@ def mean_curve(curves: np.ndarray) -> np.ndarray:
     return curves[known].mean(axis=0) if len(known) else np.full(curves.shape[1], np.nan)
 
 
-def _curves(m: Matches, group: np.ndarray, hits: np.ndarray, total: np.ndarray) -> np.ndarray:
+def _curves(m: Matched, group: np.ndarray, hits: np.ndarray, total: np.ndarray) -> np.ndarray:
     """[C, 101] best precision at each recall or more; NaN where the ground truth has nothing."""
     curves = np.full((len(total), len(RECALLS)), np.nan)
     start = np.searchsorted(group, np.arange(len(total) + 1))

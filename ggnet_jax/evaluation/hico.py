@@ -18,16 +18,17 @@ a class is neither right nor wrong: it is left out and counted.
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import average_precision, command, matching
-from ggnet_jax.evaluation.diagnosis import Matches
+from ggnet_jax.evaluation.diagnosis import Matched
 from ggnet_jax.evaluation.hico_rules import ALIASES, RULES, Rule
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.evaluation.records import (
@@ -117,12 +118,12 @@ def evaluate_and_match(
     unknown_images: str = "error",
     accept_losses: bool = False,
     progress: Progress | None = None,
-) -> tuple[Result, Matches]:
-    """The same as `evaluate`, and what `diagnosis.diagnose` takes.
+) -> tuple[Result, Callable[[], Matched]]:
+    """The same as `evaluate`, and how to make what `diagnosis.diagnose` takes.
 
     Returns:
-        The result; the matches of the rule in its first setting (Default), of the paper's rule
-        where there are several.
+        The result; a function that gives the matches of the rule in its first setting (Default),
+        of the paper's rule where there are several.
     """
     for name in groups:
         if name not in GROUPS:
@@ -147,13 +148,14 @@ def evaluate_and_match(
     chosen = RULES if protocol == "all" else {protocol: RULES[_rule_of(protocol)]}
     found_settings: list[tuple[str, Scores]] = []
     left_out: Counter[str] = Counter()
-    matches: dict[str, Matches] = {}
+    matches: dict[str, Callable[[], Matched]] = {}
     for name, rule in chosen.items():
         scores, dropped, matched = _score(rule, found, truth, vocabulary, groups)
         left_out |= dropped
         found_settings += scores.items()
-        title = f"{vocabulary.name}, rule {_rule_of(name)}"
-        matches[_rule_of(name)] = dataclasses.replace(matched, title=title)
+        matches[_rule_of(name)] = partial(
+            matched, title=f"{vocabulary.name}, rule {_rule_of(name)}"
+        )
     if protocol == "all":
         settings = dict(zip(SETTINGS["all"], (s for _, s in found_settings), strict=True))
     else:
@@ -194,10 +196,10 @@ def _score(
     truth: Interactions,
     vocabulary: Vocabulary,
     groups: Sequence[str],
-) -> tuple[dict[str, Scores], Counter[str], Matches]:
-    """The scores of a rule's settings, how many predictions and pairs have no class, the matches.
+) -> tuple[dict[str, Scores], Counter[str], Callable[..., Matched]]:
+    """The scores of a rule's settings, and how many predictions and pairs have no class there.
 
-    The matches are those of the first setting.
+    The last is a function that gives the first setting's matches under a title.
     """
     true_class, found_class = _classes(truth, vocabulary), _classes(found, vocabulary)
     dropped = Counter(
@@ -233,23 +235,43 @@ def _score(
         )
         settings[name] = _scores(columns, vocabulary, groups, rule.without_verb)
         matches.append(
-            Matches(
-                title=vocabulary.name,
-                found=found,
-                truth=truth,
-                rows=ranked[kept],
-                group=group[kept],
-                taken=taken[kept],
-                true_class=true_class,
-                boxes=found.boxes + rule.predicted_shift,
-                true_boxes=truth.boxes + np.array(rule.truth_shift),
-                overlap=rule.overlap,
-                enough=rule.enough,
-                average_precision=precision,
-                scores=settings[name],
+            partial(
+                _matched, rule, found, truth, ranked[kept], group[kept], taken[kept], true_class,
+                precision, settings[name],
             )
-        )
+        )  # fmt: skip
     return settings, dropped, matches[0]
+
+
+def _matched(
+    rule: Rule,
+    found: Interactions,
+    truth: Interactions,
+    rows: np.ndarray,
+    group: np.ndarray,
+    taken: np.ndarray,
+    true_class: np.ndarray,
+    precision: Callable[[np.ndarray, int], float],
+    scores: Scores,
+    *,
+    title: str,
+) -> Matched:
+    """What a diagnosis works on."""
+    return Matched(
+        title=title,
+        found=found,
+        truth=truth,
+        rows=rows,
+        group=group,
+        taken=taken,
+        true_class=true_class,
+        boxes=found.boxes + rule.predicted_shift,
+        true_boxes=truth.boxes + np.array(rule.truth_shift),
+        overlap=rule.overlap,
+        enough=rule.enough,
+        average_precision=precision,
+        scores=scores,
+    )
 
 
 def _classes(pairs: Interactions, vocabulary: Vocabulary) -> np.ndarray:
@@ -282,7 +304,7 @@ def _match(
         a true positive for, -1 for a false positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
-    row, pair, smaller = _overlapping(
+    blocks = _overlapping(
         _same_class_and_image(found, found_class, ranked, truth, true_class),
         ranked,
         found,
@@ -292,14 +314,19 @@ def _match(
         rule,
     )
     if rule.takes_first:
-        return ranked, matching.first_free(row, pair, len(ranked), len(truth.verb))
+        matches = ((row, pair) for row, pair, _ in blocks)
+        return ranked, matching.first_free(matches, len(ranked), len(truth.verb))
     # Every prediction claims its best pair; the first to claim a pair gets it.
+    best = (_best_of_each(*block) for block in blocks)
+    return ranked, matching.first_of_each(best, len(ranked), len(truth.verb))
+
+
+def _best_of_each(row: np.ndarray, pair: np.ndarray, smaller: np.ndarray) -> matching.Matches:
+    """Of each row the pair with the largest overlap; of equals the first of the annotation."""
     order = np.lexsort((pair, -smaller, row))
     row, pair = row[order], pair[order]
     best = np.flatnonzero(np.diff(row, prepend=-1))
-    taken = np.full(len(ranked), -1)
-    taken[row[best]] = pair[best]
-    return ranked, np.where(matching.first_of_each(row[best], pair[best], len(ranked)), taken, -1)
+    return row[best], pair[best]
 
 
 def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:
@@ -317,7 +344,7 @@ def _same_class_and_image(
     ranked: np.ndarray,
     truth: Interactions,
     true_class: np.ndarray,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[matching.Matches]:
     """Blocks of candidates: (position in `ranked`, row of `truth`), in annotation order."""
     num_images = len(truth.file_names)
     pairs = np.flatnonzero(true_class >= 0)
@@ -330,14 +357,14 @@ def _same_class_and_image(
 
 
 def _overlapping(
-    candidates: Iterator[tuple[np.ndarray, np.ndarray]],
+    candidates: Iterator[matching.Matches],
     ranked: np.ndarray,
     found: Interactions,
     boxes: np.ndarray,
     truth: Interactions,
     true_boxes: np.ndarray,
     rule: Rule,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The candidates whose human and object boxes both overlap enough.
 
     Args:
@@ -347,20 +374,17 @@ def _overlapping(
         boxes, true_boxes: [n, 4] those of `found` and `truth` as the rule takes them.
         rule: how boxes overlap and what is enough.
 
-    Returns:
-        Position in `ranked`, row of `truth` and the smaller of the two overlaps, in the order of
-        the candidates.
+    Yields:
+        For each block position in `ranked`, row of `truth` and the smaller of the two overlaps, in
+        the order of the candidates. (All of them at once would fill the memory where an image has
+        thousands of equal pairs.)
     """
-    rows, pairs, overlaps = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     for row, pair in candidates:
         human = rule.overlap(boxes[found.human[ranked[row]]], true_boxes[truth.human[pair]])
         row, pair, human = (column[rule.enough(human)] for column in (row, pair, human))
         target = rule.overlap(boxes[found.object[ranked[row]]], true_boxes[truth.object[pair]])
         kept = rule.enough(target)
-        rows.append(row[kept])
-        pairs.append(pair[kept])
-        overlaps.append(np.minimum(human, target)[kept])
-    return np.concatenate(rows), np.concatenate(pairs), np.concatenate(overlaps)
+        yield row[kept], pair[kept], np.minimum(human, target)[kept]
 
 
 def _scores(
@@ -419,19 +443,21 @@ def read_vocabulary(
         UserError: there is no such file, it holds no classes, or the ground truth is malformed.
     """
     path = Path(name)
-    fields = io.read_json(path) if path.is_file() and name not in vocabularies.names() else None
-    is_list = isinstance(fields, Mapping) and {"objects", "verbs"} <= fields.keys()
-    if not is_list or "classes" in fields:
+    fields: Any = None
+    if path.is_file() and name not in vocabularies.names():
+        fields = io.read_json(path)
+    if not isinstance(fields, dict) or "classes" in fields:
+        return load_vocabulary(name), ground_truth, ""
+    if not {"objects", "verbs"} <= fields.keys():
         return load_vocabulary(name), ground_truth, ""
     entries = list(iterate(ground_truth, "ground truth", allow_nan=True))
+    lists = {"objects": fields["objects"], "verbs": fields["verbs"], "name": path.stem}
     try:
-        bare = vocabularies.from_annotations([], fields["objects"], fields["verbs"], name=path.stem)
-        read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
-        found = vocabularies.from_annotations(
-            entries, fields["objects"], fields["verbs"], name=path.stem
-        )
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no class list: {error}") from None
+        bare = vocabularies.from_annotations([], **lists)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
+    found = vocabularies.from_annotations(entries, **lists)
     note = (
         f"{path} is a class list: the {found.num_classes} pairs of the ground truth are the "
         "classes, and which are rare is not known; a run's vocabulary.json has both of training"
@@ -458,11 +484,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
 
-    def score(progress: Progress) -> tuple[Result, Matches]:
+    def score(progress: Progress) -> tuple[Result, Callable[[], Matched]]:
         vocabulary, truth, note = read_vocabulary(
             arguments.vocabulary, arguments.ground_truth, arguments.accept_losses
         )
-        result, matches = evaluate_and_match(
+        result, match = evaluate_and_match(
             arguments.predictions,
             truth,
             vocabulary,
@@ -473,7 +499,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=progress,
         )
         notes = (note, *result.notes) if note else result.notes
-        return dataclasses.replace(result, notes=notes), matches
+        return dataclasses.replace(result, notes=notes), match
 
     return command.run(arguments, score)
 

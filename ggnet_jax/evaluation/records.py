@@ -5,6 +5,7 @@ Files are read image by image, so that a large one is never held in memory as Py
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from ggnet_jax.evaluation.columns import ColumnReader
 from ggnet_jax.evaluation.pairs import index_of, numbering_of, outside, pair_problem, repeated
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies.numbering import Numbering
 
-NOTHING_PREDICTED = "no interaction is predicted in any of the {} images of the predictions"
 MERGED = "{} entries of the ground truth are of {} images: entries of one image are merged"
 
 
@@ -108,20 +109,21 @@ def read_predictions(
     numbers: list[int] = []
     seen, unknown = set(), 0
     for entry in iterate(source, "predictions", progress, allow_nan=True):
-        name = reader.add(entry)
+        name = reader.add(entry).strip()
         number = key(name)
         if number in seen:
-            raise UserError(f"predictions: image {name!r} occurs twice; merge its entries")
+            raise UserError(f"predictions: image {name!r:.80} occurs twice; merge its entries")
         seen.add(number)
         if number not in images:
             if unknown_images == "error":
                 raise UserError(
-                    f"predictions: image {name!r} (entry {len(numbers)}) is not in the ground "
-                    "truth; check the split, or set unknown_images to 'ignore'"
+                    f"predictions: image {name!r:.80} (entry {len(numbers)}) is not in the ground "
+                    f"truth{_namesake(name, images)}; check the split, or set unknown_images to "
+                    "'ignore'"
                 )
             unknown += 1
         numbers.append(images.get(number, -1))
-    if numbers and max(numbers) < 0:
+    if numbers and max(numbers) < 0 <= max(images.values(), default=0):
         raise UserError(
             f"none of the {len(numbers)} predicted images is annotated; check that "
             "predictions and ground truth are of the same split"
@@ -145,11 +147,15 @@ def read_predictions(
     if problem:
         raise UserError(f"predictions: {problem}")
     box_object = index_of(columns.category, vocabulary.object_ids)
-    reader.forbid_box(box_object < 0, "has an unknown category_id", columns.category)
+    verb = index_of(numbering.convert(columns.verb), (*vocabulary.verb_ids, *more_verb_ids))
+    unknown_id = "has an unknown category_id"
+    if (box_object < 0).any() or (verb < 0).any():
+        likely = numbering_of(columns, vocabulary, predicted=False).problem
+        unknown_id += f" ({likely})" if likely else ""
+    reader.forbid_box(box_object < 0, unknown_id, columns.category)
     reader.forbid_pair(no_subject, "has its subject_id out of range", columns.subject)
     reader.forbid_pair(no_object & ~absent, "has its object_id out of range", columns.object)
-    verb = index_of(numbering.convert(columns.verb), (*vocabulary.verb_ids, *more_verb_ids))
-    reader.forbid_pair(verb < 0, "has an unknown category_id", columns.verb)
+    reader.forbid_pair(verb < 0, unknown_id, columns.verb)
     reader.forbid_pair(~np.isfinite(columns.score), "has a score that is not finite", columns.score)
     image_of_entry = np.array(numbers, np.int64)
     image = image_of_entry[columns.pair_entry]
@@ -173,10 +179,25 @@ def read_predictions(
             "unknown_images": unknown,
             "predictions_in_images_without_ground_truth": int((~known).sum()),
         },
-        notes=("predictions: " + numbering.note,) * bool(numbering.note)
-        if len(verb)
-        else (NOTHING_PREDICTED.format(len(numbers)),),
+        notes=_notes(numbering, len(verb), len(numbers)),
     )
+
+
+def _namesake(name: str, images: Mapping[Any, int]) -> str:
+    """For a message: the image of the same name in another folder, or of another ending."""
+    stem = PurePath(name.replace("\\", "/")).stem
+    same = (key for key in images if isinstance(key, str) and PurePath(key).stem == stem)
+    found = next(same, None)
+    return "" if found is None else f", which has {found!r:.80}"
+
+
+def _notes(numbering: Numbering, predictions: int, entries: int) -> tuple[str, ...]:
+    """What the reader of a result has to know about the predictions."""
+    if predictions:
+        return (f"predictions: {numbering.note}",) if numbering.note else ()
+    if entries:
+        return (f"no interaction is predicted in any of the {entries} images of the predictions",)
+    return ("the predictions are an empty list: nothing is found in any image",)
 
 
 def read_ground_truth(
@@ -211,7 +232,7 @@ def read_ground_truth(
     images: dict[Any, int] = {}
     names, numbers = [], []
     for entry in iterate(source, "ground truth", progress, allow_nan=True):
-        name = reader.add(entry)
+        name = reader.add(entry).strip()
         number = images.setdefault(key(name), len(images))
         numbers.append(number)
         if number == len(names):
@@ -236,11 +257,8 @@ def read_ground_truth(
     if merged:
         h, t = human[rows], target[rows]
         rows = rows[~repeated(image[rows], boxes[h], boxes[t], box_object[t], verb[rows])]
-    problem = (
-        box_problem(boxes, flat)
-        or pair_problem(columns, vocabulary, predicted=False)
-        or numbering.problem
-    )
+    of_pairs = (pair_problem(columns, vocabulary, predicted=False), numbering.problem)
+    problem = box_problem(boxes, flat) or "; ".join(filter(None, of_pairs))
     if len(known) and not len(rows):
         problem = problem or (
             f"none of {len(known):,} pairs can be scored: the category_id of the verb or of the "

@@ -28,7 +28,8 @@ in PPDM's code). In an image without people every prediction is a false positive
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, matching, overlap
 from ggnet_jax.evaluation.average_precision import area_under_curve
-from ggnet_jax.evaluation.diagnosis import Matches
+from ggnet_jax.evaluation.diagnosis import Matched
 from ggnet_jax.evaluation.reading import Progress, Source, load, load_instances
 from ggnet_jax.evaluation.records import (
     Interactions,
@@ -101,14 +102,20 @@ def evaluate_and_match(
     unknown_images: str = "error",
     accept_losses: bool = False,
     progress: Progress | None = None,
-) -> tuple[Result, Matches]:
-    """The same as `evaluate`, and what `diagnosis.diagnose` takes.
+) -> tuple[Result, Callable[[], Matched]]:
+    """The same as `evaluate`, and how to make what `diagnosis.diagnose` takes.
 
     Returns:
-        The result; the matches of Scenario 1 or, with pair lists, of PPDM's protocol.
+        The result; a function that gives the matches of Scenario 1 or, with pair lists, of PPDM's
+        protocol.
     """
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
+    if hasattr(content, "keys") and "images" in content:
+        raise UserError(
+            "the ground truth is COCO's instances: give V-COCO's own (VSRL) list as ground truth, "
+            "and these as instances"
+        )
     if not is_vsrl(content):
         truth = read_ground_truth(
             content, vocabulary, key=image_key, accept_losses=accept_losses, progress=progress
@@ -119,11 +126,12 @@ def evaluate_and_match(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
     people = join(content, load_instances(instances, progress))
+    notes = _compare_actions(people, vocabulary)
     found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
     if progress:
         progress("matching", 0.0)
     records = _Records(found, people)
-    first, matches = _score_roles(records, people, vocabulary, any_object=False)
+    first, match = _score_roles(records, people, vocabulary, any_object=False)
     settings = {
         "scenario_1": first,
         "scenario_2": _score_roles(records, people, vocabulary, any_object=True)[0],
@@ -139,7 +147,19 @@ def evaluate_and_match(
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
     title = "v_coco: AP_role and agent AP"
-    return Result(title, settings, {**counts, **left_out}, found.notes), matches
+    return Result(title, settings, {**counts, **left_out}, found.notes + notes), match
+
+
+def _compare_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """A note if the actions are not V-COCO's, all of them."""
+    names = {verb.rpartition("_")[0] for verb in vocabulary.verbs}
+    names |= set(ACTIONS_WITHOUT_OBJECT.values())
+    ours = set(people.actions)
+    return tuple(
+        f"ground truth: {len(those)} actions are {what}: {', '.join(sorted(those)):.80}"
+        for what, those in (("missing", names - ours), ("unknown", ours - names))
+        if those
+    )
 
 
 def image_key(file_name: str) -> Any:
@@ -216,7 +236,7 @@ class _Records:
 
 def _score_roles(
     records: _Records, people: People, vocabulary: Vocabulary, *, any_object: bool
-) -> tuple[Scores, Matches]:
+) -> tuple[Scores, Callable[[], Matched]]:
     """Scenario 2 with `any_object`, else Scenario 1."""
     names = [f"{people.actions[action]}_{role}" for action, role in people.roles]
     unknown = sorted(set(names) - set(vocabulary.verbs))
@@ -240,7 +260,8 @@ def _score_roles(
     else:
         right = np.zeros(len(ranked), bool)
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(names) + role)[rows], len(ranked))
+    claims = rows, (match * len(names) + role)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(names)) >= 0
     total = people.acts.sum(axis=0)[action_of_role]
     scores = Scores(
         labels=tuple(names),
@@ -251,7 +272,8 @@ def _score_roles(
         **score_classes(role, hits, total, area_under_curve),
     )
     verbs = np.array([vocabulary.verbs.index(name) for name in names])
-    return scores, role_matches(
+    return scores, partial(
+        role_matches,
         found,
         records.rows[ranked],
         role,
@@ -280,7 +302,8 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
     if len(people.boxes):
         right &= people.acts[match, action]
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(actions) + action)[rows], len(ranked))
+    claims = rows, (match * len(actions) + action)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(actions)) >= 0
     everyone = np.ones(len(actions), bool)
     with_object = np.isin(np.arange(len(actions)), [action for action, _ in people.roles])
     return Scores(
@@ -297,7 +320,7 @@ def _evaluate_ppdm(
     vocabulary: Vocabulary,
     unknown_images: str,
     progress: Progress | None,
-) -> tuple[Result, Matches]:
+) -> tuple[Result, Callable[[], Matched]]:
     """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
     images = {image_key(name): number for number, name in enumerate(truth.file_names)}
     found = _read(predictions, images, vocabulary, unknown_images, progress)
@@ -311,21 +334,23 @@ def _evaluate_ppdm(
     key = truth.verb * len(truth.file_names) + truth.image
     by_key = np.argsort(key, kind="stable")
     wanted = found.verb[ranked] * len(truth.file_names) + found.image[ranked]
-    rows, pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for row, place in matching.candidates(wanted, key[by_key]):
-        pair, prediction = by_key[place], ranked[row]
-        human = overlap.plain(found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]])
-        target = overlap.plain(
-            found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
-        )
-        good = (human >= 0.5) & (target >= 0.5)
-        rows.append(row[good])
-        pairs.append(pair[good])
+
+    def overlapping() -> Iterator[matching.Matches]:
+        for row, place in matching.candidates(wanted, key[by_key]):
+            pair, prediction = by_key[place], ranked[row]
+            human = overlap.plain(
+                found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]]
+            )
+            target = overlap.plain(
+                found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
+            )
+            good = (human >= 0.5) & (target >= 0.5)
+            yield row[good], pair[good]
+
     # It takes all of them, so a pair always goes to the first prediction that matches it.
-    first, pair = np.concatenate(rows), np.concatenate(pairs)
-    hits = matching.first_of_each(first, pair, len(ranked))
+    taken = matching.first_of_each(overlapping(), len(ranked), len(truth.verb))
     total = np.bincount(truth.verb, minlength=vocabulary.num_verbs)
-    columns = score_classes(found.verb[ranked], hits, total, area_under_curve)
+    columns = score_classes(found.verb[ranked], taken >= 0, total, area_under_curve)
     columns["ap"] = np.where(total > 0, columns["ap"], 0.0)
     scores = Scores(
         labels=vocabulary.verbs,
@@ -348,11 +373,8 @@ def _evaluate_ppdm(
         {**counts, **left_out},
         found.notes + truth.notes,
     )
-    # Of the pairs that a prediction takes at once one counts as found.
-    claimed, claim = np.unique(pair, return_index=True)
-    taken = np.full(len(ranked), -1)
-    taken[first[claim]] = claimed
-    return result, Matches(
+    return result, partial(
+        Matched,
         title="v_coco, protocol ppdm",
         found=found,
         truth=truth,

@@ -7,7 +7,7 @@ import numpy as np
 
 from ggnet_jax.evaluation import overlap
 from ggnet_jax.evaluation.average_precision import area_under_curve
-from ggnet_jax.evaluation.diagnosis import Matches
+from ggnet_jax.evaluation.diagnosis import Matched
 from ggnet_jax.evaluation.records import Interactions
 from ggnet_jax.evaluation.results import Scores
 from ggnet_jax.evaluation.vcoco_truth import People
@@ -22,7 +22,7 @@ def role_matches(
     verbs: np.ndarray,
     scores: Scores,
     image_of_file: Sequence[int],
-) -> Matches:
+) -> Matched:
     """Scenario 1's matches: a person and a role are a pair, whose object may be four zeros.
 
     Args:
@@ -56,7 +56,7 @@ def role_matches(
         dropped={},
     )
     found = _absent_objects_by_image(found, len(names))
-    return Matches(
+    return Matched(
         title="v_coco, scenario 1",
         found=found,
         truth=truth,

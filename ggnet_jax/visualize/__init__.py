@@ -8,6 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ggnet_jax.visualize.canvas import save_drawing
     from ggnet_jax.visualize.charts import plot_learning_curves
     from ggnet_jax.visualize.drawing import draw_interactions, group_pairs
     from ggnet_jax.visualize.panels import draw_explanation, draw_summary
@@ -18,9 +19,11 @@ __all__ = [
     "draw_summary",
     "group_pairs",
     "plot_learning_curves",
+    "save_drawing",
 ]
 
 _MODULES = {
+    "canvas": ("save_drawing",),
     "charts": ("plot_learning_curves",),
     "drawing": ("draw_interactions", "group_pairs"),
     "panels": ("draw_explanation", "draw_summary"),

@@ -14,7 +14,7 @@ HOLD, PET, CARRY = SMALL.verb_ids
 
 
 def diagnose(predictions, ground_truth, **kwargs):
-    matches = hico.evaluate_and_match(predictions, ground_truth, SMALL, **kwargs)[1]
+    matches = hico.evaluate_and_match(predictions, ground_truth, SMALL, **kwargs)[1]()
     return diagnosis.diagnose(matches)
 
 
@@ -252,7 +252,7 @@ def test_with_nothing_wrong_and_nothing_missed_every_class_is_perfect():
     predictions, ground_truth = random_scenes(5, images=60)
     m = diagnose(predictions, ground_truth).matches
     right = m.taken >= 0
-    perfect = diagnosis.Matches(
+    perfect = diagnosis.Matched(
         **{**vars(m), "rows": m.rows[right], "group": m.group[right], "taken": m.taken[right]}
     )
     gains = diagnosis.diagnose(perfect).costs[ALL_MISSED].classes
@@ -312,9 +312,9 @@ def vcoco_files(cup=True):
 )
 def test_vcoco_scenario_1(boxes, target, cup, kind):
     prediction = found(f"COCO_val2014_{7:012d}.jpg", boxes, [(0, target, 25, 0.9)])
-    result, matches = vcoco.evaluate_and_match([prediction], *vcoco_files(cup))
+    result, match = vcoco.evaluate_and_match([prediction], *vcoco_files(cup))
     assert result["scenario_1"].ap[0] == (kind is None)
-    diagnosed = diagnosis.diagnose(matches)
+    diagnosed = diagnosis.diagnose(match())
     if kind is None:
         assert counts(diagnosed) == {}
     else:
@@ -327,5 +327,5 @@ def test_vcoco_pair_lists_do_not_compare_categories():
     real = [truth(name, [MAN, CUP], [(0, 1, hold)])]
     as_dog = [MAN, (*CUP[:4], DOG[4])]
     predictions = [found(name, as_dog, [(0, 1, hold, 0.9), (0, 1, look, 0.8)])]
-    result = diagnosis.diagnose(vcoco.evaluate_and_match(predictions, real, None)[1])
+    result = diagnosis.diagnose(vcoco.evaluate_and_match(predictions, real, None)[1]())
     assert one_mistake(result) == ("wrong_verb", 0), "what was meant is found already"

@@ -35,7 +35,7 @@ def files(tmp_path):
 
 @pytest.fixture(scope="module")
 def diagnosed():
-    return diagnosis.diagnose(hico.evaluate_and_match(*SCENES, SMALL)[1])
+    return diagnosis.diagnose(hico.evaluate_and_match(*SCENES, SMALL)[1]())
 
 
 def arguments(folder, *more):
@@ -144,7 +144,7 @@ def test_the_estimate_of_one_mistake_is_near_what_leaving_it_out_gains():
         {"subject_id": 0, "object_id": 2, "category_id": 1, "score": 0.1},
     ]
     predictions.append({"file_name": "x.png", "predictions": boxes, "hoi_prediction": wrong})
-    result = diagnosis.diagnose(hico.evaluate_and_match(predictions, real, SMALL)[1])
+    result = diagnosis.diagnose(hico.evaluate_and_match(predictions, real, SMALL)[1]())
     first, last = worst(result)
     assert (first.label, first.score, last.label, last.score) == ("hold cup", 1.0, "hold dog", 0.1)
     # All precisions k / (k + 1) rather than 1, in one of five classes.
@@ -155,7 +155,7 @@ def test_the_estimate_of_one_mistake_is_near_what_leaving_it_out_gains():
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--images={0}/images"], "needs --diagnose and --output"),
+        (["--images={0}/images"], "add --diagnose and --output"),
         (["--images={0}/nowhere", "--output={0}/out"], "nowhere is not a folder"),
         (["--images={0}/empty", "--output={0}/out"], "none of the images, such as"),
     ],
@@ -208,7 +208,7 @@ def test_nothing_predicted_and_nothing_annotated(rule, tmp_path):
         for entry in ground_truth
     ]
     for found, real in (([], ground_truth), (predictions, empty)):
-        result = diagnosis.diagnose(hico.evaluate_and_match(found, real, SMALL, protocol=rule)[1])
+        result = diagnosis.diagnose(hico.evaluate_and_match(found, real, SMALL, protocol=rule)[1]())
         diagnosis_report.table(result)
         diagnosis_report.write(result, tmp_path)
         saved = (tmp_path / "diagnosis.json").read_text()

@@ -125,6 +125,27 @@ def test_an_object_whose_box_is_unusable_counts_as_missing():
     assert result.counts["annotated_objects_without_a_box"] == 1
 
 
+@pytest.mark.parametrize(
+    "bbox",
+    [None, [1, 2, 3], [0, 0, float("nan"), 9], [-float("inf"), 0, float("inf"), 9], [0, 0, -5, 9]],
+)
+def test_a_malformed_instance_is_counted_as_by_the_builder(bbox):
+    """What did not stop a training must not stop its first evaluation."""
+    vsrl, coco = annotation({1: ([MAN, KNIFE, WOMAN], {0: {"hold": {1: 1}}, 2: {"hold": {1: 1}}})})
+    predictions = predict((1, [MAN, KNIFE], [(0, 1, HOLD, 0.5)]))
+    coco["annotations"][2]["bbox"] = bbox
+    del coco["annotations"][2]["area"]
+    result = vcoco.evaluate(predictions, vsrl, coco)
+    assert ap(result, "scenario_1", "hold_obj") == 1.0
+    assert result.counts["instances_without_area"] == 1
+    assert result.counts["annotated_people_without_a_box"] == 1
+    coco["images"][0]["width"] = coco["annotations"][2]["category_id"] = None
+    result = vcoco.evaluate(predictions, vsrl, coco)
+    assert ap(result, "scenario_1", "hold_obj") == 1.0
+    assert result.counts["images_without_a_size"] == 1
+    assert result.counts["instances_of_unknown_category"] == 1
+
+
 def test_people_who_do_it_without_an_object_are_to_be_found_too():
     vsrl, coco = annotation({1: ([MAN, KNIFE, WOMAN], {0: {"hold": {1: 1}}, 2: {"hold": {}}})})
     result = vcoco.evaluate(predict((1, [MAN, KNIFE], [(0, 1, HOLD, 0.5)])), vsrl, coco)
@@ -202,7 +223,8 @@ def test_images_are_told_by_their_names_not_by_what_is_found_in_them():
             vcoco.evaluate(predictions, vsrl, coco),
             vcoco.evaluate(predictions, pairs),
         ):
-            assert "no interaction is predicted" in result.notes[0]
+            said = "no interaction is predicted" if predictions else "an empty list"
+            assert said in result.notes[0]
             for means in result.means.values():
                 assert set(means.values()) == {0.0}
 
@@ -230,7 +252,7 @@ def test_both_numberings_of_v_coco_are_recognized_and_said(column, truth_column)
         assert ("in VSRL's order" in note) == (order == 3)
     # Where neither fits, ground truth is refused; these count backwards.
     wrong = [truth(name_of(1), boxes, [(p[0], p[1], 29 - p[3]) for p in pairs])]
-    with pytest.raises(UserError, match="ground truth: only . of 5 pairs are classes of 'v_coco'"):
+    with pytest.raises(UserError, match=r"ground truth: only . of 5 pairs are classes of 'v_coco'"):
         vcoco.evaluate(predictions, wrong)
 
 
@@ -295,6 +317,8 @@ def test_wrong_files_are_named():
     vsrl, coco = annotation({1: ([MAN, KNIFE], {0: {"hold": {1: 1}}})})
     with pytest.raises(UserError, match="--instances"):
         vcoco.evaluate([], vsrl)
+    with pytest.raises(UserError, match="the ground truth is COCO's instances"):
+        vcoco.evaluate([], coco, coco)
     with pytest.raises(UserError, match="first with id 1, are not in the instances"):
         vcoco.evaluate([], vsrl, coco | {"images": []})
     with pytest.raises(UserError, match="not COCO's"):
