@@ -1,6 +1,6 @@
 """HICO-DET's mean average precision, by every rule that the field scores with.
 
-    python -m ggnet_jax.evaluation.hico --predictions=P --ground_truth=G [--protocol=all]
+    python -m ggnet_jax.evaluation.hico --predictions=P --ground_truth=G [--protocol=all|--diagnose]
 
 scores the predictions of any repository: PPDM's format, `.json`, `.jsonl` or either packed by gzip.
 The class list is HICO-DET's unless `--vocabulary` names another; any data set with (verb, object)
