@@ -66,6 +66,9 @@ def get_config() -> Any:
     config.data.figures.num_test = 300
     config.data.figures.seed = 0
     config.data.vocabulary = ""  # name or JSON file of the classes; '' is the data set's own
+    # HICO-DET's 'rf_uc', 'nf_uc', 'uo' or 'uv': its unseen classes are left out of training.
+    config.data.zero_shot = ""
+    config.data.zero_shot_policy = "relation"  # or "pair", every verb of a pair with an unseen one
     config.data.train_split = "train"
     config.data.eval_split = "test"
     config.data.image_size = (512, 512)  # height, width of the network's input

@@ -23,7 +23,7 @@ from data_pipelines.statistics import Statistics
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, zero_shot
 
 BUILDERS = {  # config.data.name -> module and class, imported when asked for
     "figures_hoi": ("data_pipelines.figures_hoi", "FiguresHoi"),
@@ -42,12 +42,14 @@ class Dataset:
         vocabulary: what the indices of the examples refer to.
         train_split: TFDS's expression of the split that is trained on.
         eval_split: of the one that is evaluated.
+        unseen: [O, V] bool, the pairs that a zero-shot split leaves out of training; None for none.
     """
 
     builder: HoiBuilder
     vocabulary: Vocabulary
     train_split: str
     eval_split: str
+    unseen: np.ndarray | None = None
 
     @property
     def num_train(self) -> int:
@@ -71,7 +73,7 @@ class Dataset:
         counts = np.zeros((self.vocabulary.num_objects, self.vocabulary.num_verbs), np.int64)
         for (obj, verb), number in self.statistics(self.train_split).pairs.items():
             counts[obj, verb] = number
-        return counts
+        return counts if self.unseen is None else np.where(self.unseen, 0, counts)
 
     @property
     def verbs_of_object(self) -> np.ndarray:
@@ -184,7 +186,10 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
     for split in (train_split, config.eval_split):
         records.index_split(builder, split)
     vocabulary = Vocabulary.from_dict(builder.metadata["vocabulary"])
-    return Dataset(builder, vocabulary, train_split, config.eval_split)
+    unseen = None
+    if split := config.get("zero_shot", ""):  # younger than version 0.2
+        unseen = zero_shot.unseen_pairs(split, vocabulary)
+    return Dataset(builder, vocabulary, train_split, config.eval_split, unseen)
 
 
 def _hide_accelerators() -> None:

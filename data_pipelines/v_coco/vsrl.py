@@ -90,11 +90,12 @@ def _check_actions(actions: Sequence[Any], vocabulary: Vocabulary) -> None:
         if not isinstance(action, Mapping) or "action_name" not in action:
             raise UserError(f"V-COCO's action {number} is {action!r:.60}; it lacks 'action_name'")
         name = action["action_name"]
-        try:
-            columns = {key: list(action[key]) for key in ("ann_id", "image_id", "label")}
-            roles, played = list(action["role_name"]), list(action["role_object_id"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"V-COCO's action {name!r} lacks a list: {error}") from None
+        for key in ("ann_id", "image_id", "label", "role_name", "role_object_id"):
+            if not isinstance(action.get(key), list):
+                found = f"{action[key]!r:.40}" if key in action else "nothing"
+                raise UserError(f"V-COCO's action {name!r:.60} lacks a list: {key!r} is {found}")
+        columns = {key: action[key] for key in ("ann_id", "image_id", "label")}
+        roles, played = action["role_name"], action["role_object_id"]
         if not all(isinstance(text, str) for text in (name, *roles)):
             raise UserError(f"V-COCO's action {name!r:.60} has a role that is not a name: {roles}")
         rows = len(columns["ann_id"])

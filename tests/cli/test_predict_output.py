@@ -158,6 +158,21 @@ def test_patterns_do_not_follow_loops_of_links(photos):
     ]
 
 
+def test_patterns_match_as_a_shell_does(photos, monkeypatch):
+    (photos / "below" / "deep").mkdir(parents=True)
+    (photos / ".cache").mkdir()
+    for folder in ("below", "below/deep", ".cache"):
+        (photos / folder / "d.png").write_bytes(b"")
+    deep = [photos / "below" / "d.png", photos / "below" / "deep" / "d.png"]
+    assert find_images(f"{photos}/**/d.png") == deep
+    assert find_images(f"{photos}/below/**") == deep
+    assert find_images(f"{photos}/b**/d.png") == deep[:1]
+    assert find_images(f"{photos}/*/d.png") == deep[:1]
+    assert find_images(f"{photos}/**/.cache/*.png") == [photos / ".cache" / "d.png"]
+    monkeypatch.chdir(photos / "below")
+    assert find_images("**/*.png") == [prediction.Path("d.png"), prediction.Path("deep/d.png")]
+
+
 def test_drawings_have_names_of_their_own():
     given = [f"{folder}/{name}" for folder in "xy" for name in ("a.png", "A.jpg", "a_2.png")]
     given += ["ж" * 150 + ".png", "ж" * 150 + "2.png", "a_explained.png"]

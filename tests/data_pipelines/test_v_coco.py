@@ -49,7 +49,8 @@ def test_a_bad_box_among_cocos_is_left_to_the_cleaning():
         ({"label": [1, 0, 2]}, r"label\[2\] is 2, not 0 or 1"),
         ({"role_object_id": [70, 71, 90, 72, 0, 0, 73, 0, None]}, r"role_object_id\[8\] is None"),
         ({"role_name": []}, "lists of different lengths"),
-        ({"role_name": "agent"}, "the unknown role 'g'"),
+        ({"role_name": "agent"}, "lacks a list: 'role_name' is 'agent'"),
+        ({"role_name": {"agent": 1}}, "lacks a list"),
     ],
 )
 def test_a_file_that_is_not_v_cocos_is_named(change, message):

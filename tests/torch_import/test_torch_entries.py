@@ -220,6 +220,8 @@ def test_a_bare_dla34_from_imagenet(dla):
     variables, report = pretrained(prefixed(weights, "module."), config)
     parts = {name.split(".")[0] for name, _ in report.missing}
     assert parts >= {"dla_up", "ida_up", "hm", "hm_rel"} and "base" not in parts
+    assert "taken to have seen R, G, B" in report.table()
+    assert "R, G, B" not in pretrained(detector, config)[1].table()
     stem = variables["params"]["backbone"]["stem"]["conv"]["kernel"]
     np.testing.assert_array_equal(stem, weights["base_layer.0.weight"].transpose(2, 3, 1, 0))
     assert isinstance(jax.tree.leaves(variables["params"]["heads0"])[0], jax.ShapeDtypeStruct)
