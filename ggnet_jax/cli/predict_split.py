@@ -24,6 +24,7 @@ from ggnet_jax.inference import detection
 from ggnet_jax.inference.decoding import BoxDetections
 from ggnet_jax.inference.external_detections import ExternalDetections
 from ggnet_jax.inference.interactions import to_prediction_entry
+from ggnet_jax.progress import progress_bar
 
 _PARTIAL = "partial_"  # prefix of the folder that holds an evaluation under way
 
@@ -72,11 +73,10 @@ def predict_split(
     )
     path = partial / f"process_{process}.jsonl"
     io.repair_log(path)
-    bar = tqdm(
+    bar = progress_bar(
         total=-(-dataset.num_eval // processes),
         desc="evaluate",
         unit="image",
-        dynamic_ncols=True,
         disable=process != 0,
     )
     with _resumable(path), bar, open(path, "a", encoding="utf-8") as lines:
