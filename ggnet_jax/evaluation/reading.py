@@ -6,6 +6,7 @@ from typing import Any
 
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.formats import annotation_entries
 
 Source = str | Path | Iterable[Mapping[str, Any]]
 """A path of a JSON list, or its entries."""
@@ -41,6 +42,8 @@ def iterate(
     Raises:
         UserError: the file is missing, not JSON, or not a list.
     """
+    if what == "ground truth":
+        source = annotation_entries(source)
     if isinstance(source, str | Path):
         told = None if progress is None else lambda part: progress(f"reading {what}", part)
         yield from io.iterate_json(

@@ -4,6 +4,8 @@ Files are read image by image, so that a large one is never held in memory as Py
 """
 
 import dataclasses
+import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,11 +14,17 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.boxes import LARGEST, as_sizes, box_problem, clean_boxes
 from ggnet_jax.evaluation.columns import ColumnReader
+from ggnet_jax.evaluation.formats import Detections, Table, load_predictions, to_table
 from ggnet_jax.evaluation.pairs import index_of, numbering_of, outside, pair_problem, repeated
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import load as load_vocabulary
 
 NOTHING_PREDICTED = "no interaction is predicted in any of the {} images of the predictions"
+MOVED = (
+    "predictions: {:,} images are matched by their names without folders, such as {!r} with the "
+    "ground truth's {!r}"
+)
 MERGED = "{} entries of the ground truth are of {} images: entries of one image are merged"
 
 
@@ -79,10 +87,10 @@ def read_predictions(
     missing_object: bool = False,
     progress: Progress | None = None,
 ) -> Interactions:
-    """Predictions in PPDM's format, every entry checked.
+    """Predictions, every entry checked.
 
     Args:
-        source: path or entries.
+        source: path of a file of any kind that `formats` reads, or entries.
         images: number of each ground-truth image by its key; `Interactions.image` holds these
             numbers. An image with a negative one is known, but predictions for it don't count.
         vocabulary: whose ids they have. Another numbering of verbs is recognized and converted.
@@ -104,24 +112,12 @@ def read_predictions(
     """
     if unknown_images not in ("error", "ignore"):
         raise UserError(f"unknown_images must be 'error' or 'ignore', not {unknown_images!r}")
-    reader = ColumnReader("predictions", "predictions", "hoi_prediction", truth=False)
-    numbers: list[int] = []
-    seen, unknown = set(), 0
-    for entry in iterate(source, "predictions", progress, allow_nan=True):
-        name = reader.add(entry)
-        number = key(name)
-        if number in seen:
-            raise UserError(f"predictions: image {name!r} occurs twice; merge its entries")
-        seen.add(number)
-        if number not in images:
-            if unknown_images == "error":
-                raise UserError(
-                    f"predictions: image {name!r} (entry {len(numbers)}) is not in the ground "
-                    "truth; check the split, or set unknown_images to 'ignore'"
-                )
-            unknown += 1
-        numbers.append(images.get(number, -1))
-    if numbers and max(numbers) < 0:
+    reader = _read_columns(load_predictions(source, progress), vocabulary, progress)
+    numbers, matched = number_images(
+        reader.names, images, key, ignore_unknown=unknown_images == "ignore"
+    )
+    unknown = sum(number is None for number in numbers)
+    if numbers and max(-1 if number is None else number for number in numbers) < 0:
         raise UserError(
             f"none of the {len(numbers)} predicted images is annotated; check that "
             "predictions and ground truth are of the same split"
@@ -151,7 +147,7 @@ def read_predictions(
     verb = index_of(numbering.convert(columns.verb), (*vocabulary.verb_ids, *more_verb_ids))
     reader.forbid_pair(verb < 0, "has an unknown category_id", columns.verb)
     reader.forbid_pair(~np.isfinite(columns.score), "has a score that is not finite", columns.score)
-    image_of_entry = np.array(numbers, np.int64)
+    image_of_entry = np.array([-1 if one is None else one for one in numbers], np.int64)
     image = image_of_entry[columns.pair_entry]
     known = image >= 0
     target = np.where(absent, len(boxes), columns.object + columns.first_box)
@@ -173,10 +169,84 @@ def read_predictions(
             "unknown_images": unknown,
             "predictions_in_images_without_ground_truth": int((~known).sum()),
         },
-        notes=("predictions: " + numbering.note,) * bool(numbering.note)
+        notes=(("predictions: " + numbering.note,) * bool(numbering.note) + matched)
         if len(verb)
         else (NOTHING_PREDICTED.format(len(numbers)),),
     )
+
+
+def _read_columns(
+    source: Any, vocabulary: Vocabulary, progress: Progress | None
+) -> ColumnReader | Table:
+    """The predictions of a file of any kind, with the names of their images."""
+    if isinstance(source, Detections):
+        if vocabulary.verbs != load_vocabulary("v_coco").verbs:
+            raise UserError(
+                f"{source.path} holds V-COCO's verb-roles, not classes of {vocabulary.name!r}; "
+                "score it with ggnet_jax.evaluation.vcoco"
+            )
+        return to_table(source)
+    if isinstance(source, Table):
+        return source
+    reader = ColumnReader("predictions", "predictions", "hoi_prediction", truth=False)
+    for entry in iterate(source, "predictions", progress, allow_nan=True):
+        reader.add(entry)
+    return reader
+
+
+def number_images(
+    names: Sequence[str],
+    images: Mapping[Any, int],
+    key: Callable[[str], Any] = str,
+    *,
+    ignore_unknown: bool = False,
+) -> tuple[list[int | None], tuple[str, ...]]:
+    """Which image of the ground truth each predicted one is.
+
+    A name that is unknown is looked for without its folder, if only one image of the ground truth
+    and only one predicted image is called so.
+
+    Args:
+        names: of the predicted images.
+        images: number of each ground-truth image by its key.
+        key: file name -> key of `images`.
+        ignore_unknown: don't raise for an unknown image.
+
+    Returns:
+        Their numbers, None where an image is unknown; a note if names differ by their folder.
+
+    Raises:
+        UserError: an image is unknown, or occurs twice.
+    """
+    keys = [key(name) for name in names]
+    if all(one in images for one in keys):
+        bare, moved = {}, []
+    else:
+        known, ours = (Counter(map(_bare, one)) for one in (images, keys))
+        bare = {_bare(one): one for one in images if known[_bare(one)] == 1}
+        moved = [n for n, one in enumerate(keys) if one not in images and ours[_bare(one)] == 1]
+        moved = [number for number in moved if _bare(keys[number]) in bare]
+    for number in moved:
+        keys[number] = bare[_bare(keys[number])]
+    seen = set()
+    for entry, (name, one) in enumerate(zip(names, keys, strict=True)):
+        if one in seen:
+            raise UserError(f"predictions: image {name!r} occurs twice; merge its entries")
+        seen.add(one)
+        if one not in images and not ignore_unknown:
+            raise UserError(
+                f"predictions: image {name!r} (entry {entry}) is not in the ground "
+                "truth; check the split, or set unknown_images to 'ignore'"
+            )
+    note = ()
+    if moved:
+        note = (MOVED.format(len(moved), names[moved[0]], keys[moved[0]]),)
+    return [images.get(one) for one in keys], note
+
+
+def _bare(key: Any) -> Any:
+    """A file name without its folder."""
+    return re.split(r"[/\\]", key)[-1] if isinstance(key, str) else key
 
 
 def read_ground_truth(

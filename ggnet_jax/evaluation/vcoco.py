@@ -34,8 +34,9 @@ from typing import Any
 import numpy as np
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation import command, matching, overlap
+from ggnet_jax.evaluation import command, formats, matching, overlap, vcoco_detections
 from ggnet_jax.evaluation.average_precision import area_under_curve
+from ggnet_jax.evaluation.formats.vcoco_pickle import ACTIONS_WITHOUT_OBJECT
 from ggnet_jax.evaluation.reading import Progress, Source, load, load_instances
 from ggnet_jax.evaluation.records import (
     Interactions,
@@ -44,12 +45,9 @@ from ggnet_jax.evaluation.records import (
     read_predictions,
 )
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
-from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join
+from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join, match_people
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
-
-ACTIONS_WITHOUT_OBJECT = {3: "walk", 17: "smile", 22: "run", 27: "stand"}
-"""The four verb-role ids that the vocabulary does not have; they count for agent AP alone."""
 
 _COCO_ID = re.compile(r"(\d{12})(?:\.\w+)?$")
 
@@ -93,6 +91,9 @@ def evaluate(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
     people = join(content, load_instances(instances, progress))
+    predictions = formats.load_predictions(predictions, progress)
+    if isinstance(predictions, formats.Detections):
+        return _evaluate_detections(predictions, people, unknown_images, progress)
     found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
     if progress:
         progress("matching", 0.0)
@@ -112,6 +113,38 @@ def evaluate(
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
     return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes)
+
+
+def _evaluate_detections(
+    detections: formats.Detections,
+    people: People,
+    unknown_images: str,
+    progress: Progress | None,
+) -> Result:
+    """The scenarios and agent AP of a file that V-COCO's own code takes."""
+    cleaned, unknown = vcoco_detections.clean(detections, people, unknown_images)
+    if progress:
+        progress("matching", 0.0)
+    scorer = vcoco_detections.Scorer(cleaned, people)
+    counts = {
+        "images": sum(number >= 0 for number in people.image_of_id.values()),
+        "people": len(people.boxes),
+        "people_without_annotation": int((~people.annotated).sum()),
+        "predicted_people": len(cleaned.image_id),
+        "predictions": scorer.predictions,
+        "predictions_for_people_without_annotation": scorer.ignored,
+    }
+    left_out = {"entries_of_unknown_images": unknown, **people.dropped}
+    return Result(
+        "v_coco: AP_role and agent AP",
+        {
+            "scenario_1": _role_scores(scorer.roles(any_object=False), people),
+            "scenario_2": _role_scores(scorer.roles(any_object=True), people),
+            "agent": _agent_scores(scorer.agents(), people),
+        },
+        {**counts, **{name: number for name, number in left_out.items() if number}},
+        detections.notes,
+    )
 
 
 def image_key(file_name: str) -> Any:
@@ -166,12 +199,7 @@ class _Records:
         person, first, inverse = np.unique(self.person, return_index=True, return_inverse=True)
         image = found.image[self.rows][first]
         boxes = found.boxes[found.human[self.rows][first]]
-        match, overlaps = np.full(len(person), -1), np.zeros(len(person))
-        for one, other in matching.candidates(image, people.image):
-            value = overlap.vsrl(boxes[one], people.boxes[other])
-            best = np.lexsort((other, -value, one))
-            best = best[np.flatnonzero(np.diff(one[best], prepend=-1))]
-            match[one[best]], overlaps[one[best]] = other[best], value[best]
+        match, overlaps = match_people(image, boxes, people)
         self.match, self.overlap = match[inverse], overlaps[inverse]
         annotated = np.append(people.annotated, True)  # the last is for nobody
         self.ignored = ~annotated[self.match]
@@ -214,13 +242,19 @@ def _score_roles(
     rows = np.flatnonzero(right)
     hits = matching.first_of_each(rows, (match * len(names) + role)[rows], len(ranked))
     total = people.acts.sum(axis=0)[action_of_role]
+    return _role_scores(score_classes(role, hits, total, area_under_curve), people)
+
+
+def _role_scores(columns: Mapping[str, np.ndarray], people: People) -> Scores:
+    """A scenario's scores with the names of the roles."""
+    names = [f"{people.actions[action]}_{role}" for action, role in people.roles]
     return Scores(
         labels=tuple(names),
         classes=tuple(
             {"action": people.actions[action], "role": role} for action, role in people.roles
         ),
         groups=_role_groups(names),
-        **score_classes(role, hits, total, area_under_curve),
+        **columns,
     )
 
 
@@ -242,13 +276,20 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
         right &= people.acts[match, action]
     rows = np.flatnonzero(right)
     hits = matching.first_of_each(rows, (match * len(actions) + action)[rows], len(ranked))
-    everyone = np.ones(len(actions), bool)
-    with_object = np.isin(np.arange(len(actions)), [action for action, _ in people.roles])
+    columns = score_classes(action, hits, people.acts.sum(axis=0), area_under_curve)
+    return _agent_scores(columns, people)
+
+
+def _agent_scores(columns: Mapping[str, np.ndarray], people: People) -> Scores:
+    """The scores of the agents with the names of the actions."""
+    number = len(people.actions)
+    everyone = np.ones(number, bool)
+    with_object = np.isin(np.arange(number), [action for action, _ in people.roles])
     return Scores(
         labels=people.actions,
-        classes=tuple({"action": action} for action in actions),
-        groups={f"actions_{with_object.sum()}": with_object, f"actions_{len(actions)}": everyone},
-        **score_classes(action, hits, people.acts.sum(axis=0), area_under_curve),
+        classes=tuple({"action": action} for action in people.actions),
+        groups={f"actions_{with_object.sum()}": with_object, f"actions_{number}": everyone},
+        **columns,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation import matching, overlap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +119,29 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
             "annotated_objects_without_a_box": lost_objects,
         },
     )
+
+
+def match_people(
+    image: np.ndarray, boxes: np.ndarray, people: People
+) -> tuple[np.ndarray, np.ndarray]:
+    """The annotated person whom each predicted one overlaps most.
+
+    Args:
+        image: [k] image of each predicted person.
+        boxes: [k, 4] of the predicted people.
+        people: the ground truth.
+
+    Returns:
+        [k] row of the person, the first of the image if nobody is overlapped, -1 in an image
+        without people; [k] the overlap.
+    """
+    match, overlaps = np.full(len(image), -1), np.zeros(len(image))
+    for one, other in matching.candidates(image, people.image):
+        value = overlap.vsrl(boxes[one], people.boxes[other])
+        best = np.lexsort((other, -value, one))
+        best = best[np.flatnonzero(np.diff(one[best], prepend=-1))]
+        match[one[best]], overlaps[one[best]] = other[best], value[best]
+    return match, overlaps
 
 
 def _table(action: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,0 +1,129 @@
+"""HICO-DET detections for the data set's own Matlab code: `detections_01.mat` .. `_80.mat`.
+
+UPT, PViC, ADA-CM, LAIN and others write them. A file is of one object, numbered in COCO's order;
+its `all_boxes` has a row for each class of the object, in the order of the 600, and a column for
+each test image. A cell holds rows of human box, object box and score; boxes are inclusive and
+0-based.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ggnet_jax import vocabularies
+from ggnet_jax.errors import UserError
+from ggnet_jax.io import read_bytes
+from ggnet_jax.evaluation.formats.matlab import read_cells
+from ggnet_jax.evaluation.formats.table import Table
+from ggnet_jax.vocabularies import Vocabulary
+
+NUM_IMAGES = 9658
+_FILE = re.compile(r"detections_(\d{1,2})\.mat")
+
+
+def image_name(number: int) -> str:
+    """The file name of a test image, counted from 1."""
+    return f"HICO_test2015_{number:08d}.jpg"
+
+
+def find(folder: str | Path) -> dict[int, Path]:
+    """{object number: its file} in a folder."""
+    names = {path: _FILE.fullmatch(path.name) for path in sorted(Path(folder).iterdir())}
+    return {int(match[1]): path for path, match in names.items() if match}
+
+
+def read(folder: str | Path, progress: Callable[[float], None] | None = None) -> Table:
+    """The predictions in a folder of such files.
+
+    Args:
+        folder: with all 80 of them.
+        progress: called with how much has been read, 0 to 1.
+
+    Raises:
+        UserError: a file is missing or damaged, or its cells are not what they should be.
+    """
+    vocabulary = vocabularies.load("hico_det")
+    files = find(folder)
+    numbers = range(1, vocabulary.num_objects + 1)
+    missing = [number for number in numbers if number not in files]
+    if missing or len(files) > len(numbers):
+        listed = ", ".join(f"{number:02d}" for number in missing[:5] or sorted(files)[-1:])
+        what = f"lacks {len(missing)} of them ({listed}" if missing else f"has another ({listed}"
+        raise UserError(
+            f"{folder}: HICO-DET's detections are detections_01.mat .. detections_80.mat, a file "
+            f"for each object; the folder {what}{', ..' if len(missing) > 5 else ''})"
+        )
+    parts, shapes = {}, {}
+    for number in numbers:
+        shapes[number], *parts[number] = read_cells(
+            files[number], read_bytes(files[number]), "all_boxes"
+        )
+        if progress:
+            progress(number / len(numbers))
+    classes = _classes_of_each(shapes, vocabulary, folder)
+    columns = {shape[1] for shape in shapes.values()}
+    if len(columns) > 1 or max(columns) > NUM_IMAGES:
+        raise UserError(
+            f"{folder}: all_boxes has {' or '.join(map(str, sorted(columns)))} columns; HICO-DET's "
+            f"test set has {NUM_IMAGES:,} images, a column each"
+        )
+    image, index, rows, source = [], [], [], []
+    for number, (places, matrices) in parts.items():
+        counts = [_check(matrix, files[number], place) for matrix, place in zip(matrices, places)]
+        if counts:
+            image.append(np.repeat(places[:, 1], counts))
+            index.append(np.repeat(np.array(classes[number])[places[:, 0]], counts))
+            source.append(np.full(sum(counts), number))
+            rows.append(np.concatenate(matrices, dtype=np.float64))
+    rows = np.concatenate(rows) if rows else np.empty((0, 9))
+    empty = [np.empty(0, np.int64)]
+    source, class_index = np.concatenate(source or empty), np.concatenate(index or empty)
+    pairs = np.array(vocabulary.classes)[class_index]
+    return Table(
+        names=[image_name(number + 1) for number in range(max(columns))],
+        image=np.concatenate(image or empty),
+        boxes=rows[:, :8],
+        category=np.array(vocabulary.object_ids)[pairs[:, 1]],
+        verb=np.array(vocabulary.verb_ids)[pairs[:, 0]],
+        score=rows[:, 8],
+        where=lambda row: f"a row of class {class_index[row] + 1} in {files[source[row]].name}",
+    )
+
+
+def _check(matrix: np.ndarray, path: Path, place: np.ndarray) -> int:
+    """How many rows a cell has."""
+    if matrix.ndim != 2 or matrix.shape[1] != 9:
+        raise UserError(
+            f"{path}: the cell ({place[0] + 1}, {place[1] + 1}) of all_boxes is "
+            f"{' x '.join(map(str, matrix.shape))}, not n x 9 (human box, object box, score)"
+        )
+    return len(matrix)
+
+
+def _classes_of_each(
+    shapes: Mapping[int, tuple[int, int]], vocabulary: Vocabulary, folder: str | Path
+) -> dict[int, list[int]]:
+    """{object number: its classes}, in whichever order of objects the numbers of rows fit.
+
+    COCO's is the Matlab code's; the two other orders in use are tried after it.
+    """
+    of_object: dict[int, list[int]] = {}
+    for index, (_, obj) in enumerate(vocabulary.classes):
+        of_object.setdefault(obj, []).append(index)
+    orders = (
+        range(vocabulary.num_objects),
+        list(of_object),
+        sorted(of_object, key=vocabulary.objects.__getitem__),
+    )
+    for order in orders:
+        classes = {number: of_object[obj] for number, obj in enumerate(order, start=1)}
+        if all(len(classes[number]) == shape[0] for number, shape in shapes.items()):
+            return classes
+    wrong = [n for n, shape in shapes.items() if len(of_object[n - 1]) != shape[0]]
+    raise UserError(
+        f"{folder}: all_boxes of detections_{wrong[0]:02d}.mat has {shapes[wrong[0]][0]} rows; "
+        f"{vocabulary.objects[wrong[0] - 1]}, COCO's object {wrong[0]}, has "
+        f"{len(of_object[wrong[0] - 1])} classes"
+    )
