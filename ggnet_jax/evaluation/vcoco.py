@@ -64,9 +64,11 @@ def evaluate(
     """AP of every verb-role, by whichever protocol the ground truth allows.
 
     Args:
-        predictions: path or entries in PPDM's format, boxes in image pixels.
+        predictions: path of a file of any kind that `formats` reads, or entries in PPDM's format;
+            boxes in image pixels.
         ground_truth: path or content of V-COCO's VSRL file, or of pair lists in PPDM's format.
-        instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
+        instances: path or content of COCO's instances, or a list of them; VSRL needs it, pair lists
+            don't use it.
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
         accept_losses: go on with pair lists of which most boxes or pairs are no use.
@@ -373,7 +375,11 @@ def _number_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
     parser = command.parser(__doc__ or "")
-    parser.add_argument("--instances", help="COCO's instances, JSON or gzip, for VSRL")
+    parser.add_argument(
+        "--instances",
+        action="append",
+        help="COCO's instances, JSON or gzip, for VSRL; several with commas, or the flag repeated",
+    )
     arguments = parser.parse_args(argv)
     return command.run(
         arguments,

@@ -64,7 +64,7 @@ def refuse(path: str | Path, head: bytes) -> None:
         what = _of_zip(path)
     elif what and what.startswith("a MATLAB"):
         what += ", and HICO-DET's detections are a folder of 80: give the folder"
-    if what and "gzip" not in what:
+    if what and not is_pickle(head) and "gzip" not in what:
         raise UserError(f"{path} is {what}; what is read: {PREDICTIONS}")
 
 

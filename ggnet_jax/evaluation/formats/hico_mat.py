@@ -20,12 +20,29 @@ from ggnet_jax.evaluation.formats.table import Table
 from ggnet_jax.vocabularies import Vocabulary
 
 NUM_IMAGES = 9658
+_ABSENT = frozenset(  # numbers up to 9,767 that no test image has
+    int(number)
+    for number in """
+    504 508 511 543 567 602 622 633 653 665 681 690 701 726 727 787 1078 1106 1142 1188 1219
+    1227 1272 1273 1307 1339 1347 1353 1355 1387 1388 1427 1437 1447 1683 1716 1728 1779
+    1783 1815 1833 1936 1939 1944 1997 2017 2020 2318 2365 2414 2429 2446 2450 2487 2521
+    2556 2562 2839 2869 2888 2903 2914 2922 2932 2978 2997 2999 3008 3016 3115 3116 3141
+    3193 3489 3524 3532 3605 3617 3666 3669 3720 3724 4039 4221 4250 4638 4641 4667 4714
+    4726 4748 4750 4754 4786 4884 5236 5240 5290 5300 5324 5356 5738 5739 7215 7429 9061
+    9062 9063 9064
+    """.split()
+)
 _FILE = re.compile(r"detections_(\d{1,2})\.mat")
 
 
 def image_name(number: int) -> str:
-    """The file name of a test image, counted from 1."""
+    """The file name of the test image with a number."""
     return f"HICO_test2015_{number:08d}.jpg"
+
+
+def image_names() -> list[str]:
+    """The file names of the test images, in the order of the data set's own list."""
+    return [image_name(number) for number in range(1, 9768) if number not in _ABSENT]
 
 
 def find(folder: str | Path) -> dict[int, Path]:
@@ -82,7 +99,7 @@ def read(folder: str | Path, progress: Callable[[float], None] | None = None) ->
     source, class_index = np.concatenate(source or empty), np.concatenate(index or empty)
     pairs = np.array(vocabulary.classes)[class_index]
     return Table(
-        names=[image_name(number + 1) for number in range(max(columns))],
+        names=image_names()[: max(columns)],
         image=np.concatenate(image or empty),
         boxes=rows[:, :8],
         category=np.array(vocabulary.object_ids)[pairs[:, 1]],
