@@ -36,11 +36,16 @@ from ggnet_jax.evaluation.records import (
     read_predictions,
 )
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, zero_shot
 from ggnet_jax.vocabularies import load as load_vocabulary
 
 PAPER = "no_frills"
 """The rule behind the figures of the GGNet paper."""
+
+NO_INTERACTION = "no_interaction"
+INTERACTIONS = "interactions"
+GROUPS = (*zero_shot.SPLITS, INTERACTIONS)
+"""Groups of classes that means can be asked for."""
 
 SETTINGS = {
     **{name: rule.settings for name, rule in RULES.items()},
@@ -62,6 +67,7 @@ def evaluate(
     vocabulary: Vocabulary | None = None,
     *,
     protocol: str = PAPER,
+    groups: Sequence[str] = (),
     unknown_images: str = "error",
     accept_losses: bool = False,
     progress: Progress | None = None,
@@ -73,6 +79,9 @@ def evaluate(
         ground_truth: path or entries in PPDM's format, boxes as released.
         vocabulary: the classes; None for HICO-DET's 600.
         protocol: a key of `SETTINGS`.
+        groups: what else to give means over: zero-shot splits of HICO-DET (`zero_shot.SPLITS`, for
+            each the unseen classes, the seen ones and the harmonic mean of both), or "interactions"
+            for the classes other than `no_interaction` (HICO-DET: 520).
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
         accept_losses: go on with ground truth of which most boxes or pairs are no use.
@@ -85,6 +94,9 @@ def evaluate(
     Raises:
         UserError: bad input; the message names image and entry.
     """
+    for name in groups:
+        if name not in GROUPS:
+            raise UserError(f"groups: {name!r} is none of {', '.join(GROUPS)}")
     if protocol not in SETTINGS:
         raise UserError(f"protocol {protocol!r} is none of {', '.join(SETTINGS)}")
     vocabulary = vocabulary or load_vocabulary("hico_det")
@@ -106,7 +118,7 @@ def evaluate(
     found_settings: list[tuple[str, Scores]] = []
     left_out: Counter[str] = Counter()
     for rule in chosen.values():
-        scores, dropped = _score(rule, found, truth, vocabulary)
+        scores, dropped = _score(rule, found, truth, vocabulary, groups)
         left_out |= dropped
         found_settings += scores.items()
     if protocol == "all":
@@ -143,7 +155,11 @@ def _describe(protocol: str) -> str:
 
 
 def _score(
-    rule: Rule, found: Interactions, truth: Interactions, vocabulary: Vocabulary
+    rule: Rule,
+    found: Interactions,
+    truth: Interactions,
+    vocabulary: Vocabulary,
+    groups: Sequence[str],
 ) -> tuple[dict[str, Scores], Counter[str]]:
     """The scores of a rule's settings, and how many predictions and pairs have no class there."""
     true_class, found_class = _classes(truth, vocabulary), _classes(found, vocabulary)
@@ -182,7 +198,7 @@ def _score(
             columns["ap"],
             np.where(predicted, rule.ap_without_truth, rule.ap_of_nothing),
         )
-        settings[name] = _scores(columns, vocabulary, rule.without_verb)
+        settings[name] = _scores(columns, vocabulary, groups, rule.without_verb)
     return settings, dropped
 
 
@@ -295,15 +311,24 @@ def _overlapping(
 
 
 def _scores(
-    columns: dict[str, np.ndarray], vocabulary: Vocabulary, without_verb: str = ""
+    columns: dict[str, np.ndarray],
+    vocabulary: Vocabulary,
+    more_groups: Sequence[str],
+    without_verb: str,
 ) -> Scores:
     """A setting's scores with the names and groups of the classes."""
     rare = vocabulary.rare
-    counted = np.array([vocabulary.verbs[verb] != without_verb for verb, _ in vocabulary.classes])
-    groups = {"full": counted}
+    counted = _without(without_verb, vocabulary)
+    groups, harmonic = {"full": np.ones(vocabulary.num_classes, bool)}, {}
     if rare is not None:
-        flags = np.array(rare, bool)
-        groups |= {"rare": counted & flags, "non_rare": counted & ~flags}
+        groups |= {"rare": np.array(rare, bool), "non_rare": ~np.array(rare, bool)}
+    for name in more_groups:
+        if name == INTERACTIONS:
+            groups[name] = _without(NO_INTERACTION, vocabulary)
+        else:
+            unseen = zero_shot.unseen_classes(name, vocabulary)
+            groups |= {f"{name}_unseen": unseen, f"{name}_seen": ~unseen}
+            harmonic[f"{name}_harmonic_mean"] = (f"{name}_unseen", f"{name}_seen")
     return Scores(
         labels=tuple(vocabulary.verb_phrase(*pair) for pair in vocabulary.classes),
         classes=tuple(
@@ -312,8 +337,14 @@ def _scores(
             for index, (verb, obj) in enumerate(vocabulary.classes)
         ),
         **columns,
-        groups=groups,
+        groups={name: members & counted for name, members in groups.items()},
+        harmonic=harmonic,
     )
+
+
+def _without(verb_name: str, vocabulary: Vocabulary) -> np.ndarray:
+    """[C] bool: the classes of other verbs."""
+    return np.array([vocabulary.verbs[verb] != verb_name for verb, _ in vocabulary.classes])
 
 
 def read_vocabulary(
@@ -362,6 +393,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--protocol", default=PAPER, choices=SETTINGS, help=f"the rule, or all of them ({PAPER})"
     )
     parser.add_argument(
+        "--groups",
+        default="",
+        help=f"also give means over these, separated by commas: {', '.join(GROUPS)}",
+    )
+    parser.add_argument(
         "--vocabulary",
         default="hico_det",
         help="a shipped class list, or a JSON file: a run's vocabulary.json or a class list as "
@@ -378,6 +414,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth,
             vocabulary,
             protocol=arguments.protocol,
+            groups=[name.strip() for name in arguments.groups.split(",") if name.strip()],
             unknown_images=arguments.unknown_images,
             accept_losses=arguments.accept_losses,
             progress=progress,

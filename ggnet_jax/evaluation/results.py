@@ -23,6 +23,7 @@ class Scores:
         recall: [C] largest recall as a fraction, NaN without ground truth.
         ground_truth, predictions, true_positives: [C] counts.
         groups: name -> [C] bool, the classes that a mean runs over.
+        harmonic: name -> the two groups whose means it is the harmonic mean of.
     """
 
     labels: tuple[str, ...]
@@ -33,11 +34,19 @@ class Scores:
     predictions: np.ndarray
     true_positives: np.ndarray
     groups: Mapping[str, np.ndarray]
+    harmonic: Mapping[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
     @property
     def means(self) -> dict[str, float]:
-        """Mean AP of every group over the classes that have one; NaN if none has."""
-        return {name: _mean(self.ap[members]) for name, members in self.groups.items()}
+        """Mean AP of every group over the classes that have one, NaN if none has; `harmonic`."""
+        means: dict[str, float] = {}
+        for name, members in self.groups.items():
+            means[name] = _mean(self.ap[members])
+            for both, (one, other) in self.harmonic.items():
+                if other == name:
+                    total = means[one] + means[other]
+                    means[both] = 2 * means[one] * means[other] / total if total else 0.0
+        return means
 
     @property
     def mean_recalls(self) -> dict[str, float]:
@@ -125,7 +134,7 @@ class Result:
             kinds.setdefault((scores.labels, *scores.groups), {})[name] = scores
         for settings in kinds.values():
             first = next(iter(settings.values()))
-            head = ["mAP, percent", *map(readable, first.groups), "without AP"]
+            head = ["mAP, percent", *map(readable, first.means), "without AP"]
             rows = [
                 [readable(name), *map(_percent, scores.means.values()), str(scores.invalid)]
                 for name, scores in settings.items()

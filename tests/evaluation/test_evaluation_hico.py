@@ -12,7 +12,7 @@ from evaluation_scenes import SMALL, found, random_scenes, shuffled, truth
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico, hico_rules, matching
 from ggnet_jax.io import read_json
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, load, zero_shot
 
 MAN, CUP, DOG = (0, 0, 40, 40, 1), (50, 0, 70, 20, 47), (50, 50, 90, 90, 18)
 HOLD_CUP, CARRY_MAN = 0, 3  # of the classes of SMALL
@@ -241,6 +241,37 @@ def test_inp_ccs_means_leave_no_interaction_out():
     scores = hico.evaluate(predictions, ground_truth, vocabulary, protocol="inp_cc")["default"]
     kept = [SMALL.verbs[verb] != "pet" for verb, _ in SMALL.classes]
     assert scores.means["full"] == pytest.approx(scores.ap[kept].mean())
+
+
+def test_means_over_zero_shot_splits_and_interactions():
+    """Perfect predictions of the seen classes of one object, none of the unseen ones."""
+    vocabulary = load("hico_det")
+    unseen = zero_shot.unseen_classes("rf_uc", vocabulary)
+    bird = vocabulary.objects.index("bird")
+    boxes = [(0, 0, 40, 40, 1), (50, 0, 90, 40, vocabulary.object_ids[bird])]
+    of_bird = [(i, verb) for i, (verb, obj) in enumerate(vocabulary.classes) if obj == bird]
+    assert any(unseen[i] for i, _ in of_bird)
+    real = truth("a", boxes, [(0, 1, vocabulary.verb_ids[verb]) for _, verb in of_bird])
+    seen = [(0, 1, vocabulary.verb_ids[verb], 0.5) for i, verb in of_bird if not unseen[i]]
+    result = hico.evaluate(
+        [found("a", boxes, seen)], [real], groups=("rf_uc", "interactions"), protocol="official"
+    )
+    means = result.means["default"]
+    number = len(seen)
+    assert means["rf_uc_unseen"] == 0.0 == means["rf_uc_harmonic_mean"]
+    assert means["rf_uc_seen"] == pytest.approx(number / 480)
+    nothing = any(vocabulary.verbs[verb] == "no_interaction" for _, verb in of_bird)
+    assert means["interactions"] == pytest.approx((number - nothing) / 520)
+    assert "rf uc harmonic mean" in result.table()
+    # One right prediction of an unseen class: 2 ab / (a + b).
+    every = [(0, 1, vocabulary.verb_ids[verb], 0.5) for _, verb in of_bird]
+    means = hico.evaluate(
+        [found("a", boxes, every)], [real], groups=("rf_uc",), protocol="official"
+    ).means["default"]
+    one, other = means["rf_uc_unseen"], means["rf_uc_seen"]
+    assert means["rf_uc_harmonic_mean"] == pytest.approx(2 / (1 / one + 1 / other))
+    with pytest.raises(UserError, match=r"'rare' is none of rf_uc"):
+        evaluate([], [real], groups=("rare",))
 
 
 def test_matlabs_rule_on_the_reference_predictions(shared_dir):
