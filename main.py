@@ -7,14 +7,22 @@ python main.py --mode=import --checkpoint=model.pth --config=configs/hico.py --w
 """
 
 import os
+from functools import partial
 
-# TensorFlow reads images and has nothing to say; before it is first imported.
-os.environ.update({"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"} | os.environ)
+# XLA and TensorFlow report errors that are none, such as the processor's features when a compiled
+# program is loaded; what goes wrong is raised. Before either is first imported.
+os.environ.update({"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0"} | os.environ)
 
-from absl import app
+from absl import app, flags
 
 import data_pipelines
+from configs import base
 from ggnet_jax.cli import command
 
+flags.adopt_module_key_flags(command)  # --help lists them
+
 if __name__ == "__main__":
-    app.run(lambda argv: command.main(argv, data=data_pipelines), flags_parser=command.parse)
+    app.run(
+        partial(command.main, data=data_pipelines),
+        flags_parser=partial(command.parse, base=base.get_config()),
+    )

@@ -16,7 +16,10 @@ from ggnet_jax.config import ModelConfig
 
 
 def get_config() -> Any:
-    """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet."""
+    """Return GGNet with Hourglass-104 as the paper trains it, with no data set chosen yet.
+
+    It is locked: a field that is not here cannot be added, so that a misspelt one is an error.
+    """
     config: Any = ConfigDict()
     config.seed = 0  # initial weights, order of the images, augmentation
     config.batch_size = 24  # images a step, all devices together
@@ -53,6 +56,7 @@ def get_config() -> Any:
     config.data.eval_instances = ""
     config.data.train_origin = -1  # 1: boxes count from pixel (1, 1); -1: known from the file name
     config.data.eval_origin = -1
+    config.data.accept_losses = False  # True: train although most of the annotations are lost
     config.data.figures = ConfigDict()  # of the rendered data set
     config.data.figures.size = 128  # side of the images in pixels
     config.data.figures.num_train = 1000
@@ -87,7 +91,7 @@ def get_config() -> Any:
     config.eval.detections = ""  # a JSON file of external detections, in place of the object branch
     config.eval.threshold = 0.1  # lowest score that is drawn
     config.eval.pictures = 6  # of the evaluation split, drawn at the end
-    return config
+    return config.lock()
 
 
 def use_data_set(config: Any, name: str) -> None:

@@ -19,10 +19,12 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from data_pipelines import keys
 from data_pipelines.report import Report
 from ggnet_jax import io
-from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
+
+_IDS = ("subject_id", "object_id", "category_id")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +46,9 @@ def read_entries(path: str | Path) -> list[Any]:
     """The list in an annotation file, `.json`, `.json.gz` or `.jsonl`.
 
     Raises:
-        UserError: the file is missing, not JSON, or not a list.
+        UserError: the file is missing, not JSON, not a list of entries, or most of them lack a key.
     """
-    content = io.read_json(path, allow_nan=True)  # cleaning counts what is not finite
-    if not isinstance(content, list):
-        raise UserError(f"{path} is not a JSON list with an entry for each image")
-    return content
+    return keys.check_list(io.read_json(path, allow_nan=True), path)  # cleaning counts NaN
 
 
 def image_name(entry: Any) -> str | None:
@@ -96,6 +95,9 @@ def clean(
     if name is None:
         raise ValueError(f"not an annotation entry: {entry!r:.200}")
     size = size or annotated_size(entry)
+    for key in ("annotations", "hoi_annotation"):
+        if key not in entry:
+            report.add("list_missing", f"{name}: {keys.missing_key(entry, key)}")
     objects = {category: index for index, category in enumerate(vocabulary.object_ids)}
     boxes, classes, kept = [], [], {}
     annotations = entry.get("annotations", [])
@@ -167,8 +169,7 @@ def _clean_relations(
     for index, relation in enumerate(entry.get("hoi_annotation", [])):
         where = f"{name}: relation {index}"
         fields = relation if isinstance(relation, Mapping) else {}
-        keys = ("subject_id", "object_id", "category_id")
-        human, obj, category = (_count_id(fields.get(key), report, where) for key in keys)
+        human, obj, category = (_count_id(fields.get(key), report, where) for key in _IDS)
         if human is None or category is None or (obj is None and "object_id" in fields):
             report.add("relation_malformed", f"{where}, {relation!r:.80}")
             continue
@@ -214,8 +215,7 @@ def evaluation_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     relations = []
     for relation in entry.get("hoi_annotation", []):
         fields = relation if isinstance(relation, Mapping) else {}
-        keys = ("subject_id", "object_id", "category_id")
-        ids = {key: _id_or_minus_one(fields.get(key)) for key in keys}
+        ids = {key: _id_or_minus_one(fields.get(key)) for key in _IDS}
         if 0 <= ids["subject_id"] < len(boxes) and 0 <= ids["object_id"] < len(boxes):
             relations.append({**fields, **ids})
     return {
@@ -228,19 +228,19 @@ def evaluation_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def _id_or_minus_one(value: Any) -> int:
     """An id as a number, -1 for what is not an id."""
-    number = _read_id(value)
+    number = read_id(value)
     return -1 if number is None else number
 
 
 def _count_id(value: Any, report: Report, where: str) -> int | None:
-    """`_read_id`; ids in quotes are counted."""
-    number = _read_id(value)
+    """`read_id`; ids in quotes are counted."""
+    number = read_id(value)
     if isinstance(value, str) and number is not None:
         report.add("string_id", f"{where}, {value!r}")
     return number
 
 
-def _read_id(value: Any) -> int | None:
+def read_id(value: Any) -> int | None:
     """An id as a number, also from a string ("12\\n"); None for anything else."""
     if isinstance(value, str):
         try:

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from data_pipelines import annotations
+from data_pipelines import annotations, plausibility
 from data_pipelines.hoi_builder import Entry, HoiBuilder
 from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
+from ggnet_jax.inference.image_files import read_file
 from ggnet_jax.vocabularies import Vocabulary
 
 
@@ -65,7 +66,9 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         config = None
         if data.train_annotations or data.eval_annotations:
             config = cls._config_of_paths(data)
-        return cls(config=config, data_dir=data.data_dir or None)
+        builder = cls(config=config, data_dir=data.data_dir or None)
+        builder.accept_losses = data.get("accept_losses", False)
+        return builder
 
     @property
     def files(self) -> FilesConfig:
@@ -134,6 +137,10 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         """The vocabulary named in the config, or that of the data set's name."""
         return vocabularies.load(self.files.vocabulary or self.name)
 
+    def vocabulary_to_check(self) -> Vocabulary:
+        """The vocabulary; without classes where these are computed from the annotations."""
+        return self.load_vocabulary()
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         sources = self.files.sources
         if sources is None:
@@ -144,6 +151,10 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             for split, parts in sources.items()
         }
         self._check_images(entries)
+        entries = {
+            split: [(source, self._recognize(source, found)) for source, found in parts]
+            for split, parts in entries.items()
+        }
         self.metadata["sources"] = {
             split: [{**dataclasses.asdict(s), "sha256": _digest(s.annotations)} for s in parts]
             for split, parts in sources.items()
@@ -164,12 +175,26 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
 
         def read(entry: Entry) -> bytes:
             name = entry["file_name"]
-            return self._find(name, folders[name]).read_bytes()
+            return read_file(self._find(name, folders[name]))
 
         every = [entry for _, found in parts for entry in found]
         return self._generate_examples(
             split, every, read, one_based=origins.pop(), upright=self.UPRIGHT
         )
+
+    def _recognize(self, source: Source, entries: list[Any]) -> list[Any]:
+        """The entries in the vocabulary's ids, if they can be what they are taken for."""
+        numbering = plausibility.check(
+            entries,
+            self.vocabulary_to_check(),
+            source.annotations,
+            accept_losses=self.accept_losses,
+        )
+        if numbering.note:
+            self.notes.setdefault(source.split, []).append(
+                f"{source.annotations}: {numbering.note}"
+            )
+        return plausibility.renumbered(entries, numbering)
 
     def _find(self, name: str, folders: tuple[str, ...]) -> Path:
         """The image's path: the first that exists, or the first that was looked for.

@@ -14,14 +14,15 @@ vocabulary and the statistics that training needs in the builder's metadata:
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from data_pipelines import annotations, images
+from data_pipelines import annotations, images, plausibility
+from data_pipelines.merging import unique_entries
 from data_pipelines.report import Report
 from data_pipelines.statistics import Statistics
 from ggnet_jax.errors import UserError
@@ -59,6 +60,12 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012  (TFDS reads a plain class attribute)
+
+    accept_losses = False  # train although most annotations are lost; see plausibility.py
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.notes: dict[str, list[str]] = {}  # how a split's files were read, for its report
 
     @classmethod
     def from_config(cls, data: Any) -> "HoiBuilder":
@@ -110,7 +117,9 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         """
         vocabulary = self.load_vocabulary()
         report, statistics, lost = Report(), Statistics(), []
-        usable = _unique(entries, report)
+        report.notes += self.notes.get(split, [])
+        usable = unique_entries(entries, report)
+        sizes: dict[str, tuple[int, int]] = {}
         title = f"{self.name}, split {split}"
         tqdm.write(f"Preparing {title}: {len(usable)} images", file=sys.stderr)
 
@@ -134,6 +143,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             if image is None:
                 lost.append(annotations.evaluation_entry(entry))
                 continue
+            sizes[entry["file_name"]] = image.width, image.height
             index = statistics.images
             statistics.add(cleaned.classes, cleaned.relations)
             yield (
@@ -156,6 +166,14 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 f"no image of {self.name}'s split {split!r} could be used; see the data report "
                 "above and check the image folder"
             )
+        plausibility.check_built(
+            usable,
+            statistics,
+            title,
+            sizes,
+            trained=split == "train",
+            accept_losses=self.accept_losses,
+        )
         self.metadata["vocabulary"] = vocabulary.to_dict()
         for key, value in (
             ("reports", report.to_dict()),
@@ -163,25 +181,6 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             ("lost", lost),
         ):
             self.metadata.setdefault(key, {})[split] = value
-
-
-def _unique(entries: Iterable[Any], report: Report) -> list[Entry]:
-    """The entries that have a name, each image once, names without stray white space."""
-    usable: dict[str, Entry] = {}
-    for index, entry in enumerate(entries):
-        name = annotations.image_name(entry)
-        if name is None:
-            report.add("entry_malformed", f"entry {index}, {entry!r:.80}")
-            report.entries += 1
-        elif name in usable:
-            report.add("image_twice", f"entry {index}, {name}")
-            report.entries += 1
-        else:
-            if name != entry["file_name"]:
-                report.add("string_id", f"entry {index}, {entry['file_name']!r}")
-                entry = {**entry, "file_name": name}
-            usable[name] = entry
-    return list(usable.values())
 
 
 def _load_image(

@@ -5,16 +5,21 @@ decoded it. Everything else is converted or dropped, as `report.KINDS` says.
 """
 
 import dataclasses
-import io
+from io import BytesIO
 
-import numpy as np
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from data_pipelines.report import Report
-from ggnet_jax.inference.images import exif_orientation, to_rgb, turn
+from ggnet_jax.errors import UserError
+from ggnet_jax.inference import image_files
+from ggnet_jax.inference.images import rgb_pixels, turn
+
+MAX_PIXELS = 50_000_000
+"""Width times height of the largest image that is kept: training holds one in float32."""
 
 _JPEG = ("JPEG", "MPO")  # MPO: a camera's JPEG with more images behind the first
+_LARGEST_RESIZE = 32  # times as wide; an annotated size beyond that is a mistake
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +38,7 @@ def prepare(
     report: Report,
     annotated: tuple[int, int] | None = None,
     upright: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> EncodedImage | None:
     """Make an image file fit for training; None (and a finding) where nothing can be read.
 
@@ -43,12 +49,14 @@ def prepare(
         annotated: (width, height) as the annotation gives it. It decides whether an EXIF rotation
             is applied, and an image of the same shape is resized to it.
         upright: what to do with an EXIF rotation where `annotated` does not tell.
+        max_pixels: width times height of the largest image that is kept.
     """
     try:
-        image = Image.open(io.BytesIO(data))
-        orientation = exif_orientation(image)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError):
-        report.add("image_unreadable", name)
+        with image_files.decoding(name, max_pixels):
+            image = image_files.open_image(BytesIO(data), name, max_pixels)
+            orientation = image_files.exif_orientation(image)
+    except UserError as error:
+        report.add("image_unreadable", str(error))
         return None
     turned = orientation != 1 and _is_annotated_turned(image.size, orientation, annotated, upright)
     if orientation != 1:
@@ -56,21 +64,20 @@ def prepare(
     size = _turned_size(image.size, orientation) if turned else image.size
     resized = None
     if annotated is not None and annotated != size:
-        resized = annotated if _is_same_shape(size, annotated) else None
+        fits = _is_same_shape(size, annotated) and annotated[0] * annotated[1] <= max_pixels
+        resized = annotated if fits else None
         kind = "image_resized" if resized else "size_mismatch"
         report.add(kind, f"{name}: {size[0]} x {size[1]}, annotated {annotated}")
 
     jpeg = image.format in _JPEG
     plain = (jpeg or image.format == "PNG") and image.mode in ("RGB", "L")
-    if plain and not turned and not resized and _decodes(data, jpeg):
+    if plain and not turned and not resized and _decoded_size(data, jpeg) == size:
         if image.mode == "L":
             report.add("image_gray", name)
         return EncodedImage(data, *size)
-    rgb = _decode(image, data, name, report)
+    rgb = _decode(image, data, name, report, orientation if turned else 1)
     if rgb is None:
         return None
-    if turned:
-        rgb = turn(rgb, orientation)
     if resized:
         rgb = rgb.resize(resized, Image.Resampling.BICUBIC)
     return EncodedImage(_encode(rgb, jpeg), *rgb.size)
@@ -93,42 +100,51 @@ def _is_annotated_turned(
 
 def _is_same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
     """Whether one size is the other scaled, but for the rounding of the shorter side."""
+    if min(other) < 1:
+        return False
     ratio = max(size) / max(other)
+    if not 1 / _LARGEST_RESIZE <= ratio <= _LARGEST_RESIZE:
+        return False
     return all(abs(a - b * ratio) <= max(1.0, ratio) for a, b in zip(size, other, strict=True))
 
 
-def _decodes(data: bytes, jpeg: bool) -> bool:
+def _decoded_size(data: bytes, jpeg: bool) -> tuple[int, int] | None:
+    """(width, height) as TensorFlow decodes a JPEG or PNG; None if it does not."""
     try:
-        (tf.io.decode_jpeg if jpeg else tf.io.decode_png)(data, channels=3)
-    except tf.errors.InvalidArgumentError:
-        return False
-    return True
+        shape = (tf.io.decode_jpeg if jpeg else tf.io.decode_png)(data, channels=3).shape
+    except (tf.errors.OpError, ValueError, MemoryError):
+        return None
+    return shape[1], shape[0]
 
 
-def _decode(image: Image.Image, data: bytes, name: str, report: Report) -> Image.Image | None:
-    """The pixels as an RGB image without EXIF; what a broken JPEG still has, or None."""
+def _decode(
+    image: Image.Image, data: bytes, name: str, report: Report, orientation: int
+) -> Image.Image | None:
+    """The pixels, turned, as an RGB image without EXIF; what a broken JPEG still has, or None."""
     mode = image.mode
     try:
-        image.load()
-    except (OSError, ValueError, SyntaxError):
+        with image_files.decoding(name):
+            image_files.load(image)
+            pixels = rgb_pixels(image)
+    except UserError as error:
         try:
             pixels = tf.io.decode_jpeg(data, channels=3, try_recover_truncated=True).numpy()
-        except tf.errors.InvalidArgumentError:
-            report.add("image_unreadable", name)
+        except tf.errors.OpError:
+            report.add("image_unreadable", str(error))
             return None
         report.add("image_truncated", name)
-        return Image.fromarray(pixels)
+        return Image.fromarray(turn(pixels, orientation))
     if mode == "CMYK":
         report.add("image_cmyk", name)
     elif mode == "L":
         report.add("image_gray", name)
     elif mode != "RGB" or image.format not in (*_JPEG, "PNG"):
         report.add("image_converted", name)
-    return Image.fromarray(np.asarray(to_rgb(image)))  # leaves EXIF and other baggage behind
+    return Image.fromarray(turn(pixels, orientation))
 
 
 def _encode(image: Image.Image, jpeg: bool) -> bytes:
-    buffer = io.BytesIO()
+    buffer = BytesIO()
     if jpeg:
         image.save(buffer, "JPEG", quality=95)
     else:

@@ -14,7 +14,14 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "malformed entry",
         "left out; not a JSON object with file_name and the lists annotations and hoi_annotation",
     ),
-    "image_twice": ("second entry of an image", "left out; the first one counts"),
+    "image_twice": (
+        "further entry of an image",
+        "merged with its first one; equal boxes and equal relations are kept once",
+    ),
+    "list_missing": (
+        "entry without one of the lists annotations and hoi_annotation",
+        "read as an empty list",
+    ),
     "string_id": ("id in quotes, or white space around a name", "read without them"),
     "box_malformed": ("malformed box", "left out; bbox is not four finite numbers"),
     "unknown_category": (
@@ -78,9 +85,17 @@ _EXAMPLES = 5  # places that a report names for each kind
 
 
 class Report:
-    """How often each kind was found in one split, and the first places."""
+    """How often each kind was found in one split, and the first places.
+
+    Attributes:
+        counts: how often each kind was found.
+        examples: the first places of each.
+        entries: number of entries.
+        notes: lines on how files were read.
+    """
 
     def __init__(self) -> None:
+        self.notes: list[str] = []
         self.counts: Counter[str] = Counter()
         self.examples: dict[str, list[str]] = {}
         self.entries = 0
@@ -97,6 +112,7 @@ class Report:
     def merge(self, other: "Report") -> None:
         """Add the findings of another report."""
         self.entries += other.entries
+        self.notes += other.notes
         for kind, number in other.counts.items():
             places = self.examples.setdefault(kind, [])
             places.extend(other.examples[kind][: _EXAMPLES - len(places)])
@@ -106,6 +122,7 @@ class Report:
         """Ready for JSON; `Report.from_dict` is the inverse."""
         return {
             "entries": self.entries,
+            "notes": list(self.notes),
             "findings": {
                 kind: {
                     "count": self.counts[kind],
@@ -122,6 +139,7 @@ class Report:
         """The inverse of `to_dict`; also of what version 0.1 stored."""
         report = cls()
         report.entries = int(fields["entries"])
+        report.notes = list(fields.get("notes", []))  # version 0.1 stored none
         for key, finding in fields["findings"].items():
             kind = key.replace("picture", "image").replace("grey", "gray")  # version 0.1's words
             report.counts[kind] = int(finding["count"])
@@ -131,9 +149,9 @@ class Report:
     def table(self, title: str) -> str:
         """The findings as lines to read."""
         number = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}"
-        lines = [f"Data report of {title}: {number}"]
+        lines = [f"Data report of {title}: {number}", *(f"  {note}" for note in self.notes)]
         if not self.counts:
-            return f"{lines[0]}, nothing to report"
+            lines[0] += ", nothing to report"
         for kind, (what, treatment) in KINDS.items():
             if self.counts[kind]:
                 lines.append(f"  {self.counts[kind]:>7}  {what}: {treatment}")

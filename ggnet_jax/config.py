@@ -4,8 +4,10 @@ No JAX here: everything may import this module.
 """
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Mapping
+import numbers
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ggnet_jax.errors import UserError
@@ -131,6 +133,58 @@ def without_retired_fields(model: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in model.items() if name not in RETIRED_MODEL_FIELDS}
 
 
+def check_fields(config: Mapping[str, Any], base: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise a UserError unless a configuration has the fields of `base`, and values of their kinds.
+
+    Args:
+        config: nested dictionaries, as a configuration file made them.
+        base: those of `configs/base.py`.
+        prefix: of the names, for messages: "data." inside of `config.data`.
+    """
+    for name in config:
+        if name not in base:
+            near = nearest_field(name, base)
+            hint = f"; did you mean config.{prefix}{near}?" if near else ""
+            raise UserError(f"the configuration has no field config.{prefix}{name}{hint}")
+    for name, example in base.items():
+        if name not in config:
+            raise UserError(
+                f"the configuration lacks config.{prefix}{name}; let get_config() start from "
+                "configs.base.get_config(), which has every field"
+            )
+        value = config[name]
+        if isinstance(example, Mapping):
+            if not isinstance(value, Mapping):
+                raise UserError(f"config.{prefix}{name} is {value!r}; it must be a ConfigDict")
+            check_fields(value, example, f"{prefix}{name}.")
+        elif not _is_like(value, example):
+            raise UserError(f"config.{prefix}{name} is {value!r}; give a value like {example!r}")
+
+
+def nearest_field(name: str, fields: Mapping[str, Any]) -> str | None:
+    """The dotted name in nested dictionaries that is most like `name`; None if none is."""
+    names = list(_dotted_names(fields))
+    found = difflib.get_close_matches(name, names, 1, 0.75)
+    if not found:  # a field of another branch, or one whose branch was left out
+        last = {known.rpartition(".")[2]: known for known in names}
+        found = [last[n] for n in difflib.get_close_matches(name.rpartition(".")[2], last, 1, 0.75)]
+    return found[0] if found else None
+
+
+def with_fields_of(base: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration of a run with exactly the fields of `base`.
+
+    A field that the run lacks is younger than the run and has the value of `base`; one that `base`
+    lacks is retired and left out.
+    """
+    return {
+        name: with_fields_of(value, config.get(name, {}))
+        if isinstance(value, Mapping)
+        else config.get(name, value)
+        for name, value in base.items()
+    }
+
+
 def check_config(config: Any, *, num_devices: int | None = None) -> None:
     """Raise a UserError for what is wrong whatever the data.
 
@@ -230,6 +284,26 @@ def divisible_batch_size(batch_size: int, num_devices: int, *, round_batch: bool
 def padded_batch_size(batch_size: int, num_devices: int) -> int:
     """`batch_size` rounded up to a multiple of the devices; for batches that are padded."""
     return -(-batch_size // num_devices) * num_devices
+
+
+def _dotted_names(fields: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in fields.items():
+        yield name
+        if isinstance(value, Mapping):
+            yield from (f"{name}.{inner}" for inner in _dotted_names(value))
+
+
+def _is_like(value: Any, example: Any) -> bool:
+    """Whether a value is of the kind of another; of tuples, whether their items are."""
+    if isinstance(example, bool) or isinstance(value, bool):
+        return isinstance(example, bool) and isinstance(value, bool)
+    if isinstance(example, int):
+        return isinstance(value, numbers.Integral)
+    if isinstance(example, float):
+        return isinstance(value, numbers.Real) and math.isfinite(value)
+    if isinstance(example, tuple | list):
+        return isinstance(value, tuple | list) and all(_is_like(v, example[0]) for v in value)
+    return isinstance(value, type(example))
 
 
 def _field(config: Any, name: str) -> Any:

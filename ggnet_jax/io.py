@@ -37,6 +37,7 @@ _MARKS = (  # in this order: UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_LINES = re.compile(r"\s*\{[^\n]*\}[ \t\r]*\n\s*\{")
 _SPACE = re.compile(r"[ \t\n\r]*")
 _REST_OF_LINE = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"?'
@@ -244,6 +245,8 @@ class JsonReader:
         kind = kind_of(self._text[:300].encode())
         if kind or not self._text.strip():
             return f"; it is {kind or 'empty'}"
+        if _LINES.match(self._text):
+            return "; these are JSON lines: name the file .jsonl"
         first = next(self.members(), None) if self.peek() == "{" else None
         return "" if first is None else f", not an object that begins with the key {first!r:.60}"
 

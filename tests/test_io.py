@@ -1,11 +1,18 @@
 """Reading and writing files: what is accepted, how the rest is named, what a failure leaves."""
 
+import bz2
 import codecs
 import gzip
 import json
+import lzma
 import os
+import pickle
 import sys
+import tarfile
+import zipfile
+from io import BytesIO
 
+import numpy as np
 import pytest
 
 from ggnet_jax import io
@@ -31,6 +38,8 @@ def write(path, content):
         TEXT.encode("utf-16-le"),
         TEXT.encode("utf-16-be"),
         TEXT.encode("utf-32"),
+        TEXT.encode("utf-32-le"),
+        TEXT.encode("utf-32-be"),
         TEXT.encode(),
     ],
 )
@@ -91,6 +100,95 @@ def test_what_is_wrong_with_a_file_is_one_line_with_its_place(tmp_path, content,
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
+def other_files():
+    """Files that are taken for JSON, and how each is called."""
+    numbers, packed = np.arange(3), BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("a.json", TEXT)
+    array = BytesIO()
+    np.save(array, numbers)
+    tape = BytesIO()
+    with tarfile.open(fileobj=tape, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.json"))
+    data = TEXT.encode()
+    return {
+        "a zip archive": packed.getvalue(),
+        "a bzip2 file": bz2.compress(data),
+        "an xz file": lzma.compress(data),
+        "a gzip file": gzip.compress(gzip.compress(data)),  # inside of the first one
+        "a Python pickle": pickle.dumps(CONTENT),
+        "a Python pickle ": pickle.dumps(CONTENT, protocol=0),
+        "a MATLAB file": b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + b" " * 86 + b"\0\1IM\x0e\0",
+        "an HDF5 file": b"\x89HDF\r\n\x1a\n" + bytes(50),
+        "a NumPy array": array.getvalue(),
+        "a tar archive": tape.getvalue(),
+        "an HTML page": b"<!DOCTYPE html>\n<html><title>Sign in</title></html>",
+        "an HTML page ": b"\n <html><body>404</body></html>",
+        "an XML file": b"<?xml version='1.0'?><annotation/>",
+        "a Git LFS pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+        "a JPEG image": b"\xff\xd8\xff\xe0" + bytes(20),
+        "a PNG image": b"\x89PNG\r\n\x1a\n" + bytes(20),
+    }
+
+
+@pytest.mark.parametrize(("kind", "content"), other_files().items())
+def test_a_file_of_another_kind_is_named_for_what_it_is(tmp_path, kind, content):
+    path = write(tmp_path / "predictions.json", content)
+    for read in (io.read_json, lambda path: list(io.iterate_json(path, "predictions"))):
+        with pytest.raises(UserError, match=rf"predictions\.json.* {kind.strip()}") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "latin-1", "cp1251", "shift_jis"])
+def test_text_of_another_encoding_is_named_with_its_byte(tmp_path, encoding):
+    name = {"latin-1": "café", "cp1251": "чашка"}.get(encoding, "茶杯")
+    text = json.dumps([{"file_name": name}], ensure_ascii=False)
+    path = write(tmp_path / "a.json", text.encode(encoding))
+    at = text.index(name) + (3 if encoding == "latin-1" else 0)
+    with pytest.raises(
+        UserError, match=rf"a\.json: it is not UTF-8 text .* byte {at}, line 1\); s"
+    ):
+        io.read_json(path)
+
+
+def test_one_changed_byte_of_a_gzip_file_is_never_read_as_something_else(tmp_path):
+    rng = np.random.default_rng(0)
+    whole = gzip.compress(json.dumps([CONTENT] * 50).encode())
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        data[rng.integers(2, len(data))] ^= 1 << rng.integers(8)
+        try:
+            content = io.read_json(write(tmp_path / "a.json.gz", bytes(data)))
+        except UserError as error:
+            assert "damaged gzip file" in str(error) and "\n" not in str(error)
+            refused += 1
+        else:  # in its header: time, name, operating system
+            assert content == [CONTENT] * 50
+    assert refused > 150
+
+
+def test_a_small_file_does_not_fill_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "_UNPACKED", 1 << 20)
+    monkeypatch.setattr(io, "_CHUNK", 1 << 16)
+    bomb = write(tmp_path / "a.json", gzip.compress(b"[" + b" " * (1 << 23) + b"]"))
+    with pytest.raises(UserError, match=r"a\.json: its .* bytes unpack to more than 1,.*gunzip"):
+        io.read_json(bomb)
+    allowed = write(tmp_path / "b.json", gzip.compress(b"[" + b" " * (1 << 19) + b"]"))
+    assert io.read_json(allowed) == []
+
+
+def test_a_device_is_no_file_and_a_pipe_is_one(tmp_path):
+    with pytest.raises(UserError, match="cannot read /dev/zero: it is a device"):
+        io.read_json("/dev/zero")
+    reading, writing = os.pipe()  # as the shell's <(zcat FILE) names one
+    with os.fdopen(reading), os.fdopen(writing, "wb") as pipe:
+        pipe.write(TEXT.encode())
+        pipe.close()
+        assert io.read_json(f"/dev/fd/{reading}") == CONTENT
+
+
 def test_paths_that_are_no_file_are_named(tmp_path):
     for path in (tmp_path / "none.json", tmp_path, tmp_path / "a\0b"):
         with pytest.raises(UserError, match="cannot read") as caught:
@@ -108,6 +206,14 @@ def test_an_empty_list_is_a_list(tmp_path, text):
 def test_a_list_is_asked_for(tmp_path, text):
     with pytest.raises(UserError, match=r"a\.json: predictions must be a JSON list"):
         list(io.iterate_json(write(tmp_path / "a.json", text), "predictions"))
+
+
+def test_json_lines_under_another_name_are_told(tmp_path):
+    lines = "".join(json.dumps(entry) + "\n" for entry in CONTENT)
+    with pytest.raises(UserError, match=r"must be a JSON list; these are JSON lines: .*\.jsonl"):
+        list(io.iterate_json(write(tmp_path / "a.json", lines), "predictions"))
+    with pytest.raises(UserError, match="not an object that begins with the key 'info'"):
+        list(io.iterate_json(write(tmp_path / "a.json", '{"info": 1}'), "predictions"))
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,9 @@ def make_variables(model, image_size=(64, 64), seed=0):
     return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
-def make_run(folder: Path, *, image_size=(64, 96), steps=(7,)) -> Path:
+def make_run(
+    folder: Path, *, image_size=(64, 96), steps=(7,), vocabulary: Vocabulary = VOCABULARY
+) -> Path:
     """Write a run's configuration, classes and a checkpoint of each step, all of other weights."""
     config = {
         "model": MODEL.to_fields(),
@@ -72,7 +74,7 @@ def make_run(folder: Path, *, image_size=(64, 96), steps=(7,)) -> Path:
             "top_k": 60, "batch_size": 2, "detections": "", "protocol": "hico", "threshold": 0.0,
         },
     }  # fmt: skip
-    workdir.prepare(folder, config, VOCABULARY.to_dict())
+    workdir.prepare(folder, config, vocabulary.to_dict())
     model = models.create_model(MODEL)
     with Checkpoints(folder, keep=len(steps)) as checkpoints:
         for step in steps:

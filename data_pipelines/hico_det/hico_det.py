@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from data_pipelines import keys
 from data_pipelines.files import FilesBuilder, FilesConfig, Source
 from data_pipelines.hico_det import official
 from ggnet_jax.errors import UserError
@@ -53,7 +54,12 @@ class HicoDet(FilesBuilder):
         """PPDM-format JSON, or the official MATLAB file."""
         if Path(source.annotations).suffix == ".mat":
             return official.read(source.annotations, source.split, self.load_vocabulary())
-        return super().read_source(source)
+        content = super().read_source(source)
+        if keys.is_vsrl(content):
+            raise UserError(
+                f"{source.annotations} is V-COCO's own file, which data.name=v_coco reads"
+            )
+        return content
 
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
         """The official folder, with PPDM-format JSON files in `annotations` or without."""

@@ -15,13 +15,20 @@ A person who does two things has a box for each, often slightly different ones. 
 same category are stored once, nothing else is merged, as in PPDM's `test_hico.json`.
 """
 
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
-
-import numpy as np
-import scipy.io
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
+
+_READER = Path(__file__).with_name("mat_reader.py")
+_SECONDS = 1800  # a file of HICO-DET's size takes 20 seconds
+_NOWHERE = 10**6  # an index that points nowhere stays one that does, for the cleaning to count
 
 
 def read(path: str, split: str, vocabulary: Vocabulary) -> list[dict[str, Any]]:
@@ -30,56 +37,70 @@ def read(path: str, split: str, vocabulary: Vocabulary) -> list[dict[str, Any]]:
     Raises:
         UserError: the file can't be read, has no such split, or an unknown class id.
     """
+    return [_entry(image, vocabulary, path) for image in _read_images(path, f"bbox_{split}")]
+
+
+def _read_images(path: str, variable: str) -> list[dict[str, Any]]:
+    """What `mat_reader` prints; whatever happens to it becomes one line."""
+    command = [sys.executable, "-P", str(_READER), str(path), variable]
     try:
-        content = scipy.io.loadmat(
-            path, squeeze_me=True, struct_as_record=False, variable_names=[f"bbox_{split}"]
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
         )
-    except (OSError, ValueError, NotImplementedError) as error:
-        raise UserError(f"cannot read {path} as a MATLAB file: {error}") from None
-    if f"bbox_{split}" not in content:
-        raise UserError(f"{path} has no bbox_{split}; is it HICO-DET's anno_bbox.mat?")
-    return [_entry(image, vocabulary, path) for image in np.atleast_1d(content[f"bbox_{split}"])]
+    except subprocess.TimeoutExpired:
+        raise UserError(f"cannot read {path}: it took more than {_SECONDS} seconds") from None
+    lines = done.stdout.decode(errors="replace").splitlines()
+    try:
+        *images, last = map(json.loads, lines)
+        if done.returncode == 0 and last == {"images": len(images)}:
+            return images
+        why = str(last["error"])
+    except (ValueError, KeyError, TypeError):  # it ended before its last line
+        code = done.returncode
+        ended = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+        why = f"the process that read it ended {ended}; the file is probably damaged"
+    raise UserError(f"cannot read {path} as a MATLAB file: {why}")
 
 
-def _entry(image: Any, vocabulary: Vocabulary, path: str) -> dict[str, Any]:
+def _entry(image: Mapping[str, Any], vocabulary: Vocabulary, path: str) -> dict[str, Any]:
     boxes: dict[tuple[Any, ...], int] = {}
     relations = []
-    for hoi in np.atleast_1d(image.hoi):
-        number = int(hoi.id)
-        if not 1 <= number <= len(vocabulary.classes):
+    for hoi in image["hoi"]:
+        number = hoi["id"]
+        if not isinstance(number, int) or not 1 <= number <= len(vocabulary.classes):
             raise UserError(
-                f"{path}: {image.filename} has the class {number}; "
+                f"{path}: {image['filename']} has the class {number}; "
                 f"{vocabulary.name} has 1 to {len(vocabulary.classes)}"
             )
         verb, obj = vocabulary.classes[number - 1]
-        people = _boxes(hoi.bboxhuman, vocabulary.object_ids[0])
-        objects = _boxes(hoi.bboxobject, vocabulary.object_ids[obj])
-        for pair in np.reshape(hoi.connection, (-1, 2)).astype(int):
-            # An index that points nowhere stays one that does, for the cleaning to count.
-            ends = [
-                boxes.setdefault(of[index - 1], len(boxes)) if 1 <= index <= len(of) else 10**6
-                for of, index in zip((people, objects), pair, strict=True)
-            ]
+        ends = (
+            _keys(hoi["people"], vocabulary.object_ids[0]),
+            _keys(hoi["objects"], vocabulary.object_ids[obj]),
+        )
+        for pair in hoi["pairs"]:
+            subject, target = (
+                boxes.setdefault(of[index - 1], len(boxes))
+                if isinstance(index, int) and 1 <= index <= len(of)
+                else _NOWHERE
+                for of, index in zip(ends, pair, strict=True)
+            )
             relations.append(
                 {
-                    "subject_id": ends[0],
-                    "object_id": ends[1],
+                    "subject_id": subject,
+                    "object_id": target,
                     "category_id": vocabulary.verb_ids[verb],
                     "hoi_category_id": number,
                 }
             )
     return {
-        "file_name": str(image.filename),
-        "width": int(image.size.width),
-        "height": int(image.size.height),
+        "file_name": image["filename"],
+        "width": image["width"],
+        "height": image["height"],
         "annotations": [{"bbox": list(key[:4]), "category_id": key[4]} for key in boxes],
         "hoi_annotation": relations,
     }
 
 
-def _boxes(structs: Any, category: int) -> list[tuple[int, int, int, int, int]]:
-    """(x1, y1, x2, y2, category) of each box; the file's field order is x1, x2, y1, y2."""
-    return [
-        (int(box.x1), int(box.y1), int(box.x2), int(box.y2), category)
-        for box in np.atleast_1d(structs)
-    ]
+def _keys(boxes: Sequence[Sequence[Any]], category: int) -> list[tuple[Any, ...]]:
+    """(x1, y1, x2, y2, category) of each box."""
+    return [(*box, category) for box in boxes]

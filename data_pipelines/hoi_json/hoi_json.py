@@ -1,13 +1,16 @@
 """The TFDS builder of anyone's own data."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
+from data_pipelines import keys
 from data_pipelines.files import FilesBuilder, Source
-from ggnet_jax import io, vocabularies
+from data_pipelines.hoi_json import class_list
+from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -32,6 +35,7 @@ class HoiJson(FilesBuilder):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._vocabulary: Vocabulary | None = None
+        self._computed = False
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         sources = self.files.sources
@@ -41,31 +45,42 @@ class HoiJson(FilesBuilder):
         self._vocabulary = self._read_vocabulary(sources)
         return super()._split_generators(dl_manager)
 
+    def read_source(self, source: Source) -> list[Any]:
+        """PPDM-format JSON."""
+        content = super().read_source(source)
+        if keys.is_vsrl(content):
+            raise UserError(
+                f"{source.annotations} is V-COCO's own file, which data.name=v_coco reads"
+            )
+        return content
+
+    def vocabulary_to_check(self) -> Vocabulary:
+        """The vocabulary; classes computed from the annotations say nothing about these."""
+        vocabulary = self.load_vocabulary()
+        if self._computed:
+            return dataclasses.replace(vocabulary, classes=(), rare=None)
+        return vocabulary
+
     def _read_vocabulary(self, sources: Mapping[str, tuple[Source, ...]]) -> Vocabulary:
         given = self.files.vocabulary
         if not given:
-            raise UserError(
-                'data.name=json needs data.vocabulary: a JSON file {"objects": {"1": "person"}, '
-                '"verbs": {"1": "ride"}}'
-            )
+            raise UserError(f"data.name=json needs data.vocabulary: a JSON file {class_list.FORM}")
         path = Path(given)
         if given in vocabularies.names() or not path.is_file():
             return vocabularies.load(given)
-        fields = io.read_json(path)
+        fields = class_list.read(path)
         if "classes" in fields:
             return vocabularies.load(given)
-        for key in ("objects", "verbs"):
-            if key not in fields:
-                raise UserError(f'{path} has no "{key}"; a class list needs objects and verbs')
+        self._computed = True
 
         def entries(split: str) -> list[Any]:
             every = [e for source in sources.get(split, ()) for e in self.read_source(source)]
             return [entry for entry in every if isinstance(entry, dict)]
 
-        return vocabularies.from_annotations(
-            entries("train"),
-            fields["objects"],
-            fields["verbs"],
-            name=path.stem,
-            evaluation_entries=entries("test"),
-        )
+        train, test = entries("train"), entries("test")
+        try:
+            return vocabularies.from_annotations(
+                train, fields["objects"], fields["verbs"], name=path.stem, evaluation_entries=test
+            )
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None

@@ -4,18 +4,16 @@
 does without them and therefore only knows the modes that need no data set.
 """
 
+import io
+import os
 import sys
 from typing import Any
 
 from absl import app, flags, logging
 
+from ggnet_jax.cli import config_flag
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
-
-try:
-    from ml_collections import config_flags
-except ImportError:  # an installed package that only predicts
-    config_flags = None
 
 MODES = ("train", "evaluate", "predict", "import")
 
@@ -25,15 +23,26 @@ _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by def
 _IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
+_FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
+_FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .pth.")
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed", None, "HOST:PORT,COUNT,ID; 'auto' on TPU pods, Slurm."
 )
-_CONFIG = None
-if config_flags is not None:
-    _CONFIG = config_flags.DEFINE_config_file(
-        "config", None, "Configuration; --config.FIELD=VALUE changes a field.", lock_config=True
-    )
+# The flags that only some modes read.
+_READ_BY = {
+    config_flag.NAME: ("train", "evaluate", "import"),
+    "step": ("evaluate", "predict"),
+    "images": ("predict",),
+    "output": ("predict",),
+    "threshold": ("predict",),
+    "format": ("predict",),
+    "max_pixels": ("predict",),
+    "font": ("train", "evaluate", "predict"),
+    "checkpoint": ("import",),
+    "distributed": ("train", "evaluate"),
+}
 
 
 def main(argv: list[str], *, data: DataPipelines | None = None) -> int:
@@ -44,27 +53,59 @@ def main(argv: list[str], *, data: DataPipelines | None = None) -> int:
         data: for training and evaluation; None where only the other modes are to be had.
     """
     try:
-        return _run(argv, data)
+        status = _run(argv, data)
+        sys.stdout.flush()
+        return status
     except UserError as error:
         return _fail(error)
+    except KeyboardInterrupt as stopped:
+        what = f"; {stopped}" if str(stopped) else ""
+        print(f"\ninterrupted{what}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:  # a full disk, a folder that may not be written
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else error)
 
 
 def console() -> None:
     """The command `ggnet` of an installed package."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # see main.py
     app.run(main, flags_parser=parse)
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Parse the flags; what is wrong with them becomes one line."""
+def parse(argv: list[str], *, base: Any | None = None) -> list[str]:
+    """Parse the flags; what is wrong with them becomes one line.
+
+    Args:
+        argv: the command line.
+        base: a ConfigDict with every field that a configuration has; None does without checks.
+    """
+    for stream in (sys.stdout, sys.stderr):  # an ASCII terminal, and a file name beyond it
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    logging.set_verbosity(logging.ERROR)  # ml_collections warns of what is refused below
     try:
+        config_flag.define(argv, base)
         rest = flags.FLAGS(argv)
-        getattr(_config(), "seed", None)  # raises if the file could not be read
+        _check_mode()
+        config_flag.check(argv, base)
         return rest
-    except (AttributeError, KeyError) as error:  # how ml_collections says "no such field"
-        message = f"no such field in the configuration: {error}".replace("\\n", " ")
-    except (flags.Error, TypeError, ValueError, OSError) as error:
-        message = str(error).strip().splitlines()[-1]  # of a traceback, if the file raised
+    except UserError as error:
+        message = str(error)
+    except Exception as error:  # a configuration is a program, and may raise anything
+        message = config_flag.explain(error, argv, base)
     sys.exit(_fail(message))
+
+
+def _check_mode() -> None:
+    """Raise a UserError for a flag that the mode does not read."""
+    mode = _MODE.value
+    for name, modes in _READ_BY.items():
+        if name in flags.FLAGS and flags.FLAGS[name].present and mode not in modes:
+            readers = " and ".join(f"--mode={reader}" for reader in modes)
+            raise UserError(f"--mode={mode} does not read --{name}, {readers} does")
 
 
 def _run(argv: list[str], data: DataPipelines | None) -> int:
@@ -77,19 +118,25 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
     from ggnet_jax.cli import modes  # imports JAX, which a mistyped flag need not wait for
 
     modes.start(_DISTRIBUTED.value)
+    if _FONT.value is not None:
+        modes.use_font(_FONT.value)
     if mode == "predict":
-        return modes.predict(workdir, _IMAGES.value, _OUTPUT.value, _STEP.value, _THRESHOLD.value)
+        return modes.predict(
+            workdir,
+            _IMAGES.value,
+            _OUTPUT.value,
+            _STEP.value,
+            _THRESHOLD.value,
+            format=_FORMAT.value,
+            max_pixels=_MAX_PIXELS.value,
+        )
     if mode == "import":
-        return modes.import_checkpoint(_CHECKPOINT.value, _config(), workdir)
+        return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:
         raise UserError(f"--mode={mode} needs a data set: use main.py of a checkout")
     if mode == "evaluate":
-        return modes.evaluate(_config(), workdir, _STEP.value, data)
-    return modes.train(_config(), workdir, data)
-
-
-def _config() -> Any | None:
-    return None if _CONFIG is None else _CONFIG.value
+        return modes.evaluate(config_flag.value(), workdir, _STEP.value, data)
+    return modes.train(config_flag.value(), workdir, data)
 
 
 def _fail(message: object) -> int:

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from ggnet_jax.cli.predict import nothing_above
+from ggnet_jax.cli.image_paths import drawing_names
+from ggnet_jax.cli.predict import draw, drawing_paths, labels, nothing_above
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.io import read_log
 from ggnet_jax.run_dir.folder import DRAWINGS, LOG
-from ggnet_jax.visualize import draw_explanation, draw_summary, plot_learning_curves
+from ggnet_jax.visualize import fonts, plot_learning_curves
 
 
 def draw_run(
@@ -37,9 +38,11 @@ def draw_run(
         dataset = data.load_dataset(config.data, training=False)
         images = dataset.example_images(config.data.eval_split, config.eval.pictures)
         detector = Detector.load(workdir, step)
+        fonts.say_missing(labels(detector.vocabulary))
         for file_name, image in images:
-            path = folder / f"{Path(file_name).stem}.png"
-            written += _draw_example(detector, image, config.eval.threshold, path)
+            name = drawing_names([Path(file_name)])[0]
+            paths = drawing_paths(folder, name)
+            written += _draw_example(detector, image, config.eval.threshold, paths)
     log = workdir / LOG
     if log.exists() and len(list(read_log(log))) > 1:
         written.append(plot_learning_curves(log, folder / "learning_curves.png"))
@@ -47,15 +50,13 @@ def draw_run(
 
 
 def _draw_example(
-    detector: Detector, image: np.ndarray, threshold: float, path: Path
+    detector: Detector, image: np.ndarray, threshold: float, paths: tuple[Path, Path]
 ) -> list[Path]:
-    _, every, heatmaps = detector.explain(image, threshold=0.0)
-    found, note = [one for one in every if one.score >= threshold], ""
-    if not found:  # early in training: one can still see what it thinks of
-        found, note = every[:1], nothing_above(threshold, every)
-    draw_summary(image, found, note=note).save(path)
-    if not found:
-        return [path]
-    explained = path.with_name(f"{path.stem}_explained.png")
-    draw_explanation(image, found, heatmaps).save(explained)
-    return [path, explained]
+    for stale in paths:
+        stale.unlink(missing_ok=True)
+    found = detector.explain(image, threshold=0.0)
+    every = found.interactions
+    shown, note = [one for one in every if one.score >= threshold], ""
+    if not shown:  # early in training: one can still see what it thinks of
+        shown, note = every[:1], nothing_above(threshold, every)
+    return draw(found, shown, note, *paths)

@@ -3,7 +3,9 @@
 Imports wait until a mode needs them: predicting loads neither TensorFlow nor Optax.
 """
 
-from collections.abc import Mapping
+import contextlib
+import signal
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,7 @@ def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
 
     A run that was asked to stop ends after its checkpoint: no evaluation, exit status 0.
     """
+    from ggnet_jax.cli import evaluate_split
     from ggnet_jax.training import loop
 
     if config is None:
@@ -48,7 +51,13 @@ def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
     slow = cuda_atomics.warning(jax.devices()[0].platform)
     if slow and jax.process_index() == 0:
         print(slow)
-    result = loop.train(config, workdir, data, evaluate=partial(_scores, data=data))
+    result = loop.train(
+        config,
+        workdir,
+        data,
+        check=evaluate_split.check_protocol,
+        evaluate=partial(_scores, data=data),
+    )
     if not result.finished:
         return 0
     return evaluate(config, workdir, None, data)
@@ -82,16 +91,45 @@ def predict(
     output: str | None,
     step: int | None,
     threshold: float | None,
+    **options: Any,
 ) -> int:
-    """Find and draw the interactions of images; exit status 1 if an image failed."""
+    """Find and draw the interactions of images; exit status 1 if an image failed.
+
+    Args:
+        workdir: of the run.
+        images: files, folders and globs, with commas between.
+        output: folder for what is written.
+        step: of the checkpoint.
+        threshold: lowest score that is shown.
+        **options: others of `predict.predict`; None leaves its default.
+    """
     from ggnet_jax.cli import predict as predictions
 
     if not images:
         raise UserError("give images, --images=FILE,FOLDER,GLOB")
     if threshold is None:
         threshold = predictions.DEFAULT_THRESHOLD
-    failed = predictions.predict(workdir, images, output, step, threshold)
+    options = {name: value for name, value in options.items() if value is not None}
+    with _terminable():
+        failed = predictions.predict(workdir, images, output, step, threshold, **options)
     return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends the work as Ctrl-C does: nothing half-written stays."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def use_font(path: str) -> None:
+    """Draw texts with a font of the user's."""
+    from ggnet_jax.visualize import fonts
+
+    fonts.use(path)
 
 
 def import_checkpoint(checkpoint: str | None, config: Any | None, workdir: str | Path) -> int:

@@ -1,22 +1,28 @@
-"""--mode=predict: images in, JSON lines and drawings out."""
+"""--mode=predict: images in, predictions and drawings out."""
 
-import glob
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from ggnet_jax import io
+from ggnet_jax.cli.image_paths import EXPLAINED, check_output, drawing_names, find_images
 from ggnet_jax.errors import UserError
-from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, EXPLAINED, Detector
-from ggnet_jax.inference.interactions import Interaction
+from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector, Explanation
+from ggnet_jax.inference.detector import EXPLAINED as HEATMAPS
+from ggnet_jax.inference.image_files import MAX_PIXELS
+from ggnet_jax.inference.interactions import Interaction, prediction_entry
 from ggnet_jax.inference.prefetch import prefetch
-from ggnet_jax.run_dir.folder import PREDICTIONS
-from ggnet_jax.visualize import draw_explanation, draw_summary
+from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
+from ggnet_jax.visualize import draw_explanation, draw_summary, fonts, save_drawing
+from ggnet_jax.vocabularies import Vocabulary
 
-# A folder is searched for these; a file that is named is tried whatever its ending.
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm")
-LINES = "predictions.jsonl"
+NATIVE, PPDM = "native", "ppdm"
+FORMATS = (NATIVE, PPDM)
+FILES = {NATIVE: "predictions.jsonl", PPDM: "predictions.json"}
 
 
 def predict(
@@ -25,14 +31,23 @@ def predict(
     output: str | os.PathLike | None = None,
     step: int | None = None,
     threshold: float = DEFAULT_THRESHOLD,
+    *,
+    format: str = NATIVE,
+    max_pixels: int = MAX_PIXELS,
 ) -> int:
     """Detect the interactions of images and draw them.
 
     Writes into `output`, for each image `NAME.png` (interactions, and the ActPoints of the
     strongest ones), `NAME_explained.png` if something was found (heatmaps of glance and gaze,
-    matching arrows), and one line of `predictions.jsonl`:
-    {"file_name": path, "width": w, "height": h, "interactions": [...]}. An image that can't be
-    read is named on stderr, gets the line {"file_name": path, "error": why}, and the others go on.
+    matching arrows), and, when all is done, one of
+
+    - `predictions.jsonl`, a line for each image: {"file_name": path, "width": w, "height": h,
+      "drawing": "NAME.png", "explanation": "NAME_explained.png" or null, "interactions": [...]};
+    - `predictions.json` for the format "ppdm", which the evaluators read: the name of the image's
+      file, without its folders, and all that the network found, however little it scores.
+
+    An image that can't be read is named on stderr and the others go on; its line is {"file_name":
+    path, "error": why}, its entry for the evaluators empty.
 
     Args:
         workdir: of a run.
@@ -41,51 +56,141 @@ def predict(
         output: folder for what is written; `<workdir>/predictions` if None.
         step: of the checkpoint; None for the newest.
         threshold: interactions that score less are left out.
+        format: of the predictions, "native" or "ppdm".
+        max_pixels: width times height of the largest image that is read.
 
     Returns:
         How many images failed; an exit code should be 0 only if none did.
 
     Raises:
-        UserError: no image at all, no run in the workdir, or a drawing would replace an image.
+        UserError: no image at all, no run in the workdir, a drawing would replace an image, or the
+            output cannot be written.
     """
+    if format not in FORMATS:
+        raise UserError(f"--format={format}; it can be {' or '.join(FORMATS)}")
+    if max_pixels < 1:
+        raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
+    require_run(workdir)
     paths = find_images(images)
-    names = _unique_names(paths)
+    if format == PPDM:
+        _check_distinct(paths)
+    names = drawing_names(paths)
     folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
-    _check_output(folder, names, paths)
-    detector = Detector.load(workdir, step, explained=EXPLAINED)
+    check_output(folder, names, paths)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
 
-    failures = 0
-    # The network works on the next image while this one is drawn.
-    explained = prefetch(lambda path: detector.explain(path, threshold=0.0), paths, depth=1)
-    with open(folder / LINES, "w", encoding="utf-8") as lines:
+    with _Lines(folder / FILES[format]) as lines:
+        detector = Detector.load(workdir, step, explained=HEATMAPS, max_pixels=max_pixels)
+        vocabulary = detector.vocabulary
+        fonts.say_missing(labels(vocabulary))
+        # The network works on the next image while this one is drawn.
+        explained = prefetch(lambda path: detector.explain(path, threshold=0.0), paths, depth=1)
+        failures = 0
         for number, (path, name, future) in enumerate(zip(paths, names, explained, strict=True), 1):
+            for stale in drawing_paths(folder, name):
+                stale.unlink(missing_ok=True)
             try:
-                image, every, heatmaps = future.result()
-            except UserError as error:
+                found = future.result()
+            except (UserError, MemoryError) as error:
                 failures += 1
-                print(f"skipped {error}", file=sys.stderr)
-                line = {"file_name": str(path), "error": str(error)}
+                why = str(error) or f"{path}: out of memory"
+                print(f"skipped {why}", file=sys.stderr)
+                lines.add(_failure(path, why, format))
+                continue
+            shown = [one for one in found.interactions if one.score >= threshold]
+            note = "" if shown else nothing_above(threshold, found.interactions)
+            drawings = draw(found, shown, note, *drawing_paths(folder, name))
+            if format == PPDM:
+                lines.add(prediction_entry(found.interactions, vocabulary, file_name=path.name))
             else:
-                found = [one for one in every if one.score >= threshold]
-                note = "" if found else nothing_above(threshold, every)
-                draw_summary(image, found, note=note).save(folder / f"{name}.png")
-                if found:
-                    drawing = draw_explanation(image, found, heatmaps)
-                    drawing.save(folder / f"{name}_explained.png")
-                print(f"[{number}/{len(paths)}] {path}: ", end="")
-                print(f"{len(found)} found, {found[0].label}" if found else note)
-                height, width = image.shape[:2]
-                line = {"file_name": str(path), "width": width, "height": height}
-                line |= {"interactions": [one.to_dict() for one in found]}
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()  # what is done stays done if the run is stopped
+                lines.add(_line(path, found, shown, drawings))
+            print(f"[{number}/{len(paths)}] {path}: ", end="")
+            print(f"{len(shown)} found, {shown[0].label}" if shown else note)
+        if format == PPDM:
+            io.write_json(folder / FILES[PPDM], list(lines.entries()), depth=1)
     done = len(paths) - failures
     print(f"{done} of {len(paths)} images drawn, {failures} skipped; see {folder}")
     return failures
+
+
+class _Lines:
+    """The file of predictions, a JSON line for each image until all are done.
+
+    It has its name only then. What there is when a run ends early stays in the draft.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._draft = path.with_name(path.name + io.DRAFT)
+        self._count = 0
+
+    def __enter__(self) -> "_Lines":
+        if self._path.is_dir():
+            raise UserError(f"cannot write {self._path}: it is a folder")
+        try:
+            self._file = open(self._draft, "w", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {self._draft}: {error.strerror}") from error
+        return self
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Write the entry of the next image."""
+        try:
+            self._file.write(json.dumps(entry) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UserError(f"cannot write {self._draft}: {error.strerror}") from error
+        self._count += 1
+
+    def entries(self) -> Iterator[Any]:
+        """The entries so far."""
+        return io.read_log(self._draft)
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
+        with contextlib.suppress(OSError):  # of a full disk, already raised
+            self._file.close()
+        try:
+            if kind is not None and self._count:
+                kept = f"the predictions for {self._count} images are in {self._draft}"
+                if kind is KeyboardInterrupt:
+                    raise KeyboardInterrupt(kept)
+                print(kept, file=sys.stderr)
+            elif kind is None and self._path.suffix == ".jsonl":
+                os.replace(self._draft, self._path)
+            else:
+                self._draft.unlink(missing_ok=True)
+        except OSError as problem:
+            raise UserError(f"cannot write {self._path}: {problem.strerror}") from problem
+
+
+def drawing_paths(folder: Path, name: str) -> tuple[Path, Path]:
+    """Where an image's drawing and its explanation lie."""
+    return folder / f"{name}.png", folder / f"{name}{EXPLAINED}.png"
+
+
+def draw(
+    found: Explanation, shown: Sequence[Interaction], note: str, drawing: Path, explanation: Path
+) -> list[Path]:
+    """Write the drawing of an image, and its explanation if something is shown.
+
+    Args:
+        found: what the detector says.
+        shown: those of its interactions that are drawn, by descending score.
+        note: written into a corner.
+        drawing: where to write, see `drawing_paths`.
+        explanation: alike.
+
+    Returns:
+        The files written.
+    """
+    save_drawing(draw_summary(found.image, shown, note=note), drawing)
+    if not shown:
+        return [drawing]
+    save_drawing(draw_explanation(found.image, shown, found.heatmaps), explanation)
+    return [drawing, explanation]
 
 
 def nothing_above(threshold: float, found: Sequence[Interaction]) -> str:
@@ -94,57 +199,34 @@ def nothing_above(threshold: float, found: Sequence[Interaction]) -> str:
     return f"nothing above {threshold:.2f}{best}"
 
 
-def find_images(images: str | os.PathLike | Iterable[str | os.PathLike]) -> list[Path]:
-    """The files that a list of files, folders and globs names, without repetition.
-
-    A file that does not exist stays in the list, so that it is reported with the broken ones.
-
-    Raises:
-        UserError: nothing is left, or a folder or glob has no image.
-    """
-    if isinstance(images, os.PathLike):
-        images = [images]
-    elif isinstance(images, str):
-        # A comma may be part of a name: take the string whole where that is a file.
-        images = [images] if os.path.exists(images) else images.split(",")
-    found: dict[Path, None] = {}
-    for item in images:
-        text = os.path.expanduser(os.fspath(item).strip())
-        if not text:
-            continue
-        if os.path.isdir(text):
-            some = sorted(
-                entry for entry in Path(text).iterdir() if entry.suffix.lower() in ENDINGS
-            )
-        elif os.path.exists(text) or not glob.has_magic(text):
-            some = [Path(text)]
-        else:
-            some = [Path(p) for p in sorted(glob.glob(text, recursive=True)) if os.path.isfile(p)]
-        if not some:
-            raise UserError(f"{text}: no image there ({', '.join(ENDINGS)})")
-        found.update(dict.fromkeys(some))
-    if not found:
-        raise UserError("no images given; use --images=FILE, FOLDER or a quoted GLOB")
-    return list(found)
+def labels(vocabulary: Vocabulary) -> list[str]:
+    """Every name that a drawing may show."""
+    return [*vocabulary.verbs, *vocabulary.objects]
 
 
-def _unique_names(paths: Sequence[Path]) -> list[str]:
-    """Stems for output files; where two images share one, later ones get a number."""
-    taken: set[str] = set()
-    names = []
+def _line(
+    path: Path, found: Explanation, shown: Sequence[Interaction], drawings: Sequence[Path]
+) -> dict[str, Any]:
+    height, width = found.image.shape[:2]
+    line: dict[str, Any] = {"file_name": str(path), "width": width, "height": height}
+    line["drawing"] = drawings[0].name
+    line["explanation"] = drawings[1].name if len(drawings) > 1 else None
+    return line | {"interactions": [one.to_dict() for one in shown]}
+
+
+def _failure(path: Path, why: str, format: str) -> dict[str, Any]:
+    if format == PPDM:
+        return {"file_name": path.name, "predictions": [], "hoi_prediction": []}
+    return {"file_name": str(path), "error": why}
+
+
+def _check_distinct(paths: Sequence[Path]) -> None:
+    """Raise a UserError for two images of one name, which the evaluators could not tell apart."""
+    seen: dict[str, Path] = {}
     for path in paths:
-        name, number = path.stem, 2
-        while name in taken or f"{name}_explained" in taken:
-            name, number = f"{path.stem}_{number}", number + 1
-        taken |= {name, f"{name}_explained"}
-        names.append(name)
-    return names
-
-
-def _check_output(folder: Path, names: Sequence[str], paths: Sequence[Path]) -> None:
-    """Raise a UserError if a drawing would replace one of the images."""
-    taken = {path.resolve() for path in paths}
-    for name in names:
-        for drawing in (folder / f"{name}.png", folder / f"{name}_explained.png"):
-            if drawing.resolve() in taken:
-                raise UserError(f"{drawing} would be drawn over; give another folder as --output")
+        if path.name in seen:
+            raise UserError(
+                f"--format={PPDM} tells images by the names of their files, and {seen[path.name]} "
+                f"and {path} have the same; predict them one after the other"
+            )
+        seen[path.name] = path

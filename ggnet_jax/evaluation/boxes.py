@@ -17,9 +17,9 @@ def clean_boxes(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             infinite or a huge one).
         flat: [n] bool, whether a box has no area: such a one, or one whose corners are swapped.
     """
-    strange = ~(abs(boxes) <= LARGEST).all(axis=1)
-    boxes = np.where(strange[:, None], 0.0, boxes)
-    return boxes, (boxes[:, 2:] <= boxes[:, :2]).any(axis=1)
+    usual = np.all(abs(boxes) <= LARGEST, axis=1, keepdims=True)
+    boxes = np.where(usual, boxes, 0.0)
+    return boxes, np.any(boxes[:, 2:] <= boxes[:, :2], axis=1)
 
 
 def box_problem(boxes: np.ndarray, flat: np.ndarray) -> str:

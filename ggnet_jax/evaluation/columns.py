@@ -13,8 +13,9 @@ from ggnet_jax.errors import UserError
 
 UNKNOWN = -(1 << 62)
 """Stands for what is no id; no vocabulary has it."""
-_KINDS = "dqqqqd"  # of the columns of an `_Entry`
-_NOT_NUMBERS = {bool, np.bool_}  # which `array` takes for 0 and 1
+_KINDS = "dqqqqd"  # of corners, category, subject, object, verb, score
+_NO_NUMBERS = {bool, np.bool_}  # which `array` takes for 0 and 1
+_Lists = tuple[list[Any], ...]  # what one entry adds to each
 
 
 class Columns(NamedTuple):
@@ -44,18 +45,6 @@ class Columns(NamedTuple):
     num_boxes: np.ndarray
 
 
-class _Entry(NamedTuple):
-    """What one image adds to the columns."""
-
-    name: str
-    corners: array
-    category: array
-    subject: array
-    object: array
-    verb: array
-    score: array
-
-
 class ColumnReader:
     """Takes entries one by one; knows where in the file a row of the columns came from."""
 
@@ -80,16 +69,21 @@ class ColumnReader:
         Raises:
             UserError: a field is missing or of the wrong type.
         """
+        lengths = [len(part) for part in self._parts]
         try:
-            read = self._read_fast(entry)
+            name, columns = self._read_fast(entry)
+            for part, column in zip(self._parts, columns, strict=True):
+                part.fromlist(column)
         except (KeyError, TypeError, AttributeError, OverflowError):
-            read = self._read_slowly(entry)
-        self.names.append(read.name)
-        for count, column in zip(self._counts, (read.category, read.verb), strict=True):
+            for part, length in zip(self._parts, lengths, strict=True):
+                del part[length:]
+            name, columns = self._read_slowly(entry)
+            for part, column in zip(self._parts, columns, strict=True):
+                part.fromlist(column)
+        self.names.append(name)
+        for count, column in zip(self._counts, (columns[1], columns[4]), strict=True):
             count.append(len(column))
-        for part, column in zip(self._parts, read[1:], strict=True):
-            part.extend(column)
-        return read.name
+        return name
 
     def columns(self) -> Columns:
         """What was added, as arrays."""
@@ -128,30 +122,30 @@ class ColumnReader:
             entry = int(np.searchsorted(ends, row, side="right"))
             place = row - (ends[entry] - self._counts[kind][entry])
             raise UserError(
-                f"{self._what}: image {self.names[entry]!r}, {self._keys[kind]}[{place}] {why}: "
-                f"{values[row].tolist()}"
+                f"{self._what}: image {self.names[entry]!r:.80}, "
+                f"{self._keys[kind]}[{place}] {why}: {values[row].tolist()}"
             )
 
-    def _read_fast(self, entry: Any) -> _Entry:
+    def _read_fast(self, entry: Any) -> tuple[str, _Lists]:
         """An entry that is as it should be; `array` refuses whatever is not a number."""
         boxes, pairs = (entry[key] for key in self._keys)
         corners = [box["bbox"] for box in boxes]
-        numbers = [*itertools.chain.from_iterable(corners)]
-        category = [box["category_id"] for box in boxes]
-        subject = [pair["subject_id"] for pair in pairs]
-        obj = [pair["object_id"] for pair in pairs]
-        verb = [pair["category_id"] for pair in pairs]
-        score = [0.0] * len(verb) if self._truth else [pair["score"] for pair in pairs]
-        columns = (numbers, category, subject, obj, verb, score)
-        read = _Entry(entry["file_name"], *map(array, _KINDS, columns))
-        fours = len(numbers) == 4 * len(corners) and all(len(box) == 4 for box in corners)
-        if not (fours and isinstance(read.name, str) and isinstance(boxes, list)):
+        columns = (
+            [*itertools.chain.from_iterable(corners)],
+            [box["category_id"] for box in boxes],
+            [pair["subject_id"] for pair in pairs],
+            [pair["object_id"] for pair in pairs],
+            [pair["category_id"] for pair in pairs],
+            [0.0] * len(pairs) if self._truth else [pair["score"] for pair in pairs],
+        )
+        name = entry["file_name"]
+        right = isinstance(name, str) and isinstance(boxes, list) and isinstance(pairs, list)
+        right = right and set(map(len, corners)) <= {4}
+        if not (right and _NO_NUMBERS.isdisjoint(map(type, itertools.chain(*columns)))):
             raise TypeError
-        if not (isinstance(pairs, list) and _NOT_NUMBERS.isdisjoint(map(type, sum(columns, [])))):
-            raise TypeError
-        return read
+        return name, columns
 
-    def _read_slowly(self, entry: Any) -> _Entry:
+    def _read_slowly(self, entry: Any) -> tuple[str, _Lists]:
         """The same, value by value: ids written as text pass, anything else is an error."""
         where = f"{self._what}: entry {len(self.names)}"
         if not isinstance(entry, Mapping):
@@ -159,20 +153,20 @@ class ColumnReader:
         name = entry.get("file_name")
         if not isinstance(name, str):
             raise UserError(f"{where} has no 'file_name' {_instead(entry, 'file_name')}")
-        where = f"{self._what}: image {name!r}"
-        read = _Entry(name, *(array(part.typecode) for part in self._parts))
+        where = f"{self._what}: image {name!r:.80}"
+        corners, category, subject, obj, verb, score = columns = tuple([] for _ in _KINDS)
         boxes_key, pairs_key = self._keys
         for index, box in enumerate(self._list(entry, boxes_key, where)):
             at = f"{where}, {boxes_key}[{index}]"
-            read.corners.extend(_corners(box.get("bbox"), at))
-            read.category.append(self._id(box, "category_id", at))
+            corners += _corners(box.get("bbox"), at)
+            category.append(self._id(box, "category_id", at))
         for index, pair in enumerate(self._list(entry, pairs_key, where)):
             at = f"{where}, {pairs_key}[{index}]"
-            read.subject.append(self._id(pair, "subject_id", at))
-            read.object.append(self._id(pair, "object_id", at))
-            read.verb.append(self._id(pair, "category_id", at))
-            read.score.append(0.0 if self._truth else _score(pair.get("score"), at))
-        return read
+            subject.append(self._id(pair, "subject_id", at))
+            obj.append(self._id(pair, "object_id", at))
+            verb.append(self._id(pair, "category_id", at))
+            score.append(0.0 if self._truth else _score(pair.get("score"), at))
+        return name, columns
 
     def _list(self, entry: Mapping[str, Any], key: str, where: str) -> Sequence[Mapping[str, Any]]:
         value = entry.get(key)
@@ -211,11 +205,12 @@ def _instead(entry: Mapping[str, Any], key: str) -> str:
     return f"(it has {there:.160}{f'; rename {close[0]!r}' if close else ''})"
 
 
-def _corners(value: Any, where: str) -> array:
+def _corners(value: Any, where: str) -> list[float]:
     try:
-        corners = array("d", [] if bool in set(map(type, value)) else value)
+        good = _NO_NUMBERS.isdisjoint(map(type, value))
+        corners = array("d", value if good else []).tolist()
     except (TypeError, OverflowError):
-        corners = array("d")
+        corners = []
     if len(corners) != 4:
         raise UserError(f"{where} needs a 'bbox' of four numbers (found {value!r:.80})")
     return corners

@@ -1,9 +1,13 @@
 """What the evaluators' commands share: arguments, progress bar, the files they write."""
 
 import argparse
+import contextlib
+import gc
+import os
 import sys
 import time
 from collections.abc import Callable
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TextIO
 
@@ -15,16 +19,17 @@ from ggnet_jax.evaluation.results import Result, readable
 
 
 class ProgressBar:
-    """One line on a terminal, shown once the work has taken `delay` seconds."""
+    """One line on a terminal, shown once the work has taken `delay` seconds; nothing in a file."""
 
     def __init__(self, delay: float = 2.0, stream: TextIO | None = None):
         self._stream = sys.stderr if stream is None else stream
         self._shown_from = time.monotonic() + delay
         self._width = 0
+        self._hidden = self._stream is None or not self._stream.isatty()
 
     def __call__(self, what: str, fraction: float) -> None:
         """Show what is being done and how much of it is done, 0 to 1."""
-        if time.monotonic() < self._shown_from:
+        if self._hidden or time.monotonic() < self._shown_from:
             return
         done = round(30 * min(max(fraction, 0.0), 1.0))
         line = f"{what} [{'#' * done}{'.' * (30 - done)}] {100 * fraction:3.0f} %"
@@ -68,20 +73,55 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -> int:
-    """Evaluate, print the table, write the files; the exit status is 2 for a `UserError`."""
+    """Evaluate, write the files, print the table.
+
+    Returns:
+        The exit status: 0 (also if the reader of a pipe has seen enough, as `head` has), 2 for a
+        `UserError` or a lack of memory, 130 for Ctrl-C.
+    """
     bar = ProgressBar()
+    collecting = gc.isenabled()
     try:
-        result = evaluate(bar)
-        bar.close()
+        gc.disable()  # millions of small objects, none of which refers to itself
+        try:
+            result = evaluate(bar)
+        finally:
+            bar.close()
+            if collecting:
+                gc.enable()
         paths = write(result, arguments.output) if arguments.output else []
+        _print("\n".join([result.table(), *(f"wrote {path}" for path in paths)]))
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except MemoryError:
+        return _fail("the files need more memory than there is", 2)
     except UserError as error:
-        bar.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(result.table())
-    for path in paths:
-        print(f"wrote {path}")
+        return _fail(error, 2)
     return 0
+
+
+def _print(text: str) -> None:
+    """Print; a terminal that lacks a character gets its number, a closed pipe no more.
+
+    Raises:
+        UserError: the output cannot be written, to a full disk, say.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # What is left would be written, and fail again, at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise UserError(f"cannot write to the output: {error.strerror}") from None
+
+
+def _fail(message: object, status: int) -> int:
+    """Say in one line what is wrong."""
+    with contextlib.suppress(OSError):
+        print("error:", " ".join(str(message).split()), file=sys.stderr, flush=True)
+    return status
 
 
 def write(result: Result, folder: str | Path) -> list[Path]:

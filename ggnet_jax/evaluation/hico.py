@@ -18,9 +18,10 @@ a class is neither right nor wrong: it is left out and counted.
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -231,7 +232,7 @@ def _match(
         The rows of the predictions that have a class, ranked, and whether each is a true positive.
     """
     ranked = _rank(found, found_class, truth.file_names)
-    row, pair, smaller = _overlapping(
+    blocks = _overlapping(
         _same_class_and_image(found, found_class, ranked, truth, true_class),
         ranked,
         found,
@@ -241,12 +242,19 @@ def _match(
         rule,
     )
     if rule.takes_first:
-        return ranked, matching.first_free(row, pair, len(ranked), len(truth.verb))
+        matches = ((row, pair) for row, pair, _ in blocks)
+        return ranked, matching.first_free(matches, len(ranked), len(truth.verb))
     # Every prediction claims its best pair; the first to claim a pair gets it.
+    best = (_best_of_each(*block) for block in blocks)
+    return ranked, matching.first_of_each(best, len(ranked), len(truth.verb))
+
+
+def _best_of_each(row: np.ndarray, pair: np.ndarray, smaller: np.ndarray) -> matching.Matches:
+    """Of each row the pair with the largest overlap; of equals the first of the annotation."""
     order = np.lexsort((pair, -smaller, row))
     row, pair = row[order], pair[order]
     best = np.flatnonzero(np.diff(row, prepend=-1))
-    return ranked, matching.first_of_each(row[best], pair[best], len(ranked))
+    return row[best], pair[best]
 
 
 def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:
@@ -264,7 +272,7 @@ def _same_class_and_image(
     ranked: np.ndarray,
     truth: Interactions,
     true_class: np.ndarray,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+) -> Iterator[matching.Matches]:
     """Blocks of candidates: (position in `ranked`, row of `truth`), in annotation order."""
     num_images = len(truth.file_names)
     pairs = np.flatnonzero(true_class >= 0)
@@ -277,14 +285,14 @@ def _same_class_and_image(
 
 
 def _overlapping(
-    candidates: Iterator[tuple[np.ndarray, np.ndarray]],
+    candidates: Iterator[matching.Matches],
     ranked: np.ndarray,
     found: Interactions,
     boxes: np.ndarray,
     truth: Interactions,
     true_boxes: np.ndarray,
     rule: Rule,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The candidates whose human and object boxes both overlap enough.
 
     Args:
@@ -294,20 +302,17 @@ def _overlapping(
         boxes, true_boxes: [n, 4] those of `found` and `truth` as the rule takes them.
         rule: how boxes overlap and what is enough.
 
-    Returns:
-        Position in `ranked`, row of `truth` and the smaller of the two overlaps, in the order of
-        the candidates.
+    Yields:
+        For each block position in `ranked`, row of `truth` and the smaller of the two overlaps, in
+        the order of the candidates. (All of them at once would fill the memory where an image has
+        thousands of equal pairs.)
     """
-    rows, pairs, overlaps = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [np.empty(0)]
     for row, pair in candidates:
         human = rule.overlap(boxes[found.human[ranked[row]]], true_boxes[truth.human[pair]])
         row, pair, human = (column[rule.enough(human)] for column in (row, pair, human))
         target = rule.overlap(boxes[found.object[ranked[row]]], true_boxes[truth.object[pair]])
         kept = rule.enough(target)
-        rows.append(row[kept])
-        pairs.append(pair[kept])
-        overlaps.append(np.minimum(human, target)[kept])
-    return np.concatenate(rows), np.concatenate(pairs), np.concatenate(overlaps)
+        yield row[kept], pair[kept], np.minimum(human, target)[kept]
 
 
 def _scores(
@@ -366,19 +371,21 @@ def read_vocabulary(
         UserError: there is no such file, it holds no classes, or the ground truth is malformed.
     """
     path = Path(name)
-    fields = io.read_json(path) if path.is_file() and name not in vocabularies.names() else None
-    is_list = isinstance(fields, Mapping) and {"objects", "verbs"} <= fields.keys()
-    if not is_list or "classes" in fields:
+    fields: Any = None
+    if path.is_file() and name not in vocabularies.names():
+        fields = io.read_json(path)
+    if not isinstance(fields, dict) or "classes" in fields:
+        return load_vocabulary(name), ground_truth, ""
+    if not {"objects", "verbs"} <= fields.keys():
         return load_vocabulary(name), ground_truth, ""
     entries = list(iterate(ground_truth, "ground truth", allow_nan=True))
+    lists = {"objects": fields["objects"], "verbs": fields["verbs"], "name": path.stem}
     try:
-        bare = vocabularies.from_annotations([], fields["objects"], fields["verbs"], name=path.stem)
-        read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
-        found = vocabularies.from_annotations(
-            entries, fields["objects"], fields["verbs"], name=path.stem
-        )
-    except (TypeError, AttributeError) as error:
-        raise UserError(f"{path} is no class list: {error}") from None
+        bare = vocabularies.from_annotations([], **lists)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
+    found = vocabularies.from_annotations(entries, **lists)
     note = (
         f"{path} is a class list: the {found.num_classes} pairs of the ground truth are the "
         "classes, and which are rare is not known; a run's vocabulary.json has both of training"

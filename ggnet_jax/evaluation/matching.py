@@ -4,9 +4,12 @@ Predictions and ground truth are columns; only rows with the same key (the same 
 class, say) can match, so that no protocol loops over images.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+
+Matches = tuple[np.ndarray, np.ndarray]
+"""Rows on the left and rows on the right, [k] each."""
 
 _BLOCK = 1 << 19  # candidate pairs handled at once: about 100 MB of temporaries at the widest
 
@@ -31,9 +34,7 @@ def by_descending_score(
     return order
 
 
-def candidates(
-    left: np.ndarray, right: np.ndarray, block: int = _BLOCK
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def candidates(left: np.ndarray, right: np.ndarray, block: int = _BLOCK) -> Iterator[Matches]:
     """All (i, j) with left[i] == right[j], in blocks, ordered by i, then j.
 
     Args:
@@ -58,40 +59,50 @@ def candidates(
         start = stop
 
 
-def first_free(i: np.ndarray, j: np.ndarray, num_left: int, num_right: int) -> np.ndarray:
+def first_free(blocks: Iterable[Matches], num_left: int, num_right: int) -> np.ndarray:
     """[num_left] bool: whether a left row, in their order, got its first match that was still free.
 
     Args:
-        i, j: matching (left, right) rows, ordered by i; those of one i by preference.
+        blocks: matching (left, right) rows, ordered by left over all blocks; those of one left row
+            by preference and in one block.
         num_left, num_right: how many rows there are.
     """
-    found = np.zeros(num_left, bool)
-    # Which rows are free depends on all matches before, so this one step is sequential. Two rows
-    # that match each other alone are settled at once; the loop sees the few others.
-    alone = (np.bincount(i, minlength=num_left)[i] == 1) & (
-        np.bincount(j, minlength=num_right)[j] == 1
-    )
-    found[i[alone]] = True
-    taken = bytearray(num_right)
-    served = -1
-    winners = []
-    for row, match in zip(i[~alone].tolist(), j[~alone].tolist(), strict=True):
-        if row != served and not taken[match]:
-            taken[match] = 1
-            served = row
-            winners.append(row)
-    found[winners] = True
+    found, taken = np.zeros(num_left, bool), np.zeros(num_right, bool)
+    for i, j in blocks:
+        free = ~taken[j]
+        i, j = i[free], j[free]
+        # Which rows are free depends on all matches before, so this one step is sequential. Two
+        # rows that match each other alone are settled at once; the loop sees the few others.
+        alone = _once(i) & _once(j)
+        found[i[alone]] = taken[j[alone]] = True
+        served = -1
+        winners, theirs = [], set()
+        for row, match in zip(i[~alone].tolist(), j[~alone].tolist(), strict=True):
+            if row != served and match not in theirs:
+                theirs.add(match)
+                served = row
+                winners.append(row)
+        found[winners] = True
+        taken[list(theirs)] = True
     return found
 
 
-def first_of_each(rows: np.ndarray, what: np.ndarray, num_rows: int) -> np.ndarray:
-    """[num_rows] bool: the rows that are the first to claim some ground truth.
+def first_of_each(blocks: Iterable[Matches], num_left: int, num_right: int) -> np.ndarray:
+    """[num_left] bool: the left rows that are the first to claim some right row.
 
     Args:
-        rows: [k] row numbers, ascending.
-        what: [k] the ground truth that each of them claims.
-        num_rows: how many rows there are.
+        blocks: (left, right) rows, ordered by left over all blocks.
+        num_left, num_right: how many rows there are.
     """
-    found = np.zeros(num_rows, bool)
-    found[rows[np.unique(what, return_index=True)[1]]] = True
+    found, taken = np.zeros(num_left, bool), np.zeros(num_right, bool)
+    for i, j in blocks:
+        free = ~taken[j]
+        claimed, first = np.unique(j[free], return_index=True)
+        found[i[free][first]] = taken[claimed] = True
     return found
+
+
+def _once(rows: np.ndarray) -> np.ndarray:
+    """[k] bool: whether a row number occurs only once."""
+    _, inverse, count = np.unique(rows, return_inverse=True, return_counts=True)
+    return count[inverse] == 1

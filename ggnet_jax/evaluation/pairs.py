@@ -9,6 +9,7 @@ from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies.numbering import Numbering, recognize
 
 _IDS = 1000  # ids from here on are in no numbering of any data set
+_FEWEST_VERBS = 4  # predictions of fewer, which may all be wrong, tell no numbering
 _MOST, _NEARLY_ALL = 0.5, 0.9
 
 
@@ -44,12 +45,14 @@ def numbering_of(columns: Columns, vocabulary: Vocabulary, *, predicted: bool) -
     weight = None
     if predicted:  # files with a score for every verb have mostly wrong pairs, of low scores
         score = columns.score[rows]
-        score = np.where(np.isfinite(score), score, 0.0)
+        score = np.clip(np.where(np.isfinite(score), score, 0.0), -1e9, 1e9)
         weight = (score - score.min(initial=0.0)) ** 2
     known = (verb >= 0) & (verb < _IDS) & (obj >= 0) & (obj < _IDS)
     kind = np.where(known, verb * _IDS + obj, _IDS * _IDS)
     total = np.bincount(kind, weight)
     pairs = {divmod(int(one), _IDS): float(total[one]) for one in np.flatnonzero(total)}
+    if predicted and len({one for one, _ in pairs}) < _FEWEST_VERBS:
+        return Numbering()
     return recognize(pairs, vocabulary, predicted=predicted)
 
 

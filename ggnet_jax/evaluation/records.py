@@ -4,8 +4,6 @@ Files are read image by image, so that a large one is never held in memory as Py
 """
 
 import dataclasses
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,16 +13,13 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.boxes import LARGEST, as_sizes, box_problem, clean_boxes
 from ggnet_jax.evaluation.columns import ColumnReader
 from ggnet_jax.evaluation.formats import Detections, Table, load_predictions, to_table
+from ggnet_jax.evaluation.images import number_images
 from ggnet_jax.evaluation.pairs import index_of, numbering_of, outside, pair_problem, repeated
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
+from ggnet_jax.vocabularies.numbering import Numbering
 
-NOTHING_PREDICTED = "no interaction is predicted in any of the {} images of the predictions"
-MOVED = (
-    "predictions: {:,} images are matched by their names without folders, such as {!r} with the "
-    "ground truth's {!r}"
-)
 MERGED = "{} entries of the ground truth are of {} images: entries of one image are merged"
 
 
@@ -141,11 +136,15 @@ def read_predictions(
     if problem:
         raise UserError(f"predictions: {problem}")
     box_object = index_of(columns.category, vocabulary.object_ids)
-    reader.forbid_box(box_object < 0, "has an unknown category_id", columns.category)
+    verb = index_of(numbering.convert(columns.verb), (*vocabulary.verb_ids, *more_verb_ids))
+    unknown_id = "has an unknown category_id"
+    if (box_object < 0).any() or (verb < 0).any():
+        likely = numbering_of(columns, vocabulary, predicted=False).problem
+        unknown_id += f" ({likely})" if likely else ""
+    reader.forbid_box(box_object < 0, unknown_id, columns.category)
     reader.forbid_pair(no_subject, "has its subject_id out of range", columns.subject)
     reader.forbid_pair(no_object & ~absent, "has its object_id out of range", columns.object)
-    verb = index_of(numbering.convert(columns.verb), (*vocabulary.verb_ids, *more_verb_ids))
-    reader.forbid_pair(verb < 0, "has an unknown category_id", columns.verb)
+    reader.forbid_pair(verb < 0, unknown_id, columns.verb)
     reader.forbid_pair(~np.isfinite(columns.score), "has a score that is not finite", columns.score)
     image_of_entry = np.array([-1 if one is None else one for one in numbers], np.int64)
     image = image_of_entry[columns.pair_entry]
@@ -169,9 +168,7 @@ def read_predictions(
             "unknown_images": unknown,
             "predictions_in_images_without_ground_truth": int((~known).sum()),
         },
-        notes=(("predictions: " + numbering.note,) * bool(numbering.note) + matched)
-        if len(verb)
-        else (NOTHING_PREDICTED.format(len(numbers)),),
+        notes=_notes(numbering, len(verb), len(numbers)) + matched,
     )
 
 
@@ -194,59 +191,13 @@ def _read_columns(
     return reader
 
 
-def number_images(
-    names: Sequence[str],
-    images: Mapping[Any, int],
-    key: Callable[[str], Any] = str,
-    *,
-    ignore_unknown: bool = False,
-) -> tuple[list[int | None], tuple[str, ...]]:
-    """Which image of the ground truth each predicted one is.
-
-    A name that is unknown is looked for without its folder, if only one image of the ground truth
-    and only one predicted image is called so.
-
-    Args:
-        names: of the predicted images.
-        images: number of each ground-truth image by its key.
-        key: file name -> key of `images`.
-        ignore_unknown: don't raise for an unknown image.
-
-    Returns:
-        Their numbers, None where an image is unknown; a note if names differ by their folder.
-
-    Raises:
-        UserError: an image is unknown, or occurs twice.
-    """
-    keys = [key(name) for name in names]
-    if all(one in images for one in keys):
-        bare, moved = {}, []
-    else:
-        known, ours = (Counter(map(_bare, one)) for one in (images, keys))
-        bare = {_bare(one): one for one in images if known[_bare(one)] == 1}
-        moved = [n for n, one in enumerate(keys) if one not in images and ours[_bare(one)] == 1]
-        moved = [number for number in moved if _bare(keys[number]) in bare]
-    for number in moved:
-        keys[number] = bare[_bare(keys[number])]
-    seen = set()
-    for entry, (name, one) in enumerate(zip(names, keys, strict=True)):
-        if one in seen:
-            raise UserError(f"predictions: image {name!r} occurs twice; merge its entries")
-        seen.add(one)
-        if one not in images and not ignore_unknown:
-            raise UserError(
-                f"predictions: image {name!r} (entry {entry}) is not in the ground "
-                "truth; check the split, or set unknown_images to 'ignore'"
-            )
-    note = ()
-    if moved:
-        note = (MOVED.format(len(moved), names[moved[0]], keys[moved[0]]),)
-    return [images.get(one) for one in keys], note
-
-
-def _bare(key: Any) -> Any:
-    """A file name without its folder."""
-    return re.split(r"[/\\]", key)[-1] if isinstance(key, str) else key
+def _notes(numbering: Numbering, predictions: int, entries: int) -> tuple[str, ...]:
+    """What the reader of a result has to know about the predictions."""
+    if predictions:
+        return (f"predictions: {numbering.note}",) if numbering.note else ()
+    if entries:
+        return (f"no interaction is predicted in any of the {entries} images of the predictions",)
+    return ("the predictions are an empty list: nothing is found in any image",)
 
 
 def read_ground_truth(
@@ -281,7 +232,7 @@ def read_ground_truth(
     images: dict[Any, int] = {}
     names, numbers = [], []
     for entry in iterate(source, "ground truth", progress, allow_nan=True):
-        name = reader.add(entry)
+        name = reader.add(entry).strip()
         number = images.setdefault(key(name), len(images))
         numbers.append(number)
         if number == len(names):
@@ -306,11 +257,8 @@ def read_ground_truth(
     if merged:
         h, t = human[rows], target[rows]
         rows = rows[~repeated(image[rows], boxes[h], boxes[t], box_object[t], verb[rows])]
-    problem = (
-        box_problem(boxes, flat)
-        or pair_problem(columns, vocabulary, predicted=False)
-        or numbering.problem
-    )
+    of_pairs = (pair_problem(columns, vocabulary, predicted=False), numbering.problem)
+    problem = box_problem(boxes, flat) or "; ".join(filter(None, of_pairs))
     if len(known) and not len(rows):
         problem = problem or (
             f"none of {len(known):,} pairs can be scored: the category_id of the verb or of the "

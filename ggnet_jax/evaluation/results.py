@@ -162,7 +162,7 @@ def score_classes(
     hits: np.ndarray,
     ground_truth: np.ndarray,
     average_precision: Callable[[np.ndarray, int], float],
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """The columns of `Scores` from ranked predictions.
 
     Args:

@@ -28,7 +28,7 @@ in PPDM's code). In an image without people every prediction is a false positive
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,6 +83,11 @@ def evaluate(
     """
     vocabulary = load_vocabulary("v_coco")
     content = load(ground_truth)
+    if hasattr(content, "keys") and "images" in content:
+        raise UserError(
+            "the ground truth is COCO's instances: give V-COCO's own (VSRL) list as ground truth, "
+            "and these as instances"
+        )
     if not is_vsrl(content):
         truth = read_ground_truth(
             content, vocabulary, key=image_key, accept_losses=accept_losses, progress=progress
@@ -93,9 +98,10 @@ def evaluate(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
     people = join(content, load_instances(instances, progress))
+    notes = _check_actions(people, vocabulary)
     predictions = formats.load_predictions(predictions, progress)
     if isinstance(predictions, formats.Detections):
-        return _evaluate_detections(predictions, people, unknown_images, progress)
+        return _evaluate_detections(predictions, people, unknown_images, notes, progress)
     found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
     if progress:
         progress("matching", 0.0)
@@ -114,13 +120,31 @@ def evaluate(
         "predictions_for_people_without_annotation": int(records.ignored.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
-    return Result("v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes)
+    return Result(
+        "v_coco: AP_role and agent AP", settings, {**counts, **left_out}, found.notes + notes
+    )
+
+
+def _check_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """See that the actions are V-COCO's; a note if there are not all."""
+    names = {verb.rpartition("_")[0] for verb in vocabulary.verbs}
+    names |= set(ACTIONS_WITHOUT_OBJECT.values())
+    for action in people.actions:
+        if action not in names:
+            raise UserError(f"the VSRL ground truth has the action {action!r}, which is unknown")
+    missing = sorted(names - set(people.actions))
+    if not missing:
+        return ()
+    return (
+        f"ground truth: {len(missing)} of {len(names)} actions are missing, {missing[0]!r} one",
+    )
 
 
 def _evaluate_detections(
     detections: formats.Detections,
     people: People,
     unknown_images: str,
+    notes: tuple[str, ...],
     progress: Progress | None,
 ) -> Result:
     """The scenarios and agent AP of a file that V-COCO's own code takes."""
@@ -145,7 +169,7 @@ def _evaluate_detections(
             "agent": _agent_scores(scorer.agents(), people),
         },
         {**counts, **{name: number for name, number in left_out.items() if number}},
-        detections.notes,
+        detections.notes + notes,
     )
 
 
@@ -198,7 +222,7 @@ class _Records:
         new[1:] = ~new[1:]
         self.found, self.rows = found, order[new]
         self.person = human[self.rows]
-        person, first, inverse = np.unique(self.person, return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(self.person, return_index=True, return_inverse=True)
         image = found.image[self.rows][first]
         boxes = found.boxes[found.human[self.rows][first]]
         match, overlaps = match_people(image, boxes, people)
@@ -242,12 +266,13 @@ def _score_roles(
     else:
         right = np.zeros(len(ranked), bool)
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(names) + role)[rows], len(ranked))
+    claims = rows, (match * len(names) + role)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(names))
     total = people.acts.sum(axis=0)[action_of_role]
     return _role_scores(score_classes(role, hits, total, area_under_curve), people)
 
 
-def _role_scores(columns: Mapping[str, np.ndarray], people: People) -> Scores:
+def _role_scores(columns: Mapping[str, Any], people: People) -> Scores:
     """A scenario's scores with the names of the roles."""
     names = [f"{people.actions[action]}_{role}" for action, role in people.roles]
     return Scores(
@@ -277,12 +302,13 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
     if len(people.boxes):
         right &= people.acts[match, action]
     rows = np.flatnonzero(right)
-    hits = matching.first_of_each(rows, (match * len(actions) + action)[rows], len(ranked))
+    claims = rows, (match * len(actions) + action)[rows]
+    hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(actions))
     columns = score_classes(action, hits, people.acts.sum(axis=0), area_under_curve)
     return _agent_scores(columns, people)
 
 
-def _agent_scores(columns: Mapping[str, np.ndarray], people: People) -> Scores:
+def _agent_scores(columns: Mapping[str, Any], people: People) -> Scores:
     """The scores of the agents with the names of the actions."""
     number = len(people.actions)
     everyone = np.ones(number, bool)
@@ -315,18 +341,21 @@ def _evaluate_ppdm(
     key = truth.verb * len(truth.file_names) + truth.image
     by_key = np.argsort(key, kind="stable")
     wanted = found.verb[ranked] * len(truth.file_names) + found.image[ranked]
-    rows, pairs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
-    for row, place in matching.candidates(wanted, key[by_key]):
-        pair, prediction = by_key[place], ranked[row]
-        human = overlap.plain(found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]])
-        target = overlap.plain(
-            found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
-        )
-        good = (human >= 0.5) & (target >= 0.5)
-        rows.append(row[good])
-        pairs.append(pair[good])
+
+    def overlapping() -> Iterator[matching.Matches]:
+        for row, place in matching.candidates(wanted, key[by_key]):
+            pair, prediction = by_key[place], ranked[row]
+            human = overlap.plain(
+                found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]]
+            )
+            target = overlap.plain(
+                found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
+            )
+            good = (human >= 0.5) & (target >= 0.5)
+            yield row[good], pair[good]
+
     # It takes all of them, so a pair always goes to the first prediction that matches it.
-    hits = matching.first_of_each(np.concatenate(rows), np.concatenate(pairs), len(ranked))
+    hits = matching.first_of_each(overlapping(), len(ranked), len(truth.verb))
     total = np.bincount(truth.verb, minlength=vocabulary.num_verbs)
     columns = score_classes(found.verb[ranked], hits, total, area_under_curve)
     columns["ap"] = np.where(total > 0, columns["ap"], 0.0)

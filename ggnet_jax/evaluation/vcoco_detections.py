@@ -131,12 +131,9 @@ class Scorer:
         """The columns of `Scores` for the people's roles; Scenario 2 with `any_object`, else 1."""
         found = []
         for role, (action, name) in enumerate(self._people.roles):
-            group = self._groups.get(f"{self._people.actions[action]}_{name}")
-            if group is None:
-                known = f"{self._people.actions[action]}_{name}"
-                raise UserError(f"the VSRL ground truth has the verb-role {known!r}: unknown")
-            start, stop = np.searchsorted(self._group, [group, group + 1])
-            right = self._right_object(self._person[start:stop], self._box[start:stop], role, any_object)
+            group = self._number(f"{self._people.actions[action]}_{name}")
+            rows = slice(*np.searchsorted(self._group, [group, group + 1]))
+            right = self._right_object(self._person[rows], self._box[rows], role, any_object)
             tiny = self._right_object(self._order, _FILLED, role, any_object)
             found.append(self._score_group(group, action, right, tiny))
         return _join(found)
@@ -145,13 +142,16 @@ class Scorer:
         """The columns of `Scores` for the people's actions."""
         found = []
         for action, name in enumerate(self._people.actions):
-            group = self._groups.get(name + _AGENT)
-            if group is None:
-                raise UserError(f"the VSRL ground truth has the action {name!r}: unknown")
+            group = self._number(name + _AGENT)
             start, stop = np.searchsorted(self._group, [group, group + 1])
             every = np.ones(len(self._order), bool)
             found.append(self._score_group(group, action, np.ones(stop - start, bool), every))
         return _join(found)
+
+    def _number(self, name: str) -> int:
+        if name not in self._groups:
+            raise UserError(f"the VSRL ground truth has {name!r}, which is unknown")
+        return self._groups[name]
 
     def _right_object(
         self, person: np.ndarray, boxes: np.ndarray, role: int, any_object: bool

@@ -5,13 +5,17 @@ objects; the boxes are in COCO's `instances_*.json`.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import matching, overlap
+from ggnet_jax.evaluation.boxes import LARGEST
+
+_FIELDS = ("action_name", "role_name", "image_id", "ann_id", "label", "role_object_id")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,8 @@ class People:
         acts: [n, A] bool.
         has_object: [n, R] bool, whether the role has an object with a box.
         object_boxes: [n, R, 4] float64, zeros where there is none.
-        dropped: number of people and objects that VSRL names but that have no box.
+        dropped: number of people and objects that VSRL names but that have no box, and of COCO's
+            boxes without area (or with a coordinate that is no finite number).
     """
 
     actions: tuple[str, ...]
@@ -61,24 +66,22 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
     marked `ignore`, are dropped, as in the original.
 
     Raises:
-        UserError: a field is missing, or the instances lack an image of VSRL.
+        UserError: a field is missing or malformed, or the instances lack an image of VSRL.
     """
-    try:
-        image_ids = sorted({int(i) for action in vsrl for i in action["image_id"]})
-        actions = tuple(str(action["action_name"]) for action in vsrl)
-        roles = tuple(
-            (index, str(role), slot)
-            for index, action in enumerate(vsrl)
-            for slot, role in enumerate(action["role_name"])
-            if role != "agent"
-        )
-        tables = [_table(action) for action in vsrl]
-    except (KeyError, TypeError) as error:
-        raise UserError(
-            f"the ground truth is not a VSRL list: every action needs action_name, role_name, "
-            f"image_id, ann_id, role_object_id and label ({type(error).__name__}: {error})"
-        ) from None
-    ids, image_id, category, boxes = _clean_boxes(instances, image_ids)
+    tables = [_table(action, index) for index, action in enumerate(vsrl)]
+    actions = tuple(table.name for table in tables)
+    if len(set(actions)) < len(actions):
+        raise UserError(f"the VSRL ground truth lists an action twice: {', '.join(actions)}")
+    roles = tuple(
+        (index, role, slot)
+        for index, table in enumerate(tables)
+        for slot, role in enumerate(table.roles)
+        if slot  # the first is the person
+    )
+    image_ids = sorted({number for table in tables for number in table.image_id.tolist()})
+    if not image_ids:
+        raise UserError("the VSRL ground truth lists no person in any image")
+    ids, image_id, category, boxes, flat = _clean_boxes(instances, image_ids)
     people = np.flatnonzero(category == 1)
     people = people[np.argsort(image_id[people], kind="stable")]
     person_of_box = np.full(len(ids) + 1, -1)  # the last stands for an id without a box
@@ -89,11 +92,12 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
     has_object = np.zeros((len(people), len(roles)), bool)
     object_boxes = np.zeros((len(people), len(roles), 4))
     lost_people, lost_objects = 0, 0
-    for index, (ann_id, label, objects) in enumerate(tables):
-        person = person_of_box[_find(ann_id, ids, by_id)]
+    for index, table in enumerate(tables):
+        objects = table.objects
+        person = person_of_box[_find(table.ann_id, ids, by_id)]
         lost_people = max(lost_people, int((person < 0).sum()))
         annotated[person[person >= 0]] = True
-        doing = (person >= 0) & (label == 1)
+        doing = (person >= 0) & (table.label == 1)
         acts[person[doing], index] = True
         for role, (action, _, slot) in enumerate(roles):
             if action == index:
@@ -117,6 +121,7 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
         dropped={
             "annotated_people_without_a_box": lost_people,
             "annotated_objects_without_a_box": lost_objects,
+            "instances_without_area": flat,
         },
     )
 
@@ -144,48 +149,130 @@ def match_people(
     return match, overlaps
 
 
-def _table(action: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One action's annotation ids [p], labels [p] and object ids [roles, p]."""
-    ann_id = np.asarray(action["ann_id"], np.int64).ravel()
-    label = np.asarray(action["label"], np.int64).ravel()
-    objects = np.asarray(action["role_object_id"], np.int64).ravel()
-    roles = len(action["role_name"])
-    if len(label) != len(ann_id) or len(objects) != roles * len(ann_id):
+class _Table(NamedTuple):
+    """One action: its name and roles, and for p people image, annotation, label and objects."""
+
+    name: str
+    roles: tuple[str, ...]
+    image_id: np.ndarray  # [p]
+    ann_id: np.ndarray  # [p]
+    label: np.ndarray  # [p], 1 for those who do it
+    objects: np.ndarray  # [roles, p], 0 where there is none
+
+
+def _table(action: Any, index: int) -> _Table:
+    """One action of VSRL's list.
+
+    Raises:
+        UserError: it is not one, or a list of it has the wrong length or a value that is no id.
+    """
+    where = f"VSRL action {index}"
+    if not isinstance(action, Mapping):
+        raise UserError(f"{where} is not a JSON object but {action!r:.60}")
+    missing = [key for key in _FIELDS if key not in action]
+    if missing:
         raise UserError(
-            f"VSRL action {action['action_name']!r} has {len(ann_id)} ann_id, {len(label)} label "
-            f"and {len(objects)} role_object_id; it needs as many labels as people, and as many "
-            f"object ids for each of its {roles} roles"
+            f"the ground truth is not a VSRL list: {where} has no {missing[0]!r} (it has "
+            f"{', '.join(map(repr, action)):.160})"
         )
-    return ann_id, label, objects.reshape(roles, -1)
+    name, roles = action["action_name"], action["role_name"]
+    if not isinstance(name, str):
+        raise UserError(f"{where} has an action_name that is no text: {name!r:.60}")
+    where = f"VSRL action {name!r}"
+    if not (isinstance(roles, list | tuple) and roles and roles[0] == "agent"):
+        raise UserError(f"{where} needs a list role_name that begins with 'agent' ({roles!r:.60})")
+    columns = {key: _whole(action[key], f"{where}, {key}") for key in _FIELDS[2:]}
+    people = len(columns["ann_id"])
+    lengths = {key: len(column) for key, column in columns.items()}
+    if lengths != dict.fromkeys(columns, people) | {"role_object_id": len(roles) * people}:
+        raise UserError(
+            f"{where} has {people} ann_id, {lengths['label']} label, {lengths['image_id']} "
+            f"image_id and {lengths['role_object_id']} role_object_id; it needs as many labels and "
+            f"images as people, and as many object ids for each of its {len(roles)} roles"
+        )
+    strange = np.flatnonzero((columns["label"] != 0) & (columns["label"] != 1))
+    if len(strange):
+        value = columns["label"][strange[0]]
+        raise UserError(f"{where}, label[{strange[0]}] is neither 0 nor 1: {value}")
+    objects = columns["role_object_id"].reshape(len(roles), people)
+    return _Table(
+        name,
+        tuple(map(str, roles)),
+        columns["image_id"],
+        columns["ann_id"],
+        columns["label"],
+        objects,
+    )
+
+
+def _whole(values: Any, where: str) -> np.ndarray:
+    """[n] int64 from a list of whole numbers, or of lists of them.
+
+    Raises:
+        UserError: it is none.
+    """
+    if not isinstance(values, list | tuple):
+        raise UserError(f"{where} is not a list but {values!r:.60}")
+    if values and all(isinstance(value, list | tuple) for value in values):
+        values = list(itertools.chain.from_iterable(values))
+    for index, value in enumerate(values):
+        if not _is_whole(value):
+            raise UserError(f"{where}[{index}] is not a whole number: {value!r:.60}")
+    return np.array(values, np.int64)
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < 2**53 and value == int(value)  # false for NaN and infinity, too
 
 
 def _clean_boxes(
-    instances: Mapping[str, Any], image_ids: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Ids [n], image ids [n], categories [n] and boxes [n, 4] of the images' annotations."""
-    try:
-        sizes = {image["id"]: (image["width"], image["height"]) for image in instances["images"]}
-        missing = [number for number in image_ids if number not in sizes]
-        if missing:
-            raise UserError(
-                f"{len(missing)} images of the VSRL ground truth, the first with id "
-                f"{missing[0]}, are not in the instances; give COCO's instances file of the same "
-                "split (V-COCO's test split belongs to val2014, the others to train2014)"
-            )
-        wanted = set(image_ids)
-        kept = [a for a in instances["annotations"] if a["image_id"] in wanted]
-        ids = np.array([a["id"] for a in kept], np.int64)
-        image_id = np.array([a["image_id"] for a in kept], np.int64)
-        category = np.array([a["category_id"] for a in kept], np.int64)
-        x, y, w, h = np.array([a["bbox"] for a in kept], np.float64).reshape(-1, 4).T
-        area = np.array([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in kept], np.float64)
-        ignore = np.array([a.get("ignore", 0) == 1 for a in kept], bool)
-        width, height = np.array([sizes[a["image_id"]] for a in kept]).reshape(-1, 2).T
-    except (KeyError, TypeError, AttributeError) as error:
+    instances: Any, image_ids: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
+    """The images' annotations, and how many were dropped for want of area.
+
+    Returns:
+        Ids [n], image ids [n], categories [n] and boxes [n, 4]; the number.
+
+    Raises:
+        UserError: these are no COCO instances, or they lack an image.
+    """
+    sizes = _sizes(instances)
+    missing = [number for number in image_ids if number not in sizes]
+    if missing:
         raise UserError(
-            "the instances are not COCO's: they need images (id, width, height) and annotations "
-            f"(id, image_id, category_id, bbox) ({type(error).__name__}: {error})"
-        ) from None
+            f"{len(missing)} images of the VSRL ground truth, the first with id "
+            f"{missing[0]}, are not in the instances; give COCO's instances file of the same "
+            "split (V-COCO's test split belongs to val2014, the others to train2014)"
+        )
+    wanted = set(image_ids)
+    kept: dict[int, tuple[Any, ...]] = {}
+    for index, annotation in enumerate(instances["annotations"]):
+        where = f"the instances' annotations[{index}]"
+        fields = _fields(annotation, ("id", "image_id", "category_id", "bbox"), where)
+        number, image, category, bbox = fields
+        for key, value in zip(("id", "image_id", "category_id"), fields, strict=False):
+            if not _is_whole(value):
+                raise UserError(f"{where} has the {key} {value!r:.60}, which is no whole number")
+        if image not in wanted:
+            continue
+        if not (isinstance(bbox, list | tuple) and len(bbox) == 4 and all(map(_is_number, bbox))):
+            raise UserError(f"{where} needs a 'bbox' of four numbers (found {bbox!r:.80})")
+        area, ignore = annotation.get("area", bbox[2] * bbox[3]), annotation.get("ignore", 0)
+        if not (_is_number(area) and ignore in (0, 1)):
+            raise UserError(
+                f"{where} has the area {area!r:.60} and ignore {ignore!r:.60}: a number and 0 or 1 "
+                "are expected"
+            )
+        row = (int(number), int(image), int(category), *map(float, bbox), float(area), ignore == 1)
+        if repr(kept.setdefault(row[0], row)) != repr(row):
+            raise UserError(f"{where} has the id {number} of another annotation")
+    table = np.array(list(kept.values()), np.float64).reshape(-1, 9).T
+    x, y, w, h, area, ignore = table[3:]
+    ids, image_id, category = table[:3].astype(np.int64)
+    width, height = np.array([sizes[i] for i in image_id.tolist()], np.float64).reshape(-1, 2).T
+    usual = (abs(table[3:8]) <= LARGEST).all(axis=0)
     boxes = np.stack(
         [
             np.clip(x, 0, width - 1),
@@ -195,8 +282,54 @@ def _clean_boxes(
         ],
         axis=1,
     )
-    good = ~ignore & (area > 0) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    return ids[good], image_id[good], category[good], boxes[good]
+    sized = usual & (area > 0) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    good = sized & (ignore == 0)
+    flat = int((~sized & (ignore == 0)).sum())
+    return ids[good], image_id[good], category[good], boxes[good], flat
+
+
+def _sizes(instances: Any) -> dict[int, tuple[float, float]]:
+    """{image id: (width, height)} of COCO's instances.
+
+    Raises:
+        UserError: these are none.
+    """
+    if not isinstance(instances, Mapping):
+        raise UserError(f"the instances are not COCO's: not a JSON object but {instances!r:.60}")
+    for key in ("images", "annotations"):
+        if not isinstance(instances.get(key), list | tuple):
+            raise UserError(
+                f"the instances are not COCO's: they have no list {key!r} (but "
+                f"{', '.join(map(repr, instances)):.160})"
+            )
+    sizes: dict[int, tuple[float, float]] = {}
+    for index, image in enumerate(instances["images"]):
+        where = f"the instances' images[{index}]"
+        number, width, height = _fields(image, ("id", "width", "height"), where)
+        good = _is_whole(number) and _is_number(width) and _is_number(height)
+        if not (good and 0 < width <= LARGEST and 0 < height <= LARGEST):
+            raise UserError(f"{where} is {width!r:.60} x {height!r:.60} (id {number!r:.60})")
+        if sizes.setdefault(int(number), (width, height)) != (width, height):
+            raise UserError(f"{where} has the id {number} of another image")
+    return sizes
+
+
+def _fields(item: Any, keys: Sequence[str], where: str) -> list[Any]:
+    """The values of an object's keys; a UserError where one is missing."""
+    if not isinstance(item, Mapping):
+        raise UserError(f"{where} is not a JSON object but {item!r:.60}")
+    for key in keys:
+        if key not in item:
+            there = ", ".join(map(repr, item)) or "nothing"
+            raise UserError(f"{where} has no {key!r} (it has {there:.160}): not COCO's instances?")
+    return [item[key] for key in keys]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it can be a float; it may be NaN or infinite."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) < 2**62
 
 
 def _find(wanted: np.ndarray, ids: np.ndarray, by_id: np.ndarray) -> np.ndarray:

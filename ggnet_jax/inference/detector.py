@@ -12,6 +12,7 @@ import numpy as np
 
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.detection import Found
+from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.images import ImageLike, is_image, letterbox_image, load_image
 from ggnet_jax.inference.interactions import Heatmaps, Interaction, to_interactions
 from ggnet_jax.inference.prefetch import one_ahead, prefetch
@@ -58,6 +59,7 @@ class Detector:
         trained: detection.Trained,
         *,
         batch_size: int = 8,
+        max_pixels: int = MAX_PIXELS,
         compiled: Mapping[tuple[int, int], jax.stages.Compiled] | None = None,
     ):
         """Wrap a network that is already in memory; `Detector.load` reads one from disk.
@@ -65,6 +67,7 @@ class Detector:
         Args:
             trained: model, variables, vocabulary and configuration.
             batch_size: images that a list is worked through by at a time.
+            max_pixels: width times height of the largest file that is read.
             compiled: what `detection.compile_detect` has already made of this network, by batch
                 size and number of heatmaps.
         """
@@ -74,6 +77,7 @@ class Detector:
         self.step = trained.step
         self.input_size: tuple[int, int] = tuple(trained.config.data.image_size)
         self._batch_size = batch_size
+        self._max_pixels = max_pixels
         self._trained = trained._replace(variables=jax.device_put(trained.variables))
         self._compiled = dict(compiled or {})
 
@@ -84,6 +88,7 @@ class Detector:
         step: int | None = None,
         *,
         batch_size: int = 8,
+        max_pixels: int = MAX_PIXELS,
         explained: int | None = None,
     ) -> "Detector":
         """Read a run's network from its workdir.
@@ -92,6 +97,7 @@ class Detector:
             workdir: the folder that training wrote.
             step: of the checkpoint; None for the newest.
             batch_size: images that a list is worked through by at a time.
+            max_pixels: width times height of the largest file that is read.
             explained: compile while the weights are read, for `explain` with this `top_k` or, if
                 it is 0, for `detect` with single images; None to compile on first use.
 
@@ -109,7 +115,8 @@ class Detector:
                 heatmaps = min(explained, unread.config.eval.top_k)
                 compiled[1, heatmaps] = detection.compile_detect(unread, 1, heatmaps=heatmaps)
             variables, _ = reading.result()
-        return cls(unread._replace(variables=variables), batch_size=batch_size, compiled=compiled)
+        trained = unread._replace(variables=variables)
+        return cls(trained, batch_size=batch_size, max_pixels=max_pixels, compiled=compiled)
 
     @overload
     def detect(
@@ -141,7 +148,7 @@ class Detector:
             TypeError, ValueError: something that is no image.
         """
         if is_image(images):
-            given = self._warp(load_image(images))
+            given = self._warp(self._read(images))
             found = jax.device_get(self._dispatch([given]))
             return self._interactions(found, 0, given, threshold, top_k)
         return [
@@ -164,7 +171,7 @@ class Detector:
             All interactions as `detect` gives them, `Heatmaps` for the first `top_k`, and the
             image, read but once.
         """
-        loaded = load_image(image)
+        loaded = self._read(image)
         given = self._warp(loaded)
         top_k = min(top_k, self._trained.config.eval.top_k)
         found = jax.device_get(self._dispatch([given], heatmaps=top_k))
@@ -180,7 +187,7 @@ class Detector:
         the host waits for the last one.
         """
         inputs = prefetch(
-            lambda image: self._warp(load_image(image)),
+            lambda image: self._warp(self._read(image)),
             images,
             depth=2 * self._batch_size,
             threads=min(8, os.cpu_count() or 1),
@@ -192,6 +199,9 @@ class Detector:
 
         for batch, found in one_ahead(dispatched()):
             yield batch, jax.device_get(found)
+
+    def _read(self, image: ImageLike) -> np.ndarray:
+        return load_image(image, max_pixels=self._max_pixels)
 
     def _warp(self, image: np.ndarray) -> _Input:
         height, width = image.shape[:2]

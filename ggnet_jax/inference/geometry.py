@@ -59,3 +59,17 @@ def clip_boxes(boxes: ArrayLike, width: float, height: float) -> np.ndarray:
     size = np.clip(boxes[..., 2:] - boxes[..., :2], 10.0, np.maximum(limit, 10.0))
     corner = np.clip(boxes[..., :2], 0.0, limit)
     return np.concatenate([corner, corner + size], axis=-1)
+
+
+def fit_boxes(boxes: ArrayLike, width: float, height: float) -> np.ndarray:
+    """Boxes [..., 4] (x1, y1, x2, y2) moved and cut so that they lie in the image.
+
+    What is left is ten pixels wide and high, as the released detector has it, or the whole image
+    where that is smaller.
+    """
+    boxes = np.asarray(boxes, np.float64)
+    limit = np.array([width, height], np.float64)
+    least = np.minimum(limit, 10.0)
+    first = np.clip(boxes[..., :2], 0.0, limit - least)
+    last = np.clip(boxes[..., 2:], first + least, limit)
+    return np.concatenate([first, last], axis=-1)

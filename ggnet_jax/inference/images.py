@@ -1,24 +1,17 @@
 """Images in any form -> RGB arrays -> the network's input. NumPy and Pillow only."""
 
-import io
 import os
-from typing import Any
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 
-from ggnet_jax.errors import UserError
-from ggnet_jax.inference import geometry
+from ggnet_jax.inference import geometry, image_files
+from ggnet_jax.inference.image_files import MAX_PIXELS
 
-_TURNS = {  # EXIF's orientation -> what shows the image upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_STRIP = 1 << 22  # pixels that are converted at a time
 
 ImageLike = str | os.PathLike | bytes | Image.Image | np.ndarray
 
@@ -30,80 +23,122 @@ def is_image(value: Any) -> bool:
     return isinstance(value, str | os.PathLike | bytes | bytearray | Image.Image)
 
 
-def load_image(source: ImageLike) -> np.ndarray:
+def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image in any form as RGB uint8 [H, W, 3], upright.
 
-    Gray, palette, CMYK and 16-bit images are converted; transparency is dropped.
+    Gray, palette, CMYK, 16-bit and float images are converted; transparency is dropped.
 
     Args:
         source: a path, the bytes of a file, a Pillow image, or an array uint8 [H, W, 3] in RGB
             order, [H, W, 1] or [H, W].
+        max_pixels: width times height of the largest file that is decoded.
 
     Raises:
-        UserError: the file is missing, not an image, or broken; the message names it.
+        UserError: the file is missing, not an image, too large or broken; the message names it.
         TypeError: nothing that an image comes as.
         ValueError: an array that is not an image.
     """
     if isinstance(source, np.ndarray):
         return _from_array(source)
     if isinstance(source, Image.Image):
-        return _from_pillow(source)
+        with image_files.decoding("Pillow image"):
+            return turn(rgb_pixels(source), image_files.exif_orientation(source))
     if isinstance(source, bytes | bytearray):
-        name, file = f"image of {len(source)} bytes", io.BytesIO(source)
+        name = f"image of {len(source)} bytes"
     elif isinstance(source, str | os.PathLike):
-        name, file = os.fspath(source), source
+        name = os.fspath(source)
     else:
         raise TypeError(
             f"an image is a path, bytes, a Pillow image or a uint8 array, not "
             f"{type(source).__name__}"
         )
-    try:
-        with Image.open(file) as image:
-            return _from_pillow(image)
-    except FileNotFoundError as error:
-        raise UserError(f"{name}: no such file") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{name}: a folder, not an image") from error
-    except UnidentifiedImageError as error:
-        raise UserError(f"{name}: not an image that Pillow can read") from error
-    # Decoders of the many formats fail in many ways on broken files.
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{name}: broken image ({error})") from error
+    with image_files.decoding(name, max_pixels), _opened(source) as file:
+        image = image_files.open_image(file, name, max_pixels)
+        orientation = image_files.exif_orientation(image)
+        image_files.load(image)
+        pixels = rgb_pixels(image)
+        del image  # frees its pixels before turning takes memory
+        return turn(pixels, orientation)
 
 
-def exif_orientation(image: Image.Image) -> int:
-    """How a Pillow image is to be turned, 1 (not at all) to 8 as EXIF counts; see `turn`."""
-    if image.format == "TIFF":  # Pillow turns it while it decodes it
-        return 1
-    orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return orientation if orientation in _TURNS else 1
+def _opened(source: str | os.PathLike | bytes | bytearray) -> BinaryIO:
+    if isinstance(source, bytes | bytearray):
+        return BytesIO(source)
+    return image_files.open_file(source)
 
 
-def turn(image: Image.Image, orientation: int) -> Image.Image:
-    """The image as EXIF's orientation says to show it; from 5 on width and height change places.
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels [H, W, C] as EXIF's orientation says to show them; from 5 on they become [W, H, C].
 
     Only pixels are touched: Pillow's own `exif_transpose` also writes the EXIF data anew, which
     fails for some that cameras write.
     """
-    return image if orientation == 1 else image.transpose(_TURNS[orientation])
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert a Pillow image to RGB, 8 bits a channel; transparency is dropped.
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of a Pillow image as RGB uint8 [H, W, 3]; transparency is dropped.
 
-    Gray of 16 bits, 32 bits or floats, which Pillow's `convert` would clip at 255, is scaled.
-    Floats up to 255 are taken for 8 bits, everything else for 16.
+    Gray of more than 8 bits, which Pillow's `convert` would clip at 255, is scaled. The image is
+    converted strip by strip, which takes no memory but its own and the result's.
     """
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        values = np.asarray(image, np.float64)
-        if image.mode != "F" or values.max(initial=0) > 255:
-            values = values / 257.0
-        image = Image.fromarray(np.clip(np.round(values), 0, 255).astype(np.uint8))
-    return image.convert("RGB")
+    image.load()
+    divisor = _gray_divisor(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top, strip in _strips(image):
+        pixels[top : top + strip.height] = _convert(strip, divisor)
+    return pixels
 
 
-def _from_pillow(image: Image.Image) -> np.ndarray:
-    return np.asarray(turn(to_rgb(image), exif_orientation(image)))
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """An image in strips of whole rows, each with its first row."""
+    rows = max(1, _STRIP // image.width)
+    if rows >= image.height:
+        yield 0, image
+        return
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _convert(strip: Image.Image, divisor: float | None) -> np.ndarray:
+    """A part of an image as uint8 [H, W, 3], or [H, W, 1] if it has a divisor."""
+    if divisor is not None:
+        values = np.nan_to_num(np.asarray(strip, np.float64)).clip(0, 256 * divisor)
+        return np.clip(np.round(values / divisor), 0, 255).astype(np.uint8)[..., None]
+    if "transparency" in strip.info:  # Pillow would warn, or fail over what it cannot carry over
+        strip = strip.copy()
+        del strip.info["transparency"]
+    if strip.mode == "La":  # gray times its opacity; Pillow has no way from there to RGB
+        strip = strip.convert("LA")
+    return np.asarray(strip.convert("RGB"))
+
+
+def _gray_divisor(image: Image.Image) -> float | None:
+    """What the values of a gray image of more than 8 bits are divided by to be in [0, 255].
+
+    None for other images. Integers are of 16 bits; those of 32 bits, and floats, whose range no
+    format tells, by their largest: floats may be meant in [0, 1], and either for 8, 16 or 32 bits.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        return 257.0
+    if image.mode not in ("I", "F"):
+        return None
+    largest = max(_largest(np.asarray(strip)) for _, strip in _strips(image))
+    if image.mode == "F" and largest <= 2:  # of 255 it would be black, of 1 it may lie a bit above
+        return 1 / 255
+    if largest <= 255:
+        return 1.0
+    return 257.0 if largest <= 65535 else largest / 255
+
+
+def _largest(values: np.ndarray) -> float:
+    return float(np.max(values, initial=0, where=np.isfinite(values)))
 
 
 def _from_array(array: np.ndarray) -> np.ndarray:

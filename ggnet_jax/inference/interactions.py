@@ -4,6 +4,7 @@ Everything here is NumPy. The network predicts in map cells of its input; these 
 its detections back to the image and give them their names.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,8 @@ class Interaction:
     """One person, one object and one verb.
 
     Boxes are (x1, y1, x2, y2), points (x, y), all in the image's own pixels, pixel (0, 0) at
-    coordinate (0, 0). `score` is the product of `verb_score`, `human_score` and `object_score`.
+    coordinate (0, 0). Boxes lie in the image; points may lie beside it. `score` is the product
+    of `verb_score`, `human_score` and `object_score`.
 
     Attributes:
         human_box: the person.
@@ -148,7 +150,8 @@ def to_interactions(
     centers: dict[str, np.ndarray] = {}
     for side in ("human", "object"):
         cells = getattr(detections, f"{side}_box")[row][chosen].astype(np.float64)
-        boxes[side] = boxes_to_image(cells, width, height, input_size)
+        found_boxes = boxes_to_image(cells, width, height, input_size)
+        boxes[side] = geometry.fit_boxes(found_boxes, width, height)
         centers[side] = points((cells[:, :2] + cells[:, 2:]) / 2)
     interaction_points = points(found.interaction_point[row][chosen])
     human_targets = points(found.human_target[row][chosen])
@@ -210,11 +213,57 @@ def to_prediction_entry(
     slots = np.flatnonzero(np.asarray(detections.valid[row]))
     human_boxes = boxes_to_image(detections.human_box[row][slots], width, height, input_size)
     object_boxes = boxes_to_image(detections.object_box[row][slots], width, height, input_size)
+    return _prediction_entry(
+        file_name,
+        vocabulary,
+        (
+            (
+                (human_boxes[i], detections.human_score[row, slot]),
+                (object_boxes[i], detections.object_score[row, slot]),
+                int(detections.object_class[row, slot]),
+                int(detections.verb[row, slot]),
+                detections.score[row, slot],
+            )
+            for i, slot in enumerate(slots)
+        ),
+    )
+
+
+def prediction_entry(
+    interactions: Sequence[Interaction], vocabulary: Vocabulary, *, file_name: str
+) -> dict[str, Any]:
+    """An image's interactions in PPDM's prediction format, see `to_prediction_entry`.
+
+    Args:
+        interactions: by descending score, in the image's pixels.
+        vocabulary: whose names they have; gives the category ids.
+        file_name: under which the image is known to the ground truth.
+    """
+    return _prediction_entry(
+        file_name,
+        vocabulary,
+        (
+            (
+                (one.human_box, one.human_score),
+                (one.object_box, one.object_score),
+                vocabulary.objects.index(one.object),
+                vocabulary.verbs.index(one.verb),
+                one.score,
+            )
+            for one in interactions
+        ),
+    )
+
+
+def _prediction_entry(
+    file_name: str, vocabulary: Vocabulary, triplets: Iterable[tuple[Any, Any, int, int, Any]]
+) -> dict[str, Any]:
+    """PPDM's entry of (box, score) of human and object, object and verb index, and score."""
     index_of: dict[tuple, int] = {}  # (class, box) -> index in `predictions`
     predictions: list[dict[str, Any]] = []
 
-    def box_index(object_class: int, box: np.ndarray, score: Any) -> int:
-        corners = [_short(v) for v in box]
+    def box_index(object_class: int, box: ArrayLike, score: Any) -> int:
+        corners = [_short(v) for v in np.asarray(box)]
         key = (object_class, *corners)
         if key not in index_of:
             index_of[key] = len(predictions)
@@ -222,19 +271,15 @@ def to_prediction_entry(
             predictions.append(entry | {"score": _short(score)})
         return index_of[key]
 
-    hois = []
-    for i, slot in enumerate(slots):
-        object_class = int(detections.object_class[row, slot])
-        hois.append(
-            {
-                "subject_id": box_index(0, human_boxes[i], detections.human_score[row, slot]),
-                "object_id": box_index(
-                    object_class, object_boxes[i], detections.object_score[row, slot]
-                ),
-                "category_id": vocabulary.verb_ids[int(detections.verb[row, slot])],
-                "score": _short(detections.score[row, slot]),
-            }
-        )
+    hois = [
+        {
+            "subject_id": box_index(0, *human),
+            "object_id": box_index(object_class, *target),
+            "category_id": vocabulary.verb_ids[verb],
+            "score": _short(score),
+        }
+        for human, target, object_class, verb, score in triplets
+    ]
     return {"file_name": file_name, "predictions": predictions, "hoi_prediction": hois}
 
 

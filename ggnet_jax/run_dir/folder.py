@@ -5,7 +5,8 @@
     checkpoints/      one folder a step; see `run_dir.checkpoints`
     log.jsonl         the losses of every logged step, one JSON object a line
     tensorboard/      the same, for TensorBoard
-    evaluation/       predictions, metrics, table and plots of the last evaluation
+    evaluation/       predictions, metrics, table and plots of the last evaluation on the run's own
+                      split; a folder inside for each other set, protocol or older checkpoint
     pictures/         drawings: examples of the evaluation split, learning curves
     predictions/      what --mode=predict found, where no other folder was given
 

@@ -26,12 +26,14 @@ from ggnet_jax.training.parallel import Parallel, create_parallel
 from ggnet_jax.training.state import TrainState, create_state
 from ggnet_jax.training.step import Metrics, TrainStep, make_train_step
 from ggnet_jax.training.stop import StopRequest
+from ggnet_jax.vocabularies import Vocabulary
 
 # Steps that the devices may be behind the host. The host looks at a step's metrics this many
 # steps later, so it never waits for a device that has nothing else to do. The number is fixed and
 # not "whatever is ready": all processes have to notice a bad loss after the same step.
 _STEPS_AHEAD = 2
 
+Check = Callable[[Any, Vocabulary], None]
 Evaluate = Callable[[Any, Path, int], Mapping[str, float]]
 
 
@@ -48,7 +50,12 @@ class TrainResult(NamedTuple):
 
 
 def train(
-    config: Any, workdir: str | Path, data: DataPipelines, *, evaluate: Evaluate | None = None
+    config: Any,
+    workdir: str | Path,
+    data: DataPipelines,
+    *,
+    check: Check | None = None,
+    evaluate: Evaluate | None = None,
 ) -> TrainResult:
     """Train, or go on training, in a workdir.
 
@@ -58,6 +65,8 @@ def train(
         config: a ConfigDict with the fields of `configs/base.py`.
         workdir: a new or empty folder, or that of the run to go on with.
         data: where the batches come from.
+        check: called with the configuration and the data set's vocabulary before anything is
+            written; raises a UserError for what could not be evaluated later.
         evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`; its
             metrics are logged.
 
@@ -71,6 +80,8 @@ def train(
     parallel = create_parallel(config.parallel)
     check_config(config, num_devices=jax.device_count())
     dataset = data.load_dataset(config.data)
+    if check is not None:
+        check(config, dataset.vocabulary)
     asked = config.batch_size
     config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())
     if first and config.batch_size != asked:

@@ -5,11 +5,15 @@ Everything is drawn at twice the final size and reduced at the end, since Pillow
 lines without anti-aliasing.
 """
 
-from functools import cache
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageEnhance, ImageFont
+from PIL import Image, ImageDraw, ImageEnhance
+
+from ggnet_jax.io import write_file
+from ggnet_jax.visualize import fonts
 
 # Okabe and Ito's colors, told apart with any common color blindness; the palest come last.
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#CC79A7", "#0072B2", "#F0E442")
@@ -18,12 +22,6 @@ PAPER = "#FFFFFF"
 OVERSAMPLING = 2
 PAD = 6.0  # around the text of a tag, final pixels
 LEADING = 1.25  # line height over letter height
-
-
-@cache
-def font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The one typeface of all drawings, at a height in drawing pixels; it comes with Pillow."""
-    return ImageFont.load_default(size=size)
 
 
 def text_color(background: str) -> str:
@@ -43,11 +41,22 @@ def scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
+def save_drawing(drawing: Image.Image, path: str | Path) -> None:
+    """Write a drawing as a PNG that is at every moment absent, old or new, never half.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    buffer = BytesIO()
+    drawing.save(buffer, "PNG")
+    write_file(path, buffer.getvalue())
+
+
 def to_pillow(image: Image.Image | np.ndarray) -> Image.Image:
     """A Pillow image of any mode, or uint8 [H, W, 3], as a Pillow image in RGB."""
     if not isinstance(image, Image.Image):
         image = Image.fromarray(np.asarray(image))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")  # a copy may take a gigabyte
 
 
 class Canvas:
@@ -69,7 +78,8 @@ class Canvas:
         view: tuple[int, int, int, int] | None = None,
     ):
         self.view = (0, 0, *image.size) if view is None else view
-        self.source = image.crop(self.view)
+        whole = self.view == (0, 0, *image.size)
+        self.source = image if whole else image.crop(self.view)
         self.scale = scale
         self.size = scaled(self.source.size, scale)
         large = self.size[0] * OVERSAMPLING, self.size[1] * OVERSAMPLING
@@ -192,7 +202,7 @@ class Canvas:
         ink = text_color(color)
         for i, line in enumerate(lines):
             at = (x + pad, y + pad / 2 + i * size * LEADING * OVERSAMPLING)
-            self._draw.text(at, line, fill=ink, font=font(size * OVERSAMPLING))
+            fonts.write(self._draw, at, line, fill=ink, size=size * OVERSAMPLING)
 
     def _stroke(
         self,
@@ -226,6 +236,5 @@ class Canvas:
 
 def tag_size(lines: list[str], size: float) -> tuple[float, float]:
     """Width and height of a tag in final pixels."""
-    face = font(size * OVERSAMPLING)
-    width = max(face.getlength(line) for line in lines) / OVERSAMPLING
+    width = max(fonts.length(line, size * OVERSAMPLING) for line in lines) / OVERSAMPLING
     return width + 2 * PAD, len(lines) * size * LEADING + PAD

@@ -1,5 +1,6 @@
 """Curves of a training run, as PNG files."""
 
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.io import read_log
+from ggnet_jax.io import read_log, write_file
+from ggnet_jax.visualize import fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,14 +48,18 @@ def plot_learning_curves(log: str | Path, output: str | Path) -> Path:
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for axis, name in zip(axes, names, strict=False):
         _plot(axis, *curves[name])
-        axis.set_title(TITLES.get(name, name.replace("_", " ")), fontsize=11)
+        title = TITLES.get(name, name.replace("_", " "))
+        font = fonts.path_for(title)
+        axis.set_title(title, font=Path(font) if font else None, fontsize=11)
         axis.set_xlim(0, 1.03 * end)
     for axis in axes[len(names) :]:
         axis.set_visible(False)
     figure.supxlabel("training step", fontsize=11)
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
+    buffer = BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    write_file(output, buffer.getvalue())
     return output
 
 

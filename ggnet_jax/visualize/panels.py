@@ -10,13 +10,13 @@ from PIL import Image, ImageDraw
 from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.inference import geometry
 from ggnet_jax.inference.interactions import Heatmaps, Interaction
+from ggnet_jax.visualize import fonts
 from ggnet_jax.visualize.canvas import (
     INK,
     OVERSAMPLING,
     PAPER,
     Canvas,
     fit,
-    font,
     scaled,
     to_pillow,
 )
@@ -273,7 +273,7 @@ def _captioned(drawing: Image.Image, panel: _Panel, room: int) -> Image.Image:
         strip = Image.fromarray((bar * 255).astype(np.uint8)).resize((110, 11))
         first = f"{low:.2f}" if low else "0"
         _text(cell, first, (left, y - 2), CAPTION - 1, 40)
-        start = left + round(font(CAPTION - 1).getlength(first)) + 6
+        start = left + round(fonts.length(first, CAPTION - 1)) + 6
         cell.paste(strip, (start, y + 2))
         _text(cell, f"{high:.2f}  {what}", (start + 116, y - 2), CAPTION - 1, 120)
     return cell
@@ -301,9 +301,9 @@ def _row(
 
 def _text(image: Image.Image, text: str, at: tuple[int, int], size: float, room: float) -> None:
     """Dark text, drawn smaller if it would not fit into `room` pixels."""
-    size *= min(1.0, room / max(font(size).getlength(text), 1.0))
+    size *= min(1.0, room / max(fonts.length(text, size), 1.0))
     patch = Image.new("RGB", (image.width * OVERSAMPLING, int(size * 1.6 * OVERSAMPLING)), PAPER)
-    ImageDraw.Draw(patch).text((0, 0), text, fill=INK, font=font(size * OVERSAMPLING))
+    fonts.write(ImageDraw.Draw(patch), (0, 0), text, fill=INK, size=size * OVERSAMPLING)
     patch = patch.resize((image.width, int(size * 1.6)), Image.Resampling.LANCZOS)
     image.paste(patch.crop((0, 0, max(1, int(min(room, image.width - at[0]))), patch.height)), at)
 

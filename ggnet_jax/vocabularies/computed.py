@@ -1,6 +1,7 @@
 """The vocabulary of anyone's own data, computed from its annotations."""
 
 import dataclasses
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies.vocabulary import Vocabulary
+
+_PEOPLE = ("people", "persons", "human", "humans", "man", "pedestrian")
 
 
 def from_annotations(
@@ -42,9 +45,12 @@ def from_annotations(
     object_ids, object_names = _ids_and_names(objects, "object")
     verb_ids, verb_names = _ids_and_names(verbs, "verb")
     if person not in object_names:
+        close = [one for one in object_names if one.strip().lower() in (person, *_PEOPLE)]
+        close += difflib.get_close_matches(person, object_names, 1)
+        hint = f"; rename {close[0]!r} to {person!r}" if close else ""
         raise UserError(
-            f"the objects of {name!r} have no {person!r}: every interaction needs one; "
-            f"found {', '.join(object_names[:5])}"
+            f"the objects of {name!r} have no {person!r}, who is the subject of every interaction; "
+            f"found {', '.join(object_names[:5])}{hint}"
         )
     front = object_names.index(person)
     order = [front, *(i for i in range(len(object_names)) if i != front)]
@@ -110,12 +116,22 @@ def _as_int(value: Any) -> int | None:
 def _ids_and_names(
     given: Mapping[Any, str] | Sequence[str], what: str
 ) -> tuple[list[int], list[str]]:
-    if not isinstance(given, Mapping):
-        return list(range(1, len(given) + 1)), [str(name) for name in given]
-    ids = []
-    for key in given:
+    if isinstance(given, str) or not isinstance(given, Mapping | Sequence):
+        raise UserError(f"the {what}s are {given!r:.60}; give {{id: name}} or a list of names")
+    names: list[Any] = list(given.values()) if isinstance(given, Mapping) else list(given)
+    ids = list(given) if isinstance(given, Mapping) else list(range(1, len(given) + 1))
+    numbers = []
+    for key, name in zip(ids, names, strict=True):
         number = _as_int(key)
         if number is None:
-            raise UserError(f"the {what} id {key!r} is not a whole number; give {{id: name}}")
-        ids.append(number)
-    return ids, [str(name) for name in given.values()]
+            turned = _as_int(name) is not None
+            raise UserError(
+                f"the {what} id {key!r:.60} is not a whole number; give {{id: name}}"
+                f"{', not {name: id}' if turned else ''}"
+            )
+        if not isinstance(name, str) or not name.strip():
+            raise UserError(f"the {what} {key!r:.60} is {name!r:.60}, which is not a name")
+        if abs(number) >= 2**53:
+            raise UserError(f"the {what} id {str(key)[:60]} is too large for an id")
+        numbers.append(number)
+    return numbers, names

@@ -32,7 +32,7 @@ _CLEARLY_MORE = 5  # pairs that another numbering must explain where most are cl
 _FEWEST_PREDICTED = 3  # kinds of pairs from which predictions can tell a numbering
 _OWN = "the vocabulary's ids"
 
-_Table = Mapping[int, int]  # id in the file -> index in the vocabulary
+Table = Mapping[int, int]  # id in the file -> index in the vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +62,18 @@ class Numbering:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Reading:
-    """A numbering that a file may be in."""
+class Reading:
+    """A numbering that a file may be in.
+
+    Attributes:
+        name: what "verb ids are ..." goes on with.
+        table: {id in the file: index in the vocabulary}.
+        verbs: as `Numbering.verbs`, of a numbering that is converted.
+    """
 
     name: str
-    table: _Table
-    verbs: Mapping[int, int] | None = None  # as `Numbering.verbs`, where it can be converted
+    table: Table
+    verbs: Mapping[int, int] | None = None
 
 
 def recognize(
@@ -83,17 +89,17 @@ def recognize(
         pairs: {(verb id, object id): weight}; all ids as they are in the file, those of pairs
             whose object is no box of the file left out. The weight is the number of pairs in
             annotations; in predictions the sum of scores, squared where every verb has one.
-        vocabulary: with the classes.
+        vocabulary: with the classes; without any, nothing can be told.
         predicted: the pairs are predictions, of which any may be wrong: another numbering must
             fit much better than the own, and nothing but that is a problem.
     """
-    if not pairs:
+    if not pairs or not vocabulary.classes:
         return Numbering()
     columns = _columns(pairs)
     total = float(columns[2].sum())
     if total <= 0:
         return Numbering()
-    verbs, objects = list(_verb_readings(vocabulary)), list(_object_readings(vocabulary))
+    verbs, objects = list(verb_readings(vocabulary)), list(object_readings(vocabulary))
     own, other = (_weight(columns, vocabulary, verb, objects[0]) for verb in verbs[:2])
     single = verbs[1].verbs is None
     taken = "" if single else f"verb ids are read as PPDM's: {_share(own, total)} are classes"
@@ -141,8 +147,8 @@ def _columns(pairs: Mapping[tuple[int, int], float]) -> tuple[list[int], list[in
 def _weight(
     columns: tuple[Sequence[int], Sequence[int], np.ndarray],
     vocabulary: Vocabulary,
-    verbs: _Reading,
-    objects: _Reading,
+    verbs: Reading,
+    objects: Reading,
 ) -> float:
     """The weight of the pairs that are classes in a numbering."""
     verb = np.array([verbs.table.get(number, -1) for number in columns[0]])
@@ -158,45 +164,46 @@ def _share(part: float, total: float) -> str:
     return f"{part / total:.0%} of the pairs"
 
 
-def _verb_readings(vocabulary: Vocabulary) -> Iterator[_Reading]:
+def verb_readings(vocabulary: Vocabulary) -> Iterator[Reading]:
     """The own numbering, then those that it may be taken for."""
-    yield _Reading(_OWN, _table(vocabulary.verb_ids))
+    yield Reading(_OWN, _table(vocabulary.verb_ids))
     for name, ids in _orders(vocabulary).items():
         index = _table(vocabulary.verb_ids)
-        yield _Reading(
+        yield Reading(
             f"in {name} (as QPIC's converter writes V-COCO)",
             {number: index[own] for number, own in ids.items() if own in index},
             ids,
         )
         shifted = {number + 1: index[own] for number, own in ids.items() if own in index}
-        yield _Reading(f"in {name}, counted from 1", shifted)
+        yield Reading(f"in {name}, counted from 1", shifted)
     yield from _counted(vocabulary.verbs, vocabulary.verb_ids)
     for first in (0, 1):
         classes = {number: verb for number, (verb, _) in enumerate(vocabulary.classes, first)}
-        yield _Reading(f"ids of classes (pairs), counted from {first}", classes)
+        yield Reading(f"ids of classes (pairs), counted from {first}", classes)
 
 
-def _object_readings(vocabulary: Vocabulary) -> Iterator[_Reading]:
-    yield _Reading(_OWN, _table(vocabulary.object_ids))
+def object_readings(vocabulary: Vocabulary) -> Iterator[Reading]:
+    """The own numbering, then those that it may be taken for."""
+    yield Reading(_OWN, _table(vocabulary.object_ids))
     yield from _counted(vocabulary.objects, vocabulary.object_ids)
 
 
-def _counted(names: Sequence[str], ids: Sequence[int]) -> Iterator[_Reading]:
+def _counted(names: Sequence[str], ids: Sequence[int]) -> Iterator[Reading]:
     """Numberings of any list of names."""
     for first in (0, 1):
         last = first + len(names) - 1
         table = _table(range(first, last + 1))
-        yield _Reading(f"{first} to {last} in the vocabulary's order", table)
-    yield _Reading("one too low", _table([number - 1 for number in ids]))
-    yield _Reading("one too high", _table([number + 1 for number in ids]))
+        yield Reading(f"{first} to {last} in the vocabulary's order", table)
+    yield Reading("one too low", _table([number - 1 for number in ids]))
+    yield Reading("one too high", _table([number + 1 for number in ids]))
     alphabet = sorted(range(len(names)), key=names.__getitem__)
     for first in (0, 1):
         last = first + len(names) - 1
         table = {number: index for number, index in enumerate(alphabet, first)}
-        yield _Reading(f"{first} to {last} in alphabetical order", table)
+        yield Reading(f"{first} to {last} in alphabetical order", table)
 
 
-def _table(ids: Sequence[int]) -> _Table:
+def _table(ids: Sequence[int]) -> Table:
     return {number: index for index, number in enumerate(ids)}
 
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ggnet_jax import io
 from ggnet_jax.errors import UserError
 
 _ROLE_SUFFIXES = ("_obj", "_instr")
+_LARGEST_ID = 1 << 31
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Vocabulary:
     classes: tuple[tuple[int, int], ...]
     rare: tuple[bool, ...] | None = None
 
+    _NEEDED: ClassVar = ("name", "objects", "object_ids", "verbs", "verb_ids", "classes")
+
     def __post_init__(self):
         for what, names, ids in (
             ("object", self.objects, self.object_ids),
@@ -56,10 +59,15 @@ class Vocabulary:
                 for value in values:
                     if value in seen:
                         raise UserError(
-                            f"vocabulary {self.name!r} has the {what} {kind} {value!r} twice; "
+                            f"vocabulary {self.name!r} has the {what} {kind} {value!r:.60} twice; "
                             "each may occur once"
                         )
                     seen.add(value)
+            for value in ids:
+                if abs(value) >= _LARGEST_ID:
+                    raise UserError(
+                        f"vocabulary {self.name!r} has the {what} id {value!r:.40}; ids are smaller"
+                    )
         for verb, obj in self.classes:
             if not (0 <= verb < self.num_verbs and 0 <= obj < self.num_objects):
                 raise UserError(
@@ -167,24 +175,41 @@ class Vocabulary:
         Raises:
             UserError: a field is missing or has the wrong form.
         """
-        try:
-            rare = fields.get("rare")
-            return cls(
-                name=str(fields["name"]),
-                objects=tuple(str(name) for name in fields["objects"]),
-                object_ids=tuple(int(i) for i in fields["object_ids"]),
-                verbs=tuple(str(name) for name in fields["verbs"]),
-                verb_ids=tuple(int(i) for i in fields["verb_ids"]),
-                classes=tuple((int(verb), int(obj)) for verb, obj in fields["classes"]),
-                rare=None if rare is None else tuple(bool(flag) for flag in rare),
+        if not isinstance(fields, Mapping):
+            raise UserError(f"not a vocabulary: not a JSON object but {fields!r:.60}")
+        missing = [key for key in cls._NEEDED if key not in fields]
+        if missing:
+            there = ", ".join(map(repr, fields)) or "nothing"
+            raise UserError(
+                f"not a vocabulary: it needs the field {missing[0]!r} (it has {there:.160})"
             )
-        except KeyError as error:
-            raise UserError(f"a vocabulary needs the field {error.args[0]!r}") from None
-        except UserError:
-            raise
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UserError(f"not a vocabulary: {error}") from None
+        rare = fields.get("rare")
+        pairs = [tuple(_list(pair, "classes", int)) for pair in _list(fields["classes"], "classes")]
+        if any(len(pair) != 2 for pair in pairs):
+            raise UserError("not a vocabulary: classes are pairs of a verb and an object index")
+        flags = None if rare is None else _list(rare, "rare", int, bool)
+        if flags is not None and not set(flags) <= {0, 1}:
+            raise UserError("not a vocabulary: rare flags are 0 and 1")
+        return cls(
+            name=str(fields["name"]),
+            objects=tuple(_list(fields["objects"], "objects", str)),
+            object_ids=tuple(_list(fields["object_ids"], "object_ids", int)),
+            verbs=tuple(_list(fields["verbs"], "verbs", str)),
+            verb_ids=tuple(_list(fields["verb_ids"], "verb_ids", int)),
+            classes=tuple((verb, obj) for verb, obj in pairs),
+            rare=None if flags is None else tuple(map(bool, flags)),
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the vocabulary as JSON, one field a line."""
         io.write_json(path, self.to_dict(), depth=1)
+
+
+def _list(values: Any, what: str, *kinds: type) -> list[Any]:
+    """A field's list, with items of these types alone, if any are given; else a UserError."""
+    if not isinstance(values, Sequence) or isinstance(values, str):
+        raise UserError(f"not a vocabulary: {what} is not a list but {values!r:.60}")
+    for index, value in enumerate(values):
+        if kinds and type(value) not in kinds:
+            raise UserError(f"not a vocabulary: {what} has {value!r:.60} in place {index}")
+    return list(values)

@@ -1,6 +1,7 @@
 """--mode=evaluate: no image twice, none missing, whatever interrupts it."""
 
 import dataclasses
+import errno
 import json
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from ggnet_jax.cli import evaluate_split, predict_split
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.external_detections import ExternalDetections
+from ggnet_jax.run_dir import folder as run_folder
 
 HERE = Path(__file__).resolve().parents[1]
 
@@ -29,8 +31,8 @@ def go(run, split, step=None, **config):
     return evaluate_split.evaluate(split.config(**config), run, step, data=split)
 
 
-def predictions(run) -> list[dict]:
-    return json.loads((run / "evaluation" / "predictions.json").read_text())
+def predictions(run, folder="") -> list[dict]:
+    return json.loads((run / "evaluation" / folder / "predictions.json").read_text())
 
 
 def test_writes_predictions_metrics_and_tables(run, capsys):
@@ -77,11 +79,66 @@ def test_goes_on_where_it_was_interrupted(monkeypatch, run):
 
 def test_lines_of_another_checkpoint_are_not_mixed_in(run):
     go(run, FakeSplit(images=6), step=3)
-    whole = predictions(run)
+    whole = predictions(run, "step_3")
     with pytest.raises(KeyboardInterrupt):
         go(run, FakeSplit(images=6, stop_after=2), step=7)
     go(run, FakeSplit(images=6), step=3)
-    assert predictions(run) == whole
+    assert predictions(run, "step_3") == whole
+
+
+def test_each_evaluation_has_a_folder_of_its_own(run, tmp_path, monkeypatch):
+    """Only the newest checkpoint on the run's own split lies in the open."""
+    fields = run_folder.read_config(run)
+    fields["data"] |= {"eval_annotations": str(tmp_path / "a/test.json"), "image_size": (64, 96)}
+    (run / run_folder.CONFIG).write_text(json.dumps(fields))
+
+    def folder(step=None, protocol="hico", **data):
+        config = FakeSplit(images=2).config(protocol=protocol)
+        vars(config.data).update(data)
+        return str(evaluate_split.results_folder(config, run, step).relative_to(run / "evaluation"))
+
+    monkeypatch.chdir(tmp_path)
+    same = {"eval_annotations": "a/test.json", "image_size": [64, 96]}
+    assert folder() == folder(7) == folder(**same) == folder(7, name="unknown to the run") == "."
+    assert folder(3) == "step_3"
+    names = [
+        folder(eval_annotations="a/other.json.gz"),
+        folder(eval_annotations="b/other.json.gz"),
+        folder(3, eval_annotations="b/other.json.gz"),
+        folder(eval_split="test[:1]"),
+        folder(image_size=(64, 64)),
+        folder(protocol="hico_ppdm"),
+    ]
+    assert len(set(names)) == len(names)
+    for name, start in zip(names, ("other-", "other-", "other-", "test_1_-", "", "hico_ppdm-"),
+                           strict=True):  # fmt: skip
+        assert name.startswith(start) and "/" not in name
+    assert names[2] == f"{names[1]}-step_3"
+
+
+@pytest.mark.parametrize("fails", ["predict_split", "write_json"])
+def test_a_full_disk_is_one_line(run, monkeypatch, fails):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if fails == "predict_split":
+        monkeypatch.setattr(evaluate_split, "predict_split", full)
+    else:
+        monkeypatch.setattr(evaluate_split, "predict_split", lambda *args: [])
+        monkeypatch.setattr("ggnet_jax.io.os.replace", full)
+    with pytest.raises(UserError, match=r"evaluation.*: No space left on device") as caught:
+        go(run, FakeSplit(images=1))
+    assert "\n" not in str(caught.value)
+    assert not list((run / "evaluation").glob("*.unfinished"))
+
+
+def test_a_network_that_finds_nothing_yet_has_a_map_of_zero(run, monkeypatch, capsys):
+    nothing = [{"file_name": "0.jpg", "predictions": [], "hoi_prediction": []}]
+    monkeypatch.setattr(evaluate_split, "predict_split", lambda *args: nothing)
+    for protocol in ("hico", "hico_ppdm"):
+        results = go(run, FakeSplit(images=1), protocol=protocol)
+        assert results and set(results.values()) == {0.0}
+        assert "no interaction is predicted in any of the 1 images" in capsys.readouterr().out
 
 
 def test_lines_of_other_outside_boxes_are_not_mixed_in(run, tmp_path):
@@ -148,7 +205,8 @@ def test_boxes_of_an_outside_detector_are_used(run, tmp_path):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps(entries))
     go(run, FakeSplit(images=3), detections=str(path))
-    found = predictions(run)
+    (folder,) = (run / "evaluation").glob("boxes-*")
+    found = predictions(run, folder)
     assert all(entry["hoi_prediction"] for entry in found)
     for entry in found:
         for box in entry["predictions"]:

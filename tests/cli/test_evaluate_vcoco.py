@@ -1,5 +1,6 @@
 """--mode=evaluate on V-COCO: which protocol it takes, and against which images."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
@@ -7,13 +8,14 @@ import numpy as np
 import pytest
 from data_trees import VSRL, coco_instances, config_of, write_images
 from fake_split import FakeSplit
-from tiny import make_run
+from tiny import make_run, training_config
 
 import data_pipelines
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import vocabularies
-from ggnet_jax.cli import evaluate_split
+from ggnet_jax.cli import evaluate_split, modes
 from ggnet_jax.errors import UserError
+from ggnet_jax.vocabularies import Vocabulary
 
 NAMES = ["COCO_train2014_000000000007.jpg", "COCO_train2014_000000000009.jpg"]
 CUT_WITH, CUT = 2, 4
@@ -119,11 +121,21 @@ def test_rows_of_several_files_are_put_together_role_by_role():
         vsrl.select([VSRL, VSRL[:1]], [7])
 
 
+V_COCO_PART = Vocabulary(
+    name="part of v_coco",
+    objects=("person", "bicycle", "kite"),
+    object_ids=(1, 2, 38),
+    verbs=("cut_instr", "ride_instr", "look_obj", "hold_obj"),
+    verb_ids=(2, 5, 18, 25),
+    classes=((1, 1), (2, 1), (3, 2), (3, 0)),
+)
+
+
 class CocoSplit(FakeSplit):
     """Noise under COCO's names, with V-COCO's own files or without."""
 
-    def __init__(self, sources):
-        super().__init__(images=2)
+    def __init__(self, sources, vocabulary=V_COCO_PART):
+        super().__init__(images=2, vocabulary=vocabulary)
         self._sources = sources
 
     def sources(self, split):
@@ -134,16 +146,20 @@ class CocoSplit(FakeSplit):
 
     def ground_truth(self, split):
         named = zip(NAMES, super().ground_truth(split), strict=True)
-        return [{**entry, "file_name": name, "img_id": int(name[-16:-4])} for name, entry in named]
+        pair = {"subject_id": 0, "object_id": 1, "category_id": 5}
+        return [
+            {**entry, "file_name": name, "img_id": int(name[-16:-4]), "hoi_annotation": [pair]}
+            for name, entry in named
+        ]
 
 
 def test_evaluate_writes_v_cocos_tables(monkeypatch, tmp_path, files, capsys):
-    """An untrained network, whose four verbs have ids that V-COCO knows."""
-    run = make_run(tmp_path / "run")
+    """An untrained network, with four of V-COCO's verbs."""
+    run = make_run(tmp_path / "run", vocabulary=V_COCO_PART)
     for sources, settings in (([files], ["scenario_1", "scenario_2", "agent"]), ([], ["ppdm"])):
         split = CocoSplit(sources)
         results = evaluate_split.evaluate(split.config(protocol="vcoco"), run, data=split)
-        folder = run / "evaluation"
+        (folder,) = (run / "evaluation").glob("vcoco-*")  # the run's own protocol is "hico"
         metrics = json.loads((folder / "metrics.json").read_text())
         assert list(metrics["settings"]) == settings
         assert all(np.isfinite(value) for value in results.values())
@@ -151,8 +167,33 @@ def test_evaluate_writes_v_cocos_tables(monkeypatch, tmp_path, files, capsys):
             assert (folder / f"ap_{setting}.svg").is_file()
             assert any(name.startswith(f"mAP/{setting}/") for name in results)
     assert "24 roles  25 roles" in capsys.readouterr().out
+    assert {path.name for path in (run / "evaluation").iterdir()} == {folder.name}
     files["instances"] = [str(tmp_path / "gone.json")]
     split = CocoSplit([files])
     monkeypatch.setattr(evaluate_split, "predict_split", None)  # isn't reached
     with pytest.raises(UserError, match=r"gone\.json"):
         evaluate_split.evaluate(split.config(protocol="vcoco"), run, data=split)
+
+
+def test_v_cocos_protocol_is_refused_for_other_classes(tmp_path):
+    """Ids alone do not tell: this data set's are V-COCO's, its verbs are not."""
+    config = FakeSplit(images=2).config(protocol="vcoco")
+    evaluate_split.check_protocol(config, vocabularies.load("v_coco"))
+    evaluate_split.check_protocol(config, V_COCO_PART)
+    own = dataclasses.replace(V_COCO_PART, verbs=("cut_instr", "ride_instr", "pet", "hold_obj"))
+    for wrong in (own, vocabularies.load("hico_det"), vocabularies.load("figures_hoi")):
+        with pytest.raises(UserError, match=r"eval.protocol=vcoco is for V-COCO's classes, and .*"):
+            evaluate_split.check_protocol(config, wrong)
+        for protocol in ("hico", "hico_ppdm"):
+            evaluate_split.check_protocol(FakeSplit(images=2).config(protocol=protocol), wrong)
+
+
+def test_training_asks_about_the_protocol_before_it_writes_anything(monkeypatch, tmp_path):
+    config = training_config(
+        model__num_verbs=0, model__num_objects=0, eval__protocol="vcoco", eval__pictures=0
+    )
+    with pytest.raises(UserError, match=r"'figures_hoi' has the verb .* V-COCO has not"):
+        modes.train(
+            config, tmp_path / "run", FakeSplit(2, vocabulary=vocabularies.load("figures_hoi"))
+        )
+    assert not (tmp_path / "run").exists()

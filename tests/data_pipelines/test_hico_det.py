@@ -16,7 +16,9 @@ import tensorflow_datasets as tfds
 from data_trees import config_of, examples, write_images
 
 import data_pipelines
+from data_pipelines import annotations
 from data_pipelines.hico_det import HicoDet, official
+from data_pipelines.report import Report
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 
@@ -62,13 +64,13 @@ def structs(fields, *rows):
     return array
 
 
-def write_mat(path):
+def write_mat(path, *, airplane=(5, 7, 64, 48), compressed=False, number=np.uint16):
     """HICO-DET's own file with the entries above."""
 
     def box(x1, y1, x2, y2):
-        return structs("x1 x2 y1 y2", tuple(map(np.uint16, (x1, x2, y1, y2))))
+        return structs("x1 x2 y1 y2", tuple(map(number, (x1, x2, y1, y2))))
 
-    airplane, pair, nothing = box(5, 7, 64, 48), np.array([[1, 1]], np.uint8), np.zeros((0, 0))
+    airplane, pair, nothing = box(*airplane), np.array([[1, 1]], np.uint8), np.zeros((0, 0))
     hoi = "id bboxhuman bboxobject connection invis"
     seen = structs(
         hoi,
@@ -83,7 +85,7 @@ def write_mat(path):
         content[f"bbox_{split}"] = structs(
             "filename size hoi", (first, size, seen), (second, size, hidden)
         )
-    scipy.io.savemat(path, content)
+    scipy.io.savemat(path, content, do_compression=compressed)
 
 
 def test_the_matlab_file_says_the_same_as_the_fields_json(tmp_path):
@@ -91,6 +93,86 @@ def test_the_matlab_file_says_the_same_as_the_fields_json(tmp_path):
     vocabulary = vocabularies.load("hico_det")
     for split in ("train", "test"):
         assert official.read(tmp_path / "anno_bbox.mat", split, vocabulary) == entries_of(split)
+
+
+def read_mat(path):
+    return official.read(str(path), "train", vocabularies.load("hico_det"))
+
+
+def test_a_compressed_matlab_file_says_the_same(tmp_path):
+    write_mat(tmp_path / "anno_bbox.mat", compressed=True)
+    assert read_mat(tmp_path / "anno_bbox.mat") == entries_of("train")
+
+
+def flipped(data, place):
+    """One byte changed."""
+    changed = bytearray(data)
+    changed[place] ^= 0x10
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: data[: len(data) // 2], "is cut short"),
+        (lambda data: flipped(data, 300), "the part at byte 128 is damaged"),
+        (lambda data: flipped(data, len(data) - 2), "is damaged"),  # of the checksum
+        (lambda data: data.replace(b"MATLAB 5.0", b"MATLAB 7.3"), None),
+        (lambda data: flipped(data, 125), "MATLAB file"),
+        (lambda data: b"<html>no such file</html>" * 20, "MATLAB file"),
+        (lambda data: b"", "MATLAB file"),
+    ],
+)
+def test_a_damaged_matlab_file_is_one_line(tmp_path, damage, message):
+    path = tmp_path / "anno_bbox.mat"
+    write_mat(path, compressed=True)
+    path.write_bytes(damage(path.read_bytes()))
+    if message is None:  # only the description at the beginning differs
+        assert read_mat(path) == entries_of("train")
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        read_mat(path)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_crash_inside_scipy_ends_its_own_process_alone(tmp_path, monkeypatch):
+    write_mat(tmp_path / "anno_bbox.mat")
+    crash = tmp_path / "crash.py"
+    crash.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    monkeypatch.setattr(official, "_READER", crash)
+    with pytest.raises(UserError, match="ended by SIGSEGV; the file is probably damaged"):
+        read_mat(tmp_path / "anno_bbox.mat")
+    crash.write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr(official, "_SECONDS", 0.1)
+    with pytest.raises(UserError, match="took more than"):
+        read_mat(tmp_path / "anno_bbox.mat")
+
+
+def test_a_matlab_file_of_another_data_set_is_named(tmp_path):
+    scipy.io.savemat(tmp_path / "anno.mat", {"bbox_train": [1.0, 2.0], "list": [1]})
+    with pytest.raises(UserError, match=r"bbox_train\(1\) lacks the field 'size'"):
+        read_mat(tmp_path / "anno.mat")
+    scipy.io.savemat(tmp_path / "anno.mat", {"list": [1]})
+    with pytest.raises(UserError, match="has no bbox_train"):
+        read_mat(tmp_path / "anno.mat")
+    with pytest.raises(UserError, match="No such file"):
+        read_mat(tmp_path / "other.mat")
+
+
+@pytest.mark.parametrize(
+    ("corners", "kind"),
+    [
+        ((float("nan"), 7, 64, 48), "box_malformed"),
+        ((5, 7, float("inf"), 48), "box_malformed"),
+        ((64, 48, 5, 7), "box_without_area"),
+    ],
+)
+def test_odd_boxes_in_the_matlab_file_are_counted(tmp_path, corners, kind):
+    write_mat(tmp_path / "anno_bbox.mat", airplane=corners, number=np.float64)
+    report = Report()
+    entry = read_mat(tmp_path / "anno_bbox.mat")[0]
+    annotations.clean(entry, vocabularies.load("hico_det"), report, one_based=True)
+    assert report.counts[kind] and report.counts["relation_lost_box"] == 2
 
 
 def test_hico_det_builds_from_both_layouts_through_tfds_load(tmp_path, tree):

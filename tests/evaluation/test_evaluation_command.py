@@ -1,9 +1,11 @@
 """The evaluators as commands: table, JSON, plots, errors, and what they load."""
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -154,14 +156,19 @@ def test_a_plot_without_rare_flags():
 
 
 def test_progress_is_silent_for_two_seconds_then_one_line(capsys):
-    bar = command.ProgressBar()
-    bar("reading", 0.5)
-    bar.close()
+    for delay in (2.0, 0.0):  # a log, which is no terminal, has no line that is written over
+        bar = command.ProgressBar(delay)
+        bar("reading", 0.5)
+        bar.close()
     assert capsys.readouterr().err == ""
-    bar = command.ProgressBar(delay=0)
-    bar("reading predictions", 0.5)
-    bar.close()
-    shown = capsys.readouterr().err
+    terminal = StringIO()
+    terminal.isatty = lambda: True
+    for delay in (2.0, 0.0):
+        bar = command.ProgressBar(delay, terminal)
+        bar("reading predictions", 0.5)
+        bar.close()
+    shown = terminal.getvalue()
+    assert shown.count("reading") == 1
     assert "reading predictions [###############...............]  50 %" in shown
     assert "\n" not in shown and shown.endswith("\r")
 
@@ -178,3 +185,78 @@ def test_a_vocabulary_without_classes_is_refused():
     empty = type(SMALL)("e", SMALL.objects, SMALL.object_ids, SMALL.verbs, SMALL.verb_ids, ())
     with pytest.raises(UserError, match="'e' has no class"):
         hico.evaluate([], [], empty)
+
+
+def run_command(files, *, prepare=None, **streams):
+    """The command in a process of its own; its exit status and what it said on stderr."""
+    run = subprocess.run(
+        [sys.executable, "-m", "ggnet_jax.evaluation", "hico", *arguments(files)],
+        stderr=subprocess.PIPE,
+        preexec_fn=prepare,
+        text=True,
+        timeout=60,
+        check=False,
+        **streams,
+    )
+    return run.returncode, run.stderr
+
+
+def test_what_happens_to_the_output_is_no_traceback(files):
+    reading, writing = os.pipe()
+    os.close(reading)  # as `| head` does once it has seen enough
+    with os.fdopen(writing, "w") as pipe:
+        assert run_command(files, stdout=pipe) == (0, "")
+    with open("/dev/full", "w") as full:
+        status, said = run_command(files, stdout=full)
+    assert (status, said.count("\n")) == (2, 1)
+    assert "cannot write to the output: No space left on device" in said
+
+
+@pytest.mark.parametrize("where", ["evaluate", "write"])
+def test_ctrl_c_is_one_line_and_leaves_no_draft(files, monkeypatch, capsys, where):
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        *((hico, "evaluate", interrupted) if where == "evaluate" else (plot, "draw", interrupted))
+    )
+    assert hico.main(arguments(files, f"--output={files}/out")) == 130
+    streams = capsys.readouterr()
+    assert (streams.out, streams.err) == ("", "error: interrupted\n")
+    assert not list(files.glob("out/*.unfinished"))
+
+
+def test_a_class_list_as_training_takes_it_is_a_vocabulary(files, capsys):
+    """Its classes are the pairs of the ground truth, in the order of verbs and objects."""
+    lists = {
+        "objects": dict(zip(map(str, SMALL.object_ids), SMALL.objects, strict=True)),
+        "verbs": dict(zip(map(str, SMALL.verb_ids), SMALL.verbs, strict=True)),
+    }
+    (files / "classes.json").write_text(json.dumps(lists))
+    assert hico.main([*arguments(files), f"--vocabulary={files}/classes.json"]) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "classes.json is a class list: the 5 pairs of the ground truth are the classes" in printed
+    )
+    result = hico.evaluate(files / "p.json", files / "g.json", SMALL)
+    row = next(line for line in printed.splitlines() if line.startswith("default"))
+    assert row.split() == ["default", f"{100 * result.means['default']['full']:.2f}", "0"]
+    truth = json.loads((files / "g.json").read_text())
+    for entry in truth:
+        entry["hoi_annotations"] = entry.pop("hoi_annotation")
+    (files / "g.json").write_text(json.dumps(truth))
+    assert hico.main([*arguments(files), f"--vocabulary={files}/classes.json"]) == 2
+    assert "rename 'hoi_annotations'" in capsys.readouterr().err
+    (files / "classes.json").write_text(json.dumps({"objects": 3, "verbs": None}))
+    assert hico.main([*arguments(files), f"--vocabulary={files}/classes.json"]) == 2
+    assert "classes.json" in capsys.readouterr().err
+
+
+def test_names_that_the_terminal_cannot_show_are_written_with_their_numbers(files, tmp_path):
+    vocabulary = json.loads((files / "v.json").read_text())
+    vocabulary["objects"][1] = "чашка"
+    (files / "v.json").write_text(json.dumps(vocabulary))
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    with open(tmp_path / "said", "w") as said:
+        assert run_command(files, stdout=said, env=environment) == (0, "")
+    assert r"hold \u0447\u0430" in (tmp_path / "said").read_text()

@@ -1,7 +1,9 @@
 """HICO-DET's protocols: hand-worked cases, the plain oracle, the reference's results."""
 
 import dataclasses
+import itertools
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +292,44 @@ def test_candidates_are_all_equal_keys_in_order(block):
     pairs = [(i, j) for one in blocks for i, j in zip(*map(np.ndarray.tolist, one), strict=True)]
     assert pairs == [(i, j) for i in range(40) for j in range(30) if left[i] == right[j]]
     assert block == 1000 or len(blocks) > 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_matches_may_come_in_blocks(seed):
+    """First come, first served, in whatever portions; against the rules in one loop each."""
+    rng = np.random.default_rng(seed)
+    left, right = np.unique(rng.integers(0, 12, (60, 2)), axis=0).T
+    cuts = [0, *np.flatnonzero(np.diff(left)) + 1, len(left)]
+    for every in (1, 3, len(cuts)):
+        ends = [*cuts[::every], len(left)]
+        blocks = [(left[a:b], right[a:b]) for a, b in itertools.pairwise(ends)]
+        taken, served, claimed = set(), set(), set()
+        claims = []
+        for i, j in zip(left.tolist(), right.tolist(), strict=True):
+            if i not in served and j not in taken:
+                served.add(i)
+                taken.add(j)
+            if j not in claimed:
+                claimed.add(j)
+                claims.append(i)
+        assert set(np.flatnonzero(matching.first_free(blocks, 12, 12))) == served
+        assert set(np.flatnonzero(matching.first_of_each(blocks, 12, 12))) == set(claims)
+
+
+@pytest.mark.parametrize(("protocol", "number"), [("ho_rcnn", 1500), ("ppdm", 3000)])
+def test_memory_does_not_grow_with_the_square_of_an_images_pairs(protocol, number):
+    pairs = [(0, 1, 1)] * number
+    real = [truth("a", [MAN, CUP], pairs)]
+    predictions = [found("a", [MAN, CUP], [(*p, k / number) for k, p in enumerate(pairs)])]
+    tracemalloc.start()
+    try:
+        result = evaluate(predictions, real, protocol=protocol)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    scores = next(iter(result.settings.values()))
+    assert scores.true_positives[HOLD_CUP] == (number if protocol == "ho_rcnn" else 1)
+    assert peak < 160e6  # about the block; all matches at once took 230 and more
 
 
 def test_four_objects_of_hico_det_have_the_references_figures():

@@ -7,6 +7,7 @@ import json
 import pytest
 from evaluation_scenes import SMALL, found, truth
 
+from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico
 from ggnet_jax.evaluation.reading import iterate, load, load_instances
@@ -76,7 +77,10 @@ def test_a_bad_prediction_is_named_with_its_image_and_place(where, value, messag
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("c.jpg", r"'c\.jpg' \(entry 1\) is not in the ground truth"),
+        ("c.jpg", r"'c\.jpg' \(entry 1\) is not in the ground truth; check"),
+        ("test/b.png", r"'test/b\.png' .* is not in the ground truth, which has 'b\.jpg'; check"),
+        ("C:\\x\\b.png", r"is not in the ground truth, which has 'b\.jpg'; check"),
+        ("b", r"'b' \(entry 1\) is not in the ground truth, which has 'b\.jpg'; check"),
         ("a.jpg", r"'a\.jpg' occurs twice"),
         (None, r"entry 1 has no 'file_name'"),
         (5, r"entry 1 has no 'file_name' \(found 5\)"),
@@ -94,6 +98,13 @@ def test_unknown_images_are_left_out_on_request_and_counted():
     assert result.counts["images_without_an_entry"] == 1
     with pytest.raises(UserError, match="'skip'"):
         evaluate(GOOD, unknown_images="skip")
+
+
+def test_white_space_around_a_file_name_means_nothing():
+    """As for training, whose builder takes it off."""
+    expected = evaluate(GOOD).to_dict()
+    assert evaluate(changed(["file_name"], " b.jpg\n")).to_dict() == expected
+    assert evaluate(GOOD, changed(["file_name"], "b.jpg ", TRUTH)).to_dict() == expected
 
 
 @pytest.mark.parametrize("bad", [["no entry"], {"a.jpg": []}, [None]])
@@ -266,7 +277,7 @@ def test_a_missing_list_of_the_ground_truth_is_no_empty_one(old, new, message):
     with pytest.raises(UserError, match=f"ground truth: .*{message}"):
         evaluate(GOOD, renamed(TRUTH, old, new))
     predicted = {"hoi_annotation": "hoi_prediction", "annotations": "predictions"}.get(old, old)
-    with pytest.raises(UserError, match="predictions: .*has no "):
+    with pytest.raises(UserError, match=r"predictions: .*has no "):
         evaluate(renamed(GOOD, predicted, new + "_"))
 
 
@@ -346,7 +357,9 @@ def test_nothing_found_is_zero_and_said(predictions):
     result = evaluate(predictions)
     assert result["default"].means["full"] == 0.0
     assert result.notes == (
-        f"no interaction is predicted in any of the {len(predictions)} images of the predictions",
+        "no interaction is predicted in any of the 1 images of the predictions"
+        if predictions
+        else "the predictions are an empty list: nothing is found in any image",
     )
     assert f"note: {result.notes[0]}" in result.table()
 
@@ -355,3 +368,44 @@ def test_predictions_for_another_split_are_refused_even_if_unknown_images_are_ig
     other = [{**entry, "file_name": f"other_{entry['file_name']}"} for entry in GOOD]
     with pytest.raises(UserError, match="none of the 2 predicted images is annotated"):
         evaluate(other, unknown_images="ignore")
+
+
+def renumbered(entries, boxes=lambda number: number, verbs=lambda number: number):
+    """Entries with other ids of the same things."""
+    entries = mapped(entries, pair=lambda p: p | {"category_id": verbs(p["category_id"])})
+    for entry in entries:
+        for box in entry.get("annotations", entry.get("predictions")):
+            box["category_id"] = boxes(box["category_id"])
+    return entries
+
+
+HICO_DET = vocabularies.load("hico_det")
+CLASSES = [HICO_DET.classes[number] for number in range(0, 600, 12)]
+
+
+def one_of_each():
+    """A pair of every twelfth class of HICO-DET, as ground truth and as predictions."""
+    real, predicted = [], []
+    for number, (verb, obj) in enumerate(CLASSES):
+        boxes = [MAN, (*CUP[:4], HICO_DET.object_ids[obj])]
+        real.append(truth(f"{number}.jpg", boxes, [(0, 1, HICO_DET.verb_ids[verb])]))
+        predicted.append(found(f"{number}.jpg", boxes, [(0, 1, HICO_DET.verb_ids[verb], 0.5)]))
+    return predicted, real
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"verbs": lambda number: number - 1}, "verb ids are 0 to 116"),
+        ({"verbs": lambda number: number + 1}, "verb ids are one too high"),
+        ({"boxes": lambda n: HICO_DET.object_ids.index(n)}, "object ids are 0 to 79"),
+        ({"boxes": lambda n: 1 + HICO_DET.object_ids.index(n)}, "object ids are 1 to 80"),
+    ],
+)
+def test_ids_in_another_numbering_are_refused_with_its_name(change, cause):
+    predicted, real = one_of_each()
+    assert hico.evaluate(predicted, real).counts["predictions"] == len(CLASSES)
+    with pytest.raises(UserError, match=f"predictions: .*{cause}"):
+        hico.evaluate(renumbered(predicted, **change), real)
+    with pytest.raises(UserError, match=f"ground truth: .*{cause}"):
+        hico.evaluate(predicted, renumbered(real, **change))

@@ -100,9 +100,11 @@ def test_explain_reads_a_file_once(detector, tmp_path, monkeypatch):
     Image.fromarray(random_image()).save(path)
     opened = []
     real = Image.open
-    monkeypatch.setattr(Image, "open", lambda file: opened.append(file) or real(file))
+    monkeypatch.setattr(
+        Image, "open", lambda file, **options: opened.append(file.name) or real(file, **options)
+    )
     image, found, heatmaps = detector.explain(path, threshold=0.0, top_k=0)
-    assert opened == [path] and heatmaps == []
+    assert opened == [str(path)] and heatmaps == []
     np.testing.assert_array_equal(image, random_image())
     alone = detector.detect(random_image(), threshold=0.0)
     assert [one.score for one in found] == [one.score for one in alone]

@@ -204,6 +204,35 @@ def test_lists_that_do_not_fit_are_refused(change, message):
         dataclasses.replace(own(), **change)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("objects", "person"),
+        ("objects", ["person", None, "dog"]),
+        ("object_ids", [1, 2.5, 3]),
+        ("verb_ids", [True]),
+        ("verb_ids", ["1"]),
+        ("classes", [[0, 1, 2]]),
+        ("classes", [[0, 1.5]]),
+        ("classes", [3]),
+        ("rare", [2]),
+        ("rare", ["x"]),
+        ("rare", 0),
+    ],
+)
+def test_a_field_of_another_kind_is_named(field, value):
+    """What can be turned into a number or a text is not the number or text that was meant."""
+    fields = {
+        "name": "n", "objects": ["person", "cup", "dog"], "object_ids": [1, 2, 3],
+        "verbs": ["hold"], "verb_ids": [1], "classes": [[0, 1]], "rare": [0],
+    }  # fmt: skip
+    assert Vocabulary.from_dict(fields | {"rare": [True]}).rare == (True,)
+    with pytest.raises(UserError, match=f"not a vocabulary: .*{field}"):
+        Vocabulary.from_dict(fields | {field: value})
+    with pytest.raises(UserError, match=r"'n' has the verb id 1000\S*; ids are smaller"):
+        Vocabulary.from_dict(fields | {"verb_ids": [10**40]})
+
+
 def test_unknown_ids_and_names_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"object category_id 12 .* 80 of 'hico_det'"):
         vocabularies.load("hico_det").object_index(12)
@@ -219,7 +248,7 @@ def test_unknown_ids_and_names_are_refused(tmp_path):
         ("{", "not JSON"),
         ("{}", "field 'name'"),
         ("[]", "not a vocabulary"),
-        ('{"name": "n", "objects": 3}', "not a vocabulary"),
+        ('{"name": "n", "objects": 3}', "needs the field 'object_ids' .it has 'name', 'objects'"),
     ):
         (tmp_path / "v.json").write_text(text)
         with pytest.raises(UserError, match=rf"v\.json.*{message}"):

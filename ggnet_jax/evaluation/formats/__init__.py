@@ -120,4 +120,5 @@ def annotation_entries(source: Any) -> Any:
     if isinstance(source, str | Path) and files.is_object(files.head_of(source)):
         content = io.read_json(source, allow_nan=True)
         return pocket.entries(content) if pocket.is_pocket(content) else source
-    return pocket.entries(source) if pocket.is_pocket(source) else source
+    is_content = isinstance(source, Mapping) and pocket.is_pocket(source)
+    return pocket.entries(source) if is_content else source

@@ -14,9 +14,9 @@ import numpy as np
 
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
-from ggnet_jax.io import read_bytes
 from ggnet_jax.evaluation.formats.matlab import read_cells
 from ggnet_jax.evaluation.formats.table import Table
+from ggnet_jax.io import read_bytes
 from ggnet_jax.vocabularies import Vocabulary
 
 NUM_IMAGES = 9658
@@ -88,7 +88,10 @@ def read(folder: str | Path, progress: Callable[[float], None] | None = None) ->
         )
     image, index, rows, source = [], [], [], []
     for number, (places, matrices) in parts.items():
-        counts = [_check(matrix, files[number], place) for matrix, place in zip(matrices, places)]
+        counts = [
+            _check(matrix, files[number], place)
+            for matrix, place in zip(matrices, places, strict=True)
+        ]
         if counts:
             image.append(np.repeat(places[:, 1], counts))
             index.append(np.repeat(np.array(classes[number])[places[:, 0]], counts))

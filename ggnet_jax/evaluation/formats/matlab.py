@@ -19,7 +19,18 @@ HDF5 = b"MATLAB 7.3 MAT-file"
 
 _MATRIX, _COMPRESSED = 14, 15
 _CELLS = 1  # class of an array
-_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_STORED = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
 _CLASSES = {4: "char", 5: "sparse", 2: "struct", 3: "object", 16: "function"}
 _NUMBERS = range(6, 16)  # classes of numbers
 _COMPLEX = 0x800
@@ -50,8 +61,8 @@ def read_cells(path: str | Path, data: bytes, name: str) -> Cells:
     """
     if data.startswith(HDF5):
         raise UserError(
-            f"{path} is a MATLAB 7.3 file (HDF5), which is not read; save it with -v7 in MATLAB, or "
-            "with scipy.io.savemat"
+            f"{path} is a MATLAB 7.3 file (HDF5), which is not read; save it with -v7 in MATLAB, "
+            "or with scipy.io.savemat"
         )
     try:
         return _read_cells(data, name)

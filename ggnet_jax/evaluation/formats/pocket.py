@@ -1,15 +1,15 @@
 """The annotation files of pocket's data sets, which UPT, PViC and their kin train on, as entries.
 
-    instances_{train,test}2015.json       HICO-DET, github.com/fredzzhang/hicodet
-        annotation      a dictionary for each image: boxes_h, boxes_o, hoi, object, verb, as long as
-                        it has pairs; boxes are 1-based and inclusive, hoi is a class, 0 to 599
-        filenames, size (width, height), objects and verbs (names), correspondence [[hoi, object,
-                        verb]], empty (images without a pair)
+instances_{train,test}2015.json       HICO-DET, github.com/fredzzhang/hicodet
+    annotation      a dictionary for each image: boxes_h, boxes_o, hoi, object, verb, as long as
+                    it has pairs; boxes are 1-based and inclusive, hoi is a class, 0 to 599
+    filenames, size (width, height), objects and verbs (names), correspondence [[hoi, object,
+                    verb]], empty (images without a pair)
 
-    instances_vcoco_*.json                V-COCO, github.com/fredzzhang/vcoco
-        annotations     a dictionary for each image: file_name, boxes_h, boxes_o, actions, objects
-        classes         names of the actions, "hold obj"
-        objects         names of the objects; in files without them the numbers are COCO's ids
+instances_vcoco_*.json                V-COCO, github.com/fredzzhang/vcoco
+    annotations     a dictionary for each image: file_name, boxes_h, boxes_o, actions, objects
+    classes         names of the actions, "hold obj"
+    objects         names of the objects; in files without them the numbers are COCO's ids
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -108,9 +108,7 @@ class _Entry:
             self._places.setdefault((*box, kind), len(self._places))
             for box, kind in ((human, self._person), (target, category))
         ]
-        self._pairs.append(
-            {"subject_id": ids[0], "object_id": ids[1], "category_id": verb, **more}
-        )
+        self._pairs.append({"subject_id": ids[0], "object_id": ids[1], "category_id": verb, **more})
 
     def finish(self, more: Mapping[str, Any]) -> dict[str, Any]:
         boxes = [{"bbox": [*key[:-1]], "category_id": key[-1]} for key in self._places]

@@ -189,10 +189,10 @@ def group_names() -> tuple[str, ...]:
 def _numbers(value: Any, count: int, where: str, key: str) -> Sequence[float]:
     if type(value) is list and len(value) == count and set(map(type, value)) <= {float, int}:
         return value
-    if count == 1 and type(value) in (float, int):
+    if count == 1 and isinstance(value, float):
         return (value,)
     try:
-        found = np.array(value, np.float64).ravel().tolist()
+        found: list[Any] = np.array(value, np.float64).ravel().tolist()
     except (TypeError, ValueError, OverflowError):
         found = []
     if len(found) != count:
