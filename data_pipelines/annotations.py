@@ -22,6 +22,7 @@ import numpy as np
 from data_pipelines import keys
 from data_pipelines.report import Report
 from ggnet_jax import io
+from ggnet_jax.evaluation.formats import annotation_entries
 from ggnet_jax.vocabularies import Vocabulary
 
 _IDS = ("subject_id", "object_id", "category_id")
@@ -43,12 +44,13 @@ class Cleaned:
 
 
 def read_entries(path: str | Path) -> list[Any]:
-    """The list in an annotation file, `.json`, `.json.gz` or `.jsonl`.
+    """The list in an annotation file, `.json`, `.json.gz` or `.jsonl`; or pocket's, as entries.
 
     Raises:
         UserError: the file is missing, not JSON, not a list of entries, or most of them lack a key.
     """
-    return keys.check_list(io.read_json(path, allow_nan=True), path)  # cleaning counts NaN
+    content = annotation_entries(io.read_json(path, allow_nan=True))  # cleaning counts NaN
+    return keys.check_list(content, path)
 
 
 def image_name(entry: Any) -> str | None:

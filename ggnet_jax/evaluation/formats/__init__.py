@@ -94,7 +94,10 @@ def _of_content(
     is_entries = isinstance(content, list) and all(
         isinstance(one, Mapping) and "file_name" in one for one in content
     )
-    return _plain(content) if is_entries else None
+    try:
+        return _plain(content) if is_entries else None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply") from None
 
 
 def _plain(value: Any) -> Any:
@@ -120,5 +123,4 @@ def annotation_entries(source: Any) -> Any:
     if isinstance(source, str | Path) and files.is_object(files.head_of(source)):
         content = io.read_json(source, allow_nan=True)
         return pocket.entries(content) if pocket.is_pocket(content) else source
-    is_content = isinstance(source, Mapping) and pocket.is_pocket(source)
-    return pocket.entries(source) if is_content else source
+    return pocket.entries(source) if pocket.is_pocket(source) else source

@@ -1,6 +1,7 @@
 """What a file is, told by its content."""
 
 import re
+import reprlib
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -81,13 +82,13 @@ def _of_zip(path: str | Path) -> str:
     return f"a zip archive of {len(names)} files ({', '.join(names[:2]):.80}): unpack it"
 
 
-def describe(value: Any) -> str:
+def describe(value: Any, depth: int = 2) -> str:
     """What an object is, in a few words: "a list of 3 dictionaries with 'a', 'b'"."""
     if isinstance(value, Mapping):
-        keys = ", ".join(map(repr, list(value)[:5])) or "nothing"
+        keys = ", ".join(map(reprlib.repr, list(value)[:5])) or "nothing"
         return f"a dictionary with {keys:.120}"
     if isinstance(value, list | tuple):
-        first = f", the first of them {describe(value[0])}" if value else ""
+        first = f", the first of them {describe(value[0], depth - 1)}" if value and depth else ""
         return f"a list of {len(value):,}{first:.160}"
     return f"of the type {type(value).__name__}"
 

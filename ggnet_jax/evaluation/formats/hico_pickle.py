@@ -4,6 +4,7 @@ Each of the three is a dictionary (or a list) by class, 0 to 599: scores; human 
 numbers; the image's number, as in HICO_test2015_NUMBER.jpg, or its file name.
 """
 
+import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -100,4 +101,4 @@ def _number(value: Any, where: str) -> int:
             return number
     except (TypeError, ValueError, OverflowError):
         pass
-    raise UserError(f"{where} has the key {value!r:.60}, which is no number")
+    raise UserError(f"{where} has the key {reprlib.repr(value):.60}, which is no number")

@@ -13,7 +13,7 @@ instances_vcoco_*.json                V-COCO, github.com/fredzzhang/vcoco
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
@@ -22,7 +22,7 @@ _HICO = ("annotation", "filenames")
 _VCOCO = ("annotations", "classes")
 
 
-def is_pocket(content: Any) -> bool:
+def is_pocket(content: Any) -> TypeGuard[Mapping[str, Any]]:
     """Whether the content of a file is one of the two."""
     return isinstance(content, Mapping) and any(
         all(isinstance(content.get(key), list) for key in keys) for keys in (_HICO, _VCOCO)

@@ -158,6 +158,7 @@ _STAND_INS = {
     "numpy.core.numeric._frombuffer": _frombuffer,
     "numpy.ndarray": None,
     "numpy.dtype": _Dtype,
+    "builtins.bytes": lambda: b"",
     "_codecs.encode": _encode,
 }
 
@@ -223,12 +224,14 @@ def _short_operations(longest: int) -> re.Pattern[bytes]:
     number = b"." * (len(digits) - 1) + b"[\0-" + re.escape(digits[-1:]) + b"]"
     operations = (
         rb"G.{8}",
-        rb"[]()}QNRabdelostu012\x81\x85-\x89\x8f-\x94]++",
+        rb"[]()}QNRabdelosu012\x81\x88\x89\x8f-\x94]++",
         rb"[Khq\x80].",
         _strings(b"X", 4),
         _strings(b"\x8c", 1),
         _strings(b"U", 1),
         rb"M..|[Jj].{4}|\x95.{8}|[ILFSVPg][^\n]*+\n|[ci][^\n]*+\n[^\n]*+\n",
+        # Tuples, but not a hundred in each other: Python's hash of such a key overflows its stack.
+        rb"[t\x85-\x87](?!(?:(?:q.|r.{4}|\x94)?+[t\x85-\x87]){100})",
         b"r" + number + b"\0" * (4 - len(digits)),
         rb"p\d{1,%d}\n" % len(str(longest)),
     )

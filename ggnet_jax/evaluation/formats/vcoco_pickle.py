@@ -15,6 +15,7 @@ It reads everything as float32, and leaves out what has NaN for a score.
 
 import dataclasses
 import difflib
+import reprlib
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -197,7 +198,7 @@ def _numbers(value: Any, count: int, where: str, key: str) -> Sequence[float]:
         found = []
     if len(found) != count:
         raise UserError(
-            f"{where}: {key!r} is {value!r:.80}; it needs {count} number{'s' if count > 1 else ''}"
+            f"{where}: {key!r} is {reprlib.repr(value):.80}; it needs {count} number{'s' if count > 1 else ''}"
         )
     return found
 
@@ -209,7 +210,7 @@ def _image_id(value: Any, where: str) -> int:
             return number
     except (TypeError, ValueError, OverflowError):
         pass
-    raise UserError(f"{where}: image_id is {value!r:.60}, and not COCO's number of an image")
+    raise UserError(f"{where}: image_id is {reprlib.repr(value):.60}, and not COCO's number of an image")
 
 
 def _check_names(path: str | Path, others: Mapping[Any, int], known: Mapping[str, int]) -> None:
