@@ -99,9 +99,7 @@ def pocket_hico(entries):
     for entry in entries:
         image = {key: [] for key in ("boxes_h", "boxes_o", "hoi", "object", "verb")}
         for pair in entry["hoi_annotation"]:
-            human, target = (
-                entry["annotations"][pair[key]] for key in ("subject_id", "object_id")
-            )
+            human, target = (entry["annotations"][pair[key]] for key in ("subject_id", "object_id"))
             image["boxes_h"].append(human["bbox"])
             image["boxes_o"].append(target["bbox"])
             image["hoi"].append(hico_class(target["category_id"], pair["category_id"]))
@@ -127,9 +125,7 @@ def pocket_vcoco(entries):
     for entry in entries:
         image = {key: [] for key in ("boxes_h", "boxes_o", "actions", "objects")}
         for pair in entry["hoi_annotation"]:
-            human, target = (
-                entry["annotations"][pair[key]] for key in ("subject_id", "object_id")
-            )
+            human, target = (entry["annotations"][pair[key]] for key in ("subject_id", "object_id"))
             image["boxes_h"].append(human["bbox"])
             image["boxes_o"].append(target["bbox"])
             image["actions"].append(names.index(ROLES[pair["category_id"]]))

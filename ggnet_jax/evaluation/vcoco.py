@@ -82,7 +82,7 @@ def evaluate(
         UserError: bad input; the message names image and entry.
     """
     vocabulary = load_vocabulary("v_coco")
-    content = load(ground_truth)
+    content = formats.annotation_entries(load(ground_truth))
     if hasattr(content, "keys") and "images" in content:
         raise UserError(
             "the ground truth is COCO's instances: give V-COCO's own (VSRL) list as ground truth, "

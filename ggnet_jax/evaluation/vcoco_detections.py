@@ -109,8 +109,10 @@ class Scorer:
         self._people = people
         boxes, image = detections.person_box, detections.image_id
         self._order = np.lexsort((*boxes.T[::-1], image))  # ties: image, person box, object box
+        columns = np.column_stack([image, boxes])[self._order]
+        new = (np.diff(columns, axis=0, prepend=columns[:1]) != 0).any(axis=1)
         rank = np.empty(len(boxes), np.int64)
-        rank[self._order] = np.arange(len(boxes))
+        rank[self._order] = np.cumsum(new)  # equal people have equal ones
         self._match, near = match_people(image, boxes, people)
         annotated = np.append(people.annotated, True)  # the last is for nobody
         counts = annotated[self._match]
@@ -186,7 +188,7 @@ class Scorer:
             tail = np.arange(first, stop)
             box = np.vstack([self._box[tail], np.broadcast_to(_FILLED, (len(filled), 4))])
             score = np.concatenate([self._score[tail], np.zeros(len(filled))])
-            rank = np.concatenate([self._rank[self._person[tail]], filled])
+            rank = self._rank[np.concatenate([self._person[tail], self._order[filled]])]
             order = np.lexsort((*box.T[::-1], rank, -score)) + first - start
             person[first - start :], good[first - start :] = person[order], good[order]
         match = self._match[person]

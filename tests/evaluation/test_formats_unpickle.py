@@ -100,7 +100,9 @@ def test_what_would_run_code_is_named_and_not_run(name, protocol, tmp_path, monk
     value = CALLS[name]
     data = _global(name) + b"(U\x04DONEtR." if name.startswith("copyreg") else None
     data = data or pickle.dumps([{"image_id": value}], protocol)
-    with pytest.raises(UserError, match=r"f is a pickle that asks for '[\w.]+'.*not opened") as caught:
+    with pytest.raises(
+        UserError, match=r"f is a pickle that asks for '[\w.]+'.*not opened"
+    ) as caught:
         unpickle.load("f", data)
     assert name.rpartition(".")[2] in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -121,7 +123,7 @@ def test_what_would_run_code_is_named_and_not_run(name, protocol, tmp_path, monk
 )
 def test_other_ways_to_call(data, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="^f is a (damaged )?pickle"):
+    with pytest.raises(UserError, match=r"^f is a (damaged )?pickle"):
         unpickle.load("f", data)
     assert not list(tmp_path.iterdir())
 
@@ -151,7 +153,7 @@ def test_attributes_of_stand_ins_last_for_one_file():
     ],
 )
 def test_traps_and_damage_are_one_line(data):
-    with pytest.raises(UserError, match="^f is a damaged pickle") as caught:
+    with pytest.raises(UserError, match=r"^f is a damaged pickle") as caught:
         unpickle.load("f", data)
     assert "\n" not in str(caught.value)
 

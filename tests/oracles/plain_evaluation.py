@@ -229,7 +229,7 @@ def vcoco_detections(detections, vsrl, instances, *, any_object):
                 if not math.isnan(score):
                     box = [0.0 if math.isnan(v) else v for v in box]
                     found.append((-score, entry["image_id"], list(entry["person_box"]), box))
-            for score, image, human, target in sorted(found):
+            for _, image, human, target in sorted(found):
                 overlaps = [_iou_vsrl(human, one["box"]) for one in people[image]]
                 if not overlaps:
                     outcomes.append(False)

@@ -89,9 +89,12 @@ def _numbers(value: Any, where: str) -> np.ndarray:
 
 def _list(value: Any, where: str) -> list[Any]:
     try:
-        return list(value) if isinstance(value, list | tuple) else np.asarray(value).tolist()
+        found = list(value) if isinstance(value, list | tuple) else np.asarray(value).tolist()
     except (TypeError, ValueError):
-        raise UserError(f"{where}: its keys are no list") from None
+        found = None
+    if not isinstance(found, list):
+        raise UserError(f"{where}: its keys are no list")
+    return found
 
 
 def _number(value: Any, where: str) -> int:

@@ -134,13 +134,13 @@ def read(
             person.append(row)
             group.append(index)
     _check_names(path, others, known)
-    values = np.array(numbers, np.float32).astype(np.float64).reshape(-1, 5)
+    values = _float32(numbers, 5)
     kept = np.flatnonzero(~np.isnan(values[:, 4]))
     return Detections(
         path=str(path),
         groups=groups,
         image_id=np.array(ids, np.int64),
-        person_box=np.array(boxes, np.float32).astype(np.float64).reshape(-1, 4),
+        person_box=_float32(boxes, 4),
         person=np.array(person, np.int64)[kept],
         group=np.array(group, np.int64)[kept],
         box=values[kept, :4],
@@ -198,9 +198,16 @@ def _numbers(value: Any, count: int, where: str, key: str) -> Sequence[float]:
         found = []
     if len(found) != count:
         raise UserError(
-            f"{where}: {key!r} is {reprlib.repr(value):.80}; it needs {count} number{'s' if count > 1 else ''}"
+            f"{where}: {key!r} is {reprlib.repr(value):.80}; it needs {count} "
+            f"number{'s' if count > 1 else ''}"
         )
     return found
+
+
+def _float32(numbers: array, width: int) -> np.ndarray:
+    """[n, width] as the original keeps them; what is too large for it becomes infinite."""
+    with np.errstate(over="ignore"):
+        return np.array(numbers, np.float32).astype(np.float64).reshape(-1, width)
 
 
 def _image_id(value: Any, where: str) -> int:
@@ -210,7 +217,9 @@ def _image_id(value: Any, where: str) -> int:
             return number
     except (TypeError, ValueError, OverflowError):
         pass
-    raise UserError(f"{where}: image_id is {reprlib.repr(value):.60}, and not COCO's number of an image")
+    raise UserError(
+        f"{where}: image_id is {reprlib.repr(value):.60}, and not COCO's number of an image"
+    )
 
 
 def _check_names(path: str | Path, others: Mapping[Any, int], known: Mapping[str, int]) -> None:
