@@ -56,6 +56,8 @@ def get_config() -> Any:
     config.data.eval_instances = ""
     config.data.train_origin = -1  # 1: boxes count from pixel (1, 1); -1: known from the file name
     config.data.eval_origin = -1
+    # True: also read images that '..' or absolute paths in file names find outside of the folders.
+    config.data.allow_outside_images = False
     config.data.accept_losses = False  # True: train although most of the annotations are lost
     config.data.figures = ConfigDict()  # of the rendered data set
     config.data.figures.size = 128  # side of the images in pixels

@@ -1,28 +1,23 @@
 """`config.data` -> a prepared data set with its vocabulary and statistics.
 
-Building needs the original files; everything after that reads the prepared TFDS folder alone.
+Building needs the original files; everything after that reads the prepared TFDS folder alone, which
+is built again when the files have changed (prepared.py).
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import functools
 import importlib
 import json
 import re
-import sys
 from collections.abc import Iterator, Mapping, Sequence
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
-from absl import logging
 
 from data_pipelines import annotations, records
 from data_pipelines.hoi_builder import HoiBuilder
+from data_pipelines.prepared import open_builder
 from data_pipelines.statistics import Statistics
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import io
@@ -62,6 +57,19 @@ class Dataset:
     def num_eval(self) -> int:
         """Images of the evaluation split."""
         return self.builder.info.splits[self.eval_split].num_examples
+
+    @property
+    def fingerprint(self) -> list[Any]:
+        """Of what is trained on: another one means other images or annotations."""
+        return [
+            [
+                name,
+                self.builder.info.splits[name].num_examples,
+                self.builder.info.splits[name].num_bytes,
+                self.builder.metadata["statistics"][name],
+            ]
+            for name in _split_names(self.train_split)
+        ]
 
     def statistics(self, split: str) -> Statistics:
         """The counts of every whole split that the expression `split` takes something from."""
@@ -107,7 +115,8 @@ class Dataset:
             return records.parse(self.builder, index.read(position))["annotation"]
 
         texts = tf.data.Dataset.range(len(index)).map(parse, tf.data.AUTOTUNE)
-        entries = [json.loads(bytes(text)) for text in texts.as_numpy_iterator()]
+        with records.reading(self.builder):
+            entries = [json.loads(bytes(text)) for text in texts.as_numpy_iterator()]
         lost = self.builder.metadata.get("lost", {})
         for name in _split_names(split):
             if split == name or name in split.split("+"):
@@ -137,7 +146,8 @@ class Dataset:
         index = records.index_split(self.builder, split)
         count = min(count, len(index))
         for position in np.linspace(0, len(index) - 1, count).round().astype(int):
-            serialized = index.read(tf.constant(int(position), tf.int64))
+            with records.reading(self.builder):
+                serialized = index.read(tf.constant(int(position), tf.int64))
             example = records.parse(self.builder, serialized)
             name = bytes(example["file_name"].numpy()).decode()
             yield name, np.asarray(records.decode_image(example))
@@ -149,7 +159,9 @@ def _split_names(split: str) -> list[str]:
 
 
 def load_dataset(config: Any, *, training: bool = True) -> Dataset:
-    """Find the data set that `config.data` describes, building it first if it isn't there.
+    """Find the data set that `config.data` describes, building it if need be.
+
+    It is built where it isn't there, is damaged, or its files have changed since.
 
     Args:
         config: `config.data`.
@@ -157,22 +169,14 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
             what is counted in it is then counted in the evaluation split.
 
     Raises:
-        UserError: an unknown name, or files that are missing or changed since they were read.
+        UserError: an unknown name, or it has to be built and can't be.
     """
     _hide_accelerators()
     if config.name not in BUILDERS:
         raise UserError(f"no data set {config.name!r}; data.name is one of {', '.join(BUILDERS)}")
     module, name = BUILDERS[config.name]
     kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
-    with _quiet_tfds():
-        builder = kind.from_config(config)
-        if not builder.is_prepared():
-            with _one_at_a_time(builder):
-                builder = kind.from_config(config)  # another process may have built it meanwhile
-                if not builder.is_prepared():
-                    builder.download_and_prepare(file_format=tfds.core.FileFormat.TFRECORD)
-                    print(f"{builder.name} is prepared in {builder.data_path}", file=sys.stderr)
-        builder.check_current()
+    builder = open_builder(kind, config)
     train_split = config.train_split
     if not training and not builder.info.splits.keys() >= set(_split_names(train_split)):
         train_split = config.eval_split
@@ -180,33 +184,6 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
         records.index_split(builder, split)
     vocabulary = Vocabulary.from_dict(builder.metadata["vocabulary"])
     return Dataset(builder, vocabulary, train_split, config.eval_split)
-
-
-@contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
-    """Without what TFDS prints: of downloads, of configs not its own, and bars without a total."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
-        logging.set_verbosity(verbosity)
-
-
-@contextlib.contextmanager
-def _one_at_a_time(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
-    """Let the processes of a host that want to build the same data set wait for each other.
-
-    The lock goes with its process, however that ends.
-    """
-    path = Path(builder.data_path).parent / ".building"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _hide_accelerators() -> None:

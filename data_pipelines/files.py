@@ -2,22 +2,32 @@
 
 Everything that is missing is named, with where it is expected and where people get it, before any
 work starts. Which file counts its pixels from 1 is known for each source, never guessed.
+
+What a build read is kept in the builder's metadata, beside what hoi_builder.py keeps there:
+
+    sources     {split: [Source, as a dict, with the file's sha256]}
+    originals   files: {path: sha256, None of what was looked for and not there}
+                images: {split: [ImageFolders.record() of each source]}
+    accept_losses  whether what was lost was accepted
 """
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from data_pipelines import annotations, plausibility
+from data_pipelines.entries import Entries
 from data_pipelines.hoi_builder import Entry, HoiBuilder
+from data_pipelines.image_folders import ImageFolders
 from ggnet_jax import io, vocabularies
+from ggnet_jax.config import split_paths
 from ggnet_jax.errors import UserError
-from ggnet_jax.inference.image_files import read_file
 from ggnet_jax.vocabularies import Vocabulary
 
 
@@ -48,10 +58,12 @@ class FilesConfig(tfds.core.BuilderConfig):
         sources: {split: its sources}; None looks for the standard names in TFDS's manual folder,
             of the layout that the config is called after.
         vocabulary: name or JSON file of the classes; '' is the data set's own.
+        allow_outside_images: see `ImageFolders`.
     """
 
     sources: Mapping[str, tuple[Source, ...]] | None = None
     vocabulary: str = ""
+    allow_outside_images: bool = False
 
 
 class FilesBuilder(HoiBuilder, skip_registration=True):
@@ -98,15 +110,19 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                 )
                 for path in _paths(files)
             )
-        listed = Path(data.vocabulary)
-        words = io.read_text(listed) if listed.is_file() else ""
-        content = repr((sorted(sources.items()), data.vocabulary, words))
-        digest = hashlib.sha256(content.encode()).hexdigest()[:10]
+        vocabulary, words = data.vocabulary, ""
+        if vocabulary not in vocabularies.names() and Path(vocabulary).is_file():
+            (vocabulary,) = _paths(vocabulary)
+            words = io.read_text(vocabulary)
+        outside = bool(data.get("allow_outside_images", False))
+        content = (sorted(sources.items()), vocabulary, words, *(["outside"] * outside))
+        digest = hashlib.sha256(repr(content).encode()).hexdigest()[:10]
         return FilesConfig(
             name=f"files-{digest}",
             description="; ".join(s.annotations for split in sources.values() for s in split),
             sources=sources,
-            vocabulary=data.vocabulary,
+            vocabulary=vocabulary,
+            allow_outside_images=outside,
         )
 
     @classmethod
@@ -129,6 +145,10 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         """The entries of a source in PPDM's format, boxes as they are in the file."""
         return annotations.read_entries(source.annotations)
 
+    def files_of(self, source: Source) -> tuple[str, ...]:
+        """All files that `read_source` reads, or would read if they were there."""
+        return (source.annotations, *source.instances)
+
     def image_names(self, name: str) -> tuple[str, ...]:
         """What an image's file may be called, best first."""
         return (name,)
@@ -146,8 +166,10 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         if sources is None:
             sources = self.standard_sources(_manual_folder(dl_manager))
         self.check_files(sources)
+        read = [p for parts in sources.values() for s in parts for p in self.files_of(s)]
+        files = {path: _digest(path) for path in dict.fromkeys(read)}  # before they are read
         entries = {
-            split: [(source, self.read_source(source)) for source in parts]
+            split: [(source, Entries(self.read_source(source))) for source in parts]
             for split, parts in sources.items()
         }
         self._check_images(entries)
@@ -156,33 +178,43 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             for split, parts in entries.items()
         }
         self.metadata["sources"] = {
-            split: [{**dataclasses.asdict(s), "sha256": _digest(s.annotations)} for s in parts]
+            split: [{**dataclasses.asdict(s), "sha256": files[s.annotations]} for s in parts]
             for split, parts in sources.items()
         }
+        self.metadata["originals"] = {"files": files, "images": {}}
+        self.metadata["accept_losses"] = bool(self.accept_losses)
         return {split: self._generate_split(split, parts) for split, parts in entries.items()}
 
-    def _generate_split(self, split: str, parts: list[tuple[Source, list[Any]]]) -> Any:
+    def _generate_split(self, split: str, parts: list[tuple[Source, Entries]]) -> Iterator[Any]:
         origins = {source.one_based for source, _ in parts}
         if len(origins) > 1:
             raise UserError(
                 f"split {split!r} mixes annotation files that count pixels from 0 with files that "
                 "count from 1; give files of one kind"
             )
-        folders: dict[str | None, tuple[str, ...]] = {}
-        for source, found in parts:
-            for entry in found:
-                folders.setdefault(annotations.image_name(entry), source.images)
+        folders = [self._folders(source) for source, _ in parts]
+        every, owner = parts[0][1], {}
+        if len(parts) > 1:
+            every = Entries()
+            for (_, found), images in zip(parts, folders, strict=True):
+                every.extend(found)
+                for name in map(annotations.image_name, found):
+                    owner.setdefault(name, images)
 
         def read(entry: Entry) -> bytes:
-            name = entry["file_name"]
-            return read_file(self._find(name, folders[name]))
+            return owner.get(entry["file_name"], folders[0]).read(entry["file_name"])
 
-        every = [entry for _, found in parts for entry in found]
-        return self._generate_examples(
+        yield from self._generate_examples(
             split, every, read, one_based=origins.pop(), upright=self.UPRIGHT
         )
+        records = [images.record() for images in folders]
+        self.metadata["originals"]["images"][split] = records
 
-    def _recognize(self, source: Source, entries: list[Any]) -> list[Any]:
+    def _folders(self, source: Source) -> ImageFolders:
+        outside = self.files.allow_outside_images
+        return ImageFolders(source.images, self.image_names, allow_outside=outside)
+
+    def _recognize(self, source: Source, entries: Entries) -> Entries:
         """The entries in the vocabulary's ids, if they can be what they are taken for."""
         numbering = plausibility.check(
             entries,
@@ -194,26 +226,40 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             self.notes.setdefault(source.split, []).append(
                 f"{source.annotations}: {numbering.note}"
             )
-        return plausibility.renumbered(entries, numbering)
+        if numbering.verbs is None:
+            return entries
+        return Entries(plausibility.renumbered(entries, numbering))
 
-    def _find(self, name: str, folders: tuple[str, ...]) -> Path:
-        """The image's path: the first that exists, or the first that was looked for.
-
-        (`Path.is_file` would raise for a name that no file can have.)
-        """
-        candidates = [Path(f) / n for f in folders for n in self.image_names(name)]
-        return next((path for path in candidates if os.path.isfile(path)), candidates[0])
-
-    def check_current(self) -> None:
-        """Raise a UserError if an annotation file changed since the data set was built from it."""
-        for parts in self.metadata["sources"].values():
-            for source in parts:
-                path = source["annotations"]
-                if Path(path).is_file() and _digest(path) != source["sha256"]:
-                    raise UserError(
-                        f"{path} changed since the data set in {self.data_path} was built from "
-                        "it; delete that folder to build it again"
-                    )
+    def changes(self) -> str:
+        """See the base class; annotation files are compared by content, images by size and time."""
+        sources = self.metadata["sources"]
+        given = [source["annotations"] for parts in sources.values() for source in parts]
+        if not any(map(os.path.isfile, given)):
+            return ""
+        originals = self.metadata.get("originals")
+        if originals is None:
+            return "was built by an earlier version, which did not keep what its images were"
+        if self.metadata["accept_losses"] and not self.accept_losses:
+            return "was built with data.accept_losses=True"
+        with ThreadPoolExecutor() as pool:
+            digests = list(pool.map(_digest, originals["files"]))
+        for (path, before), now in zip(originals["files"].items(), digests, strict=True):
+            if now is not None and now != before:
+                return f"is older than {path}, which {'changed' if before else 'is new'}"
+        found: list[str] = []
+        for split, parts in sources.items():
+            for source, record in zip(parts, originals["images"][split], strict=True):
+                images = ImageFolders(
+                    source["images"],
+                    self.image_names,
+                    allow_outside=self.files.allow_outside_images,
+                )
+                found += images.changes(record)
+        found = list(dict.fromkeys(found))  # splits may share images
+        if not found:
+            return ""
+        more = f" (and {len(found) - 1} more)" if found[1:] else ""
+        return f"is not of the images as they are now: {found[0]}{more}"
 
     def check_files(self, sources: Mapping[str, tuple[Source, ...]]) -> None:
         """Raise a UserError that names every annotation file and folder that is not there."""
@@ -238,18 +284,13 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                 "data.eval_images"
             )
 
-    def _check_images(self, entries: Mapping[str, list[tuple[Source, list[Any]]]]) -> None:
+    def _check_images(self, entries: Mapping[str, list[tuple[Source, Entries]]]) -> None:
         """Raise a UserError where a folder has none of the images that its file names."""
         for split, parts in entries.items():
             for source, found in parts:
-                names = [name for name in map(annotations.image_name, found) if name]
-                if not any(os.path.isfile(self._find(name, source.images)) for name in names):
-                    raise UserError(
-                        f"{self.name}: none of the {len(names)} images of "
-                        f"{source.annotations} (split {split!r}, the first is "
-                        f"{names[0] if names else '-'}) is in {', '.join(source.images)}. "
-                        f"{self._where_from()}".rstrip()
-                    )
+                names = (name for name in map(annotations.image_name, found) if name)
+                where = f"{source.annotations} (split {split!r})"
+                self._folders(source).check_any(names, where, self._where_from())
 
     def _where_from(self) -> str:
         return f"Get them from {self.WHERE_FROM}. " if self.WHERE_FROM else ""
@@ -264,11 +305,16 @@ def _manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
 
 
 def _paths(text: str) -> tuple[str, ...]:
-    """'a, b' -> absolute paths of a and b."""
-    return tuple(
-        str(Path(part.strip()).expanduser().resolve()) for part in text.split(",") if part.strip()
-    )
+    """'a, b' -> absolute paths of a and b, links resolved."""
+    return tuple(str(Path(part).expanduser().resolve()) for part in split_paths(text))
 
 
-def _digest(path: str) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _digest(path: str) -> str | None:
+    """SHA-256 of a file's content, None if there is no such file."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None

@@ -9,19 +9,24 @@ vocabulary and the statistics that training needs in the builder's metadata:
     reports      {split: Report.to_dict()}
     statistics   {split: Statistics.to_dict()}
     lost         {split: entries whose image could not be read, for evaluation to count as missed}
+    digest       of all of it, so that damage is noticed
 """
 
+import hashlib
+import itertools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tqdm import tqdm
 
-from data_pipelines import annotations, images, plausibility
+from data_pipelines import annotations, images, plausibility, records, shards
+from data_pipelines.image_folders import OutsideError
 from data_pipelines.merging import unique_entries
 from data_pipelines.report import Report
 from data_pipelines.statistics import Statistics
@@ -63,22 +68,56 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     accept_losses = False  # train although most annotations are lost; see plausibility.py
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.notes: dict[str, list[str]] = {}  # how a split's files were read, for its report
-
     @classmethod
     def from_config(cls, data: Any) -> "HoiBuilder":
         """The builder that `config.data` describes."""
         return cls(data_dir=data.data_dir or None)
 
+    def __init__(self, **kwargs: Any):
+        """Take TFDS's arguments; a `DamagedError` says that the prepared data set is no good."""
+        self.notes: dict[str, list[str]] = {}  # how a split's files were read, for its report
+        try:
+            super().__init__(**kwargs)
+        except UserError:
+            raise
+        except Exception as error:  # TFDS reads the folder as soon as it knows where it is
+            if not hasattr(self, "_data_dir") or not Path(self.data_dir).exists():
+                raise
+            raise records.DamagedError(self.data_dir, f"its metadata: {error}") from error
+
     @property
     def metadata(self) -> dict[str, Any]:
         """What is kept beside the examples, see above; empty until the data set is prepared."""
-        return cast(dict[str, Any], self.info.metadata)
+        metadata = cast(dict[str, Any], self.info.metadata)
+        metadata.keys()  # TFDS reads the file when it is asked for these
+        return metadata
 
-    def check_current(self) -> None:
-        """Raise a UserError if the prepared data set is not what its files would give now."""
+    def check_whole(self) -> None:
+        """Raise a `DamagedError` unless the prepared data set has all that was written."""
+        try:
+            metadata = self.metadata
+            Vocabulary.from_dict(metadata["vocabulary"])
+            for split in self.info.splits:
+                Report.from_dict(metadata["reports"][split])
+                Statistics.from_dict(metadata["statistics"][split])
+        except Exception as error:  # whatever JSON other than ours leads to
+            problem = f"its metadata: {type(error).__name__}: {error}"
+            raise records.DamagedError(self.data_dir, problem) from error
+        if metadata.get("digest", _digest(metadata)) != _digest(metadata):
+            raise records.DamagedError(self.data_dir, "its metadata changed after it was written")
+        if not self.info.splits:
+            raise records.DamagedError(self.data_dir, "its metadata lists no split")
+        for split in self.info.splits:
+            records.index_split(self, split)
+        if (Path(self.data_dir) / records.DAMAGED).exists():
+            raise records.DamagedError(self.data_dir, "reading it failed")
+
+    def changes(self) -> str:
+        """What the prepared data set's files would give otherwise now, as a clause; '' if nothing.
+
+        Nothing is, too, where the files are gone: a prepared data set stands on its own.
+        """
+        return ""
 
     def load_vocabulary(self) -> Vocabulary:
         """The classes that the examples' indices refer to."""
@@ -92,6 +131,32 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             disable_shuffling=True,  # example k is entry k; the input pipeline shuffles
             metadata=tfds.core.MetadataDict(),
         )
+
+    def _log_download_bytes(self) -> None:
+        """Say what is about to happen; nothing is downloaded."""
+        tqdm.write(f"Preparing {self.name} in {self.data_path}", file=sys.stderr)
+
+    def _log_download_done(self) -> None:
+        """Say what is there now."""
+        used = readable_size(Path(self.data_dir))
+        tqdm.write(f"{self.name} is prepared in {self.data_path} ({used})", file=sys.stderr)
+
+    def _generate_splits(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig,
+    ) -> Sequence[tfds.core.SplitInfo]:
+        """Write all splits; into plain TFRecords without holding one in memory."""
+        if self.info.file_format is not tfds.core.FileFormat.TFRECORD:
+            infos = super()._generate_splits(dl_manager, download_config)
+        else:
+            most = download_config.max_examples_per_split
+            infos = [
+                shards.write_split(self, split, itertools.islice(examples, most))
+                for split, examples in self._split_generators(dl_manager).items()
+            ]
+        self.metadata["digest"] = _digest(self.metadata)
+        return infos
 
     def _generate_examples(
         self,
@@ -183,6 +248,22 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             self.metadata.setdefault(key, {})[split] = value
 
 
+def readable_size(folder: Path) -> str:
+    """What the files in a folder take: '5.7 GB'."""
+    number = float(sum(file.stat().st_size for file in folder.iterdir() if file.is_file()))
+    for unit in ("bytes", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
+
+
+def _digest(metadata: Mapping[str, Any]) -> str:
+    """A checksum of all but itself."""
+    content = {key: value for key, value in metadata.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _load_image(
     entry: Entry, read_image: ReadImage, upright: bool, report: Report
 ) -> images.EncodedImage | None:
@@ -192,6 +273,9 @@ def _load_image(
         data = read_image(entry)
     except FileNotFoundError as error:
         report.add("image_missing", f"{name}: {error.filename or error}")
+        return None
+    except OutsideError as error:
+        report.add("image_outside", f"{name}: {error}")
         return None
     except (OSError, ValueError) as error:  # ValueError: no file can have that name
         report.add("image_unreadable", f"{name}: {getattr(error, 'strerror', None) or error}")

@@ -58,13 +58,31 @@ def prepare(
     except UserError as error:
         report.add("image_unreadable", str(error))
         return None
+    with image_files.in_turn(image):
+        return _prepare(
+            image, data, orientation, name, report, annotated, upright=upright, limit=max_pixels
+        )
+
+
+def _prepare(
+    image: Image.Image,
+    data: bytes,
+    orientation: int,
+    name: str,
+    report: Report,
+    annotated: tuple[int, int] | None,
+    *,
+    upright: bool,
+    limit: int,
+) -> EncodedImage | None:
+    """`prepare` of an image whose header is read."""
     turned = orientation != 1 and _is_annotated_turned(image.size, orientation, annotated, upright)
     if orientation != 1:
         report.add("image_rotated" if turned else "image_not_turned", name)
     size = _turned_size(image.size, orientation) if turned else image.size
     resized = None
     if annotated is not None and annotated != size:
-        fits = _is_same_shape(size, annotated) and annotated[0] * annotated[1] <= max_pixels
+        fits = _is_same_shape(size, annotated) and annotated[0] * annotated[1] <= limit
         resized = annotated if fits else None
         kind = "image_resized" if resized else "size_mismatch"
         report.add(kind, f"{name}: {size[0]} x {size[1]}, annotated {annotated}")

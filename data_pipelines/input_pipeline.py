@@ -62,8 +62,8 @@ def train_batches(
     """Augmented batches of the training split without end, from `start_step` on.
 
     Raises:
-        UserError: the split is smaller than a batch, or a batch is not divisible by the number of
-            processes.
+        UserError: the split is smaller than a batch, a batch is not divisible by the number of
+            processes, or (from the iterator) a record is damaged.
     """
     local = _local_size(config.batch_size, process_count, "batch_size")
     steps = steps_per_epoch(dataset, config)
@@ -87,7 +87,8 @@ def train_batches(
         return _load(dataset, config.data, index, position, key)
 
     source = tf.data.Dataset.counter(start_step // steps).flat_map(of_epoch)
-    return _batches(source.map(load, tf.data.AUTOTUNE, deterministic=True), local)
+    examples = source.map(load, tf.data.AUTOTUNE, deterministic=True)
+    return _batches(dataset, examples, local)
 
 
 def eval_batches(
@@ -103,7 +104,8 @@ def eval_batches(
     Every process gets the same number of batches of `config.eval.batch_size / process_count`.
 
     Raises:
-        UserError: there is no such split, or a batch is not divisible by the number of processes.
+        UserError: there is no such split, a batch is not divisible by the number of processes, or
+            (from the iterator) a record is damaged.
     """
     size = config.eval.batch_size
     local = _local_size(size, process_count, "eval.batch_size")
@@ -122,7 +124,8 @@ def eval_batches(
         return {name: tf.where(real, example[name], blank[name]) for name in example}
 
     source = tf.data.Dataset.from_tensor_slices(positions)
-    return _batches(source.map(load, tf.data.AUTOTUNE, deterministic=True), local)
+    examples = source.map(load, tf.data.AUTOTUNE, deterministic=True)
+    return _batches(dataset, examples, local)
 
 
 def _local_size(size: int, process_count: int, field: str) -> int:
@@ -134,9 +137,15 @@ def _local_size(size: int, process_count: int, field: str) -> int:
     return size // process_count
 
 
-def _batches(examples: tf.data.Dataset, size: int) -> Iterator[Batch]:
+def _batches(dataset: Dataset, examples: tf.data.Dataset, size: int) -> Iterator[Batch]:
     batched = examples.batch(size, drop_remainder=True).prefetch(2)
-    return cast(Iterator[Batch], batched.as_numpy_iterator())
+    batches = cast(Iterator[Batch], batched.as_numpy_iterator())  # begins to work at once
+
+    def checked() -> Iterator[Batch]:
+        with records.reading(dataset.builder):
+            yield from batches
+
+    return checked()
 
 
 def _load(

@@ -169,7 +169,8 @@ def _fail(
 
 def _close(keys: Iterable[str], key: str) -> str | None:
     """The one of the keys that is most likely meant by a key that is not there."""
-    others = [name for name in keys if name == key or name not in _SYNONYMS]
+    # (A class is not a verb; hoi_category_id only looks like one.)
+    others = [name for name in keys if name not in _SYNONYMS and name != "hoi_category_id"]
     lower = {name.strip().lower().replace("-", "_"): name for name in others}
     found = difflib.get_close_matches(key, lower, 1, cutoff=0.7)
     found += [name for name in _SYNONYMS[key] if name in lower]

@@ -4,23 +4,24 @@ Some files have an entry for every pair, others come in several parts. The entri
 put together: equal boxes of the same category are one box, equal relations one relation.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from data_pipelines import annotations
+from data_pipelines.entries import Entries
 from data_pipelines.report import Report
 
 _NOWHERE = 10**6  # what pointed at no box of its entry must not point at one of another
 
 
-def unique_entries(entries: Iterable[Any], report: Report) -> list[Mapping[str, Any]]:
+def unique_entries(entries: Sequence[Any], report: Report) -> Entries:
     """An entry for each image, in the order of first entries; names without stray white space.
 
     Args:
         entries: PPDM's format, malformed ones included.
         report: takes the findings; what `annotations.clean` is not called for counts as an entry.
     """
-    usable: dict[str, Mapping[str, Any]] = {}
+    first: dict[str, int] = {}
     known: dict[str, _Places] = {}
     for index, entry in enumerate(entries):
         name = annotations.image_name(entry)
@@ -30,17 +31,22 @@ def unique_entries(entries: Iterable[Any], report: Report) -> list[Mapping[str, 
             continue
         if name != entry["file_name"]:
             report.add("string_id", f"entry {index}, {entry['file_name']!r}")
-            entry = {**entry, "file_name": name}
-        if name not in usable:
-            usable[name] = entry
+        if name not in first:
+            first[name] = index
             continue
         report.add("image_twice", f"entry {index}, {name}")
         report.entries += 1
         if name not in known:
-            known[name] = _Places(usable[name])
-            usable[name] = known[name].entry
-        known[name].add(entry)
-    return list(usable.values())
+            known[name] = _Places(_named(entries[first[name]], name))
+        known[name].add(_named(entry, name))
+    return Entries(
+        known[name].entry if name in known else _named(entries[index], name)
+        for name, index in first.items()
+    )
+
+
+def _named(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return entry if entry["file_name"] == name else {**entry, "file_name": name}
 
 
 class _Places:

@@ -3,12 +3,19 @@
 TFRecord files have no index, but each record starts with its length, so one walk over the headers
 gives every offset; after that any example is read alone, inside tf.data and without Python. That
 makes a global shuffle free of buffers, and resuming at step n free of reading what came before.
+
+A file stays open from the first look at it, and is read through its descriptor: a process goes on
+with the data set that it began with, also when another one builds it again.
 """
 
+import contextlib
 import dataclasses
+import os
 import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +26,27 @@ from ggnet_jax.errors import UserError
 _HEADER = struct.Struct("<QI")  # length of the record and its checksum
 _FOOTER = 4  # checksum of the data
 _BUFFER = 1 << 18  # bytes that reading one record asks the file for: most images in one go
+_OPEN: dict[tuple[int, int], str] = {}  # (device, inode) -> path of the file's descriptor
+# What `_open` returned for the files of a builder, by name.
+_OPENED: WeakKeyDictionary[tfds.core.DatasetBuilder, dict[str, tuple[str, np.ndarray]]] = (
+    WeakKeyDictionary()
+)
+DAMAGED = "damaged"
+"""Name of the file that marks a prepared data set whose records could not be read."""
+
+
+class DamagedError(UserError):
+    """A prepared data set is not what was written.
+
+    Attributes:
+        folder: where it lies.
+        problem: what is wrong, as a clause.
+    """
+
+    def __init__(self, folder: str | Path, problem: str):
+        """Name the folder and what is wrong in it."""
+        self.folder, self.problem = Path(folder), problem
+        super().__init__(f"the prepared data set in {folder} is damaged: {problem}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +54,7 @@ class RecordIndex:
     """Where the examples of a split lie, in order.
 
     Attributes:
-        files: paths of the TFRecord files.
+        files: paths under which the TFRecord files are read.
         file: [n] int64, index into `files`.
         offset: [n] int64, bytes.
     """
@@ -69,14 +97,35 @@ def index_split(builder: tfds.core.DatasetBuilder, split: str) -> RecordIndex:
             f"{builder.data_path} holds {file_format.value if file_format else 'unknown'} files; "
             "build it again with file_format=tfrecord"
         )
-    files, file, offset = [], [], []
+    opened = _OPENED.setdefault(builder, {})
+    files, file, offset = [], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for number, instruction in enumerate(instructions):
-        starts = _record_offsets(Path(instruction.filename))
+        name = str(instruction.filename)
+        if name not in opened:
+            opened[name] = _open(Path(name), instruction.examples_in_shard)
+        path, starts = opened[name]
         starts = starts[instruction.skip : instruction.skip + instruction.take]
-        files.append(str(instruction.filename))
-        file += [number] * len(starts)
-        offset += starts
-    return RecordIndex(tuple(files), np.array(file, np.int64), np.array(offset, np.int64))
+        files.append(path)
+        file.append(np.full(len(starts), number))
+        offset.append(starts)
+    return RecordIndex(tuple(files), np.concatenate(file), np.concatenate(offset))
+
+
+@contextlib.contextmanager
+def reading(builder: tfds.core.DatasetBuilder) -> Iterator[None]:
+    """Turn TensorFlow's errors on damaged records into a `DamagedError`.
+
+    The data set is marked, so that the next start builds it again.
+    """
+    try:
+        yield
+    except (tf.errors.DataLossError, tf.errors.OutOfRangeError, tf.errors.NotFoundError) as error:
+        with contextlib.suppress(OSError):
+            (Path(builder.data_dir) / DAMAGED).touch()
+        problem = f"a record cannot be read ({error.message.splitlines()[0]:.120})"
+        raise DamagedError(
+            builder.data_dir, f"{problem}; start again to build it again from its files"
+        ) from error
 
 
 def parse(builder: tfds.core.DatasetBuilder, serialized: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -93,20 +142,40 @@ def decode_image(example: dict[str, tf.Tensor]) -> tf.Tensor:
     return tf.io.decode_image(example["image"], channels=3, expand_animations=False)
 
 
-def _record_offsets(path: Path) -> list[int]:
-    """Byte offset of every record in a TFRecord file."""
-    offsets, position, end = [], 0, path.stat().st_size
-    with path.open("rb") as file:
-        while position < end:
-            file.seek(position)
-            header = file.read(_HEADER.size)
-            if len(header) < _HEADER.size:
-                break
-            offsets.append(position)
-            position += _HEADER.size + _HEADER.unpack(header)[0] + _FOOTER
-    if position != end:
-        raise UserError(f"{path} is cut short or damaged; delete its folder and build again")
-    return offsets
+def _open(path: Path, number: int) -> tuple[str, np.ndarray]:
+    """The path under which to read a TFRecord file of `number` records, and their offsets."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            with open(descriptor, "rb", closefd=False) as file:
+                offsets = _record_offsets(file)
+            status = os.fstat(descriptor)
+            key = (status.st_dev, status.st_ino)
+            place = f"/proc/self/fd/{descriptor}"
+            if key not in _OPEN and os.path.exists(place):
+                _OPEN[key], descriptor = place, -1
+        finally:
+            if descriptor >= 0:
+                os.close(descriptor)
+    except OSError as error:
+        raise DamagedError(path.parent, f"{path.name}: {error.strerror or error}") from error
+    if offsets is None or len(offsets) != number:
+        found = "is cut short or damaged" if offsets is None else f"has {len(offsets)} records"
+        raise DamagedError(path.parent, f"{path.name} {found}, of {number} that were written")
+    return _OPEN.get(key, str(path)), offsets
+
+
+def _record_offsets(file: Any) -> np.ndarray | None:
+    """Byte offset of every record in a TFRecord file; None if they don't fill it."""
+    offsets, position, end = [], 0, os.fstat(file.fileno()).st_size
+    while position < end:
+        file.seek(position)
+        header = file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            break
+        offsets.append(position)
+        position += _HEADER.size + _HEADER.unpack(header)[0] + _FOOTER
+    return np.array(offsets, np.int64) if position == end else None
 
 
 def epoch_order(seed: int, epoch: int, number: int, *, shuffle: bool = True) -> np.ndarray:

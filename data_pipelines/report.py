@@ -56,6 +56,10 @@ KINDS: Mapping[str, tuple[str, str]] = {
         "missing image",
         "left out of training; evaluation counts its pairs as missed",
     ),
+    "image_outside": (
+        "image outside of the image folder",
+        "left out as if it were missing; data.allow_outside_images=True takes it",
+    ),
     "image_unreadable": (
         "unreadable image",
         "left out of training; evaluation counts its pairs as missed",
@@ -146,10 +150,17 @@ class Report:
             report.examples[kind] = list(finding["examples"])
         return report
 
+    def line(self, title: str) -> str:
+        """The counts and the notes in one line."""
+        counts = [f"{what}: {self.counts[kind]}" for kind, (what, _) in KINDS.items()]
+        found = [text for text, kind in zip(counts, KINDS, strict=True) if self.counts[kind]]
+        counted = f"{title}: {self._number()}, {', '.join(found) or 'nothing to report'}"
+        return "; ".join([counted, *self.notes])
+
     def table(self, title: str) -> str:
         """The findings as lines to read."""
-        number = f"{self.entries} {'entry' if self.entries == 1 else 'entries'}"
-        lines = [f"Data report of {title}: {number}", *(f"  {note}" for note in self.notes)]
+        notes = (f"  {note}" for note in self.notes)
+        lines = [f"Data report of {title}: {self._number()}", *notes]
         if not self.counts:
             lines[0] += ", nothing to report"
         for kind, (what, treatment) in KINDS.items():
@@ -157,3 +168,6 @@ class Report:
                 lines.append(f"  {self.counts[kind]:>7}  {what}: {treatment}")
                 lines.append(f"           e.g. {self.examples[kind][0]}")
         return "\n".join(lines)
+
+    def _number(self) -> str:
+        return f"{self.entries} {'entry' if self.entries == 1 else 'entries'}"

@@ -7,9 +7,11 @@ import dataclasses
 import difflib
 import math
 import numbers
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -21,6 +23,13 @@ RETIRED_MODEL_FIELDS = frozenset({"deform_conv"})
 
 `deform_conv`: how deformable convolutions gather their corners; the operator chooses by backend.
 """
+
+_PATH_LISTS = tuple(
+    f"data.{split}_{what}"
+    for split in ("train", "eval")
+    for what in ("annotations", "images", "instances")
+)
+_PATHS = (*_PATH_LISTS, "data.data_dir", "data.vocabulary", "eval.detections", "init_from")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,6 +262,34 @@ def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | No
             if config.scale_learning_rate:
                 config.learning_rate *= config.batch_size / asked
             config.eval.batch_size = padded_batch_size(config.eval.batch_size, num_devices)
+    return config
+
+
+def split_paths(text: str) -> list[str]:
+    """'a, b' -> a and b; a path with commas is one if there is such a file or folder."""
+    parts = [text] if os.path.exists(text) else text.split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def absolute_paths(config: Any) -> Any:
+    """A copy in which every path is absolute, so that it means the same from every folder.
+
+    Args:
+        config: a ConfigDict; paths in it are relative to the current folder. The name of a shipped
+            vocabulary is none.
+    """
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        for name in _PATHS:
+            *sections, field = name.split(".")
+            section = config
+            for key in sections:
+                section = section.get(key, {})
+            text = section.get(field, "")
+            if not text or (name == "data.vocabulary" and text in vocabularies.names()):
+                continue
+            paths = split_paths(text) if name in _PATH_LISTS else [text]
+            section[field] = ",".join(os.path.abspath(os.path.expanduser(p)) for p in paths)
     return config
 
 

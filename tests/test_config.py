@@ -10,6 +10,7 @@ from configs import base, hico
 from ggnet_jax import vocabularies
 from ggnet_jax.config import (
     ModelConfig,
+    absolute_paths,
     check_config,
     divisible_batch_size,
     padded_batch_size,
@@ -158,3 +159,30 @@ def test_the_rate_is_scaled_by_the_rounding_only_if_asked():
 def test_impossible_values_are_named(field, value):
     with pytest.raises(UserError, match=field.replace("__", ".")):
         check_config(training_config(**{field: value}))
+
+
+def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = base.get_config()
+    config.lock()
+    config.data.update(
+        data_dir="prepared",
+        train_annotations="a.json, ../b.json",
+        train_images="/data/images",
+        vocabulary="classes.json",
+    )
+    config.eval.detections = "~/boxes.json"
+    made = absolute_paths(config)
+    assert config.data.data_dir == "prepared"
+    assert made.data.data_dir == f"{tmp_path}/prepared"
+    assert made.data.train_annotations == f"{tmp_path}/a.json,{tmp_path.parent}/b.json"
+    assert made.data.train_images == "/data/images"
+    assert made.data.eval_images == made.init_from == ""
+    assert made.data.vocabulary == f"{tmp_path}/classes.json"
+    assert made.eval.detections.startswith("/") and made.eval.detections.endswith("/boxes.json")
+    assert absolute_paths(made) == made
+    config.data.vocabulary = "hico_det"
+    assert absolute_paths(config).data.vocabulary == "hico_det"
+    with config.unlocked():
+        del config.eval["detections"]  # an older run has none
+    assert "detections" not in absolute_paths(config).eval

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import numpy as np
 import reference_weights as reference
+import torch_files
 from tiny_config import get_config as tiny_config
 
 from ggnet_jax import vocabularies
@@ -32,11 +33,7 @@ def change(config, **fields):
     return type(config)(**(vars(config) | fields))
 
 
-def tensors(torch, weights):
-    return {name: torch.tensor(array) for name, array in weights.items()}
-
-
-def tiny_checkpoint(torch, path, *, drop=(), **changes) -> tuple[Any, dict[str, np.ndarray]]:
+def tiny_checkpoint(path, *, drop=(), **changes) -> tuple[Any, dict[str, np.ndarray]]:
     """A checkpoint of the tiny network with the rendered data set's classes, and its config."""
     config: Any = tiny_config()
     config.model.update(changes)
@@ -47,5 +44,5 @@ def tiny_checkpoint(torch, path, *, drop=(), **changes) -> tuple[Any, dict[str, 
     )
     weights = reference.state_dict(shapes_of(resolved.model))
     weights = {k: v for k, v in weights.items() if k.split(".")[0] not in drop}
-    torch.save({"state_dict": tensors(torch, weights)}, path)
+    torch_files.save(path, {"state_dict": weights})
     return config, weights

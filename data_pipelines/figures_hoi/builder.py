@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from data_pipelines.entries import Entries
 from data_pipelines.figures_hoi import scenes
 from data_pipelines.hoi_builder import Entry, HoiBuilder
 from ggnet_jax.errors import UserError
@@ -69,8 +70,8 @@ class FiguresHoi(HoiBuilder):
         def image(entry: Entry) -> bytes:
             return scenes.encode(scenes.render(scenes.compose(seed, split, entry["img_id"]), size))
 
-        entries = [
+        entries = Entries(
             scenes.entry(scenes.compose(seed, split, index), split, index, size)
             for index in range(number)
-        ]
+        )
         return self._generate_examples(split, entries, image)

@@ -33,6 +33,10 @@ class VCoco(FilesBuilder):
         """COCO's name of 2014, then that of 2017."""
         return (name, name.rpartition("_")[2])
 
+    def files_of(self, source: Source) -> tuple[str, ...]:
+        """Those of the base, and the list of image ids."""
+        return (*super().files_of(source), *map(str, vsrl.ids_files(source.annotations)))
+
     def read_source(self, source: Source) -> list[Any]:
         """PPDM-format JSON, or VSRL's with COCO's instances."""
         content = super().read_source(source)
@@ -45,7 +49,11 @@ class VCoco(FilesBuilder):
             )
         instances = vsrl.read_instances(source.instances)
         ids = vsrl.read_ids(source.annotations)
-        return vsrl.read(content, instances, self.load_vocabulary(), ids)
+        notes = self.notes.setdefault(source.split, [])
+        try:
+            return vsrl.read(content, instances, self.load_vocabulary(), ids, notes)
+        except UserError as error:
+            raise UserError(f"{source.annotations}: {error}") from None
 
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
         """Training and validation images are COCO's train2014, test images val2014."""

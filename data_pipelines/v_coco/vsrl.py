@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines import annotations
+from data_pipelines.keys import is_vsrl
+from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.reading import load_instances
 from ggnet_jax.vocabularies import Vocabulary
 
+__all__ = ["is_vsrl", "read", "read_ids", "read_instances", "select"]
 
-def is_vsrl(content: Sequence[Any]) -> bool:
-    """Whether an annotation list is VSRL's rather than PPDM's."""
-    return bool(content) and isinstance(content[0], Mapping) and "action_name" in content[0]
+_NOWHERE = 10**6  # an object that the instances lack stays one that points nowhere
 
 
 def read(
@@ -34,6 +35,7 @@ def read(
     instances: Mapping[str, Any],
     vocabulary: Vocabulary,
     image_ids: Sequence[int] | None = None,
+    notes: list[str] | None = None,
 ) -> list[dict[str, Any]]:
     """The entries of a split, boxes as COCO's floats (x2 = x + width).
 
@@ -42,14 +44,16 @@ def read(
         instances: content of COCO's `instances_*.json` (or several, merged).
         vocabulary: V-COCO's; a verb is called ACTION_ROLE.
         image_ids: the split's images; None takes those that the actions mention.
+        notes: takes a line on what the actions have beyond `image_ids`.
 
     Raises:
-        UserError: the instances lack an image of the split.
+        UserError: an action or the instances are malformed, or lack an image of the split.
     """
     _check_actions(actions, vocabulary)
+    mentioned = {image for action in actions for image in action["image_id"]}
     if image_ids is None:
-        image_ids = sorted({image for action in actions for image in action["image_id"]})
-    images = {image["id"]: image for image in instances["images"]}
+        image_ids = sorted(mentioned)
+    images = _images(instances)
     absent = [image for image in image_ids if image not in images]
     if absent:
         raise UserError(
@@ -57,7 +61,13 @@ def read(
             "the instances file; V-COCO's train and val images are COCO's train2014, its test "
             "images val2014"
         )
-    boxes, places = _boxes(instances, set(image_ids))
+    beyond = mentioned.difference(image_ids)
+    if beyond and notes is not None:
+        notes.append(
+            f"{len(beyond)} images of the actions, {min(beyond)} for one, are not in the split's "
+            "list of image ids and are left out"
+        )
+    boxes, places = _boxes(instances, set(image_ids), images)
     relations = _relations(actions, vocabulary, places)
     return [
         {
@@ -72,38 +82,79 @@ def read(
     ]
 
 
-def _check_actions(actions: Sequence[Mapping[str, Any]], vocabulary: Vocabulary) -> None:
+def _check_actions(actions: Sequence[Any], vocabulary: Vocabulary) -> None:
     """Raise a UserError unless every action has known roles and columns of one length."""
-    for action in actions:
-        name = action.get("action_name")
+    seen = set()
+    for number, action in enumerate(actions):
+        if not isinstance(action, Mapping) or "action_name" not in action:
+            raise UserError(f"V-COCO's action {number} is {action!r:.60}; it lacks 'action_name'")
+        name = action["action_name"]
         try:
-            rows = len(action["ann_id"])
-            roles = action["role_name"]
-            lengths = [len(action[key]) for key in ("image_id", "label")]
-            whole = lengths == [rows, rows] and len(action["role_object_id"]) == rows * len(roles)
+            columns = {key: list(action[key]) for key in ("ann_id", "image_id", "label")}
+            roles, played = list(action["role_name"]), list(action["role_object_id"])
         except (KeyError, TypeError) as error:
             raise UserError(f"V-COCO's action {name!r} lacks a list: {error}") from None
+        if not all(isinstance(text, str) for text in (name, *roles)):
+            raise UserError(f"V-COCO's action {name!r:.60} has a role that is not a name: {roles}")
+        rows = len(columns["ann_id"])
         unknown = [role for role in roles[1:] if f"{name}_{role}" not in vocabulary.verbs]
-        if not whole or unknown:
+        whole = {len(column) for column in columns.values()} == {rows}
+        if not whole or unknown or len(played) != rows * len(roles) or not roles:
             fault = f"the unknown role {unknown[0]!r}" if unknown else "lists of different lengths"
             raise UserError(f"V-COCO's action {name!r} has {fault}; is the file one of V-COCO's?")
+        if (name, *roles) in seen:
+            raise UserError(f"V-COCO's action {name!r} is there twice")
+        seen.add((name, *roles))
+        for key, column in (*columns.items(), ("role_object_id", played)):
+            for row, value in enumerate(column):
+                if type(value) is not int or (key == "label" and value not in (0, 1)):
+                    kind = "0 or 1" if key == "label" else "a whole number"
+                    raise UserError(
+                        f"V-COCO's action {name!r}: {key}[{row}] is {value!r:.40}, not {kind}"
+                    )
+
+
+def _images(instances: Mapping[str, Any]) -> dict[int, Mapping[str, Any]]:
+    """COCO's images by id."""
+    images: dict[int, Mapping[str, Any]] = {}
+    for number, image in enumerate(instances["images"]):
+        identity, name = image.get("id"), image.get("file_name")
+        if type(identity) is not int or not isinstance(name, str) or not name.strip():
+            raise UserError(
+                f"COCO's instances: images[{number}] needs an id and a file_name, not "
+                f"{dict(image)!r:.100}"
+            )
+        if images.setdefault(identity, image)["file_name"] != name:
+            raise UserError(f"COCO's instances have two images with the id {identity}")
+    return images
 
 
 def _boxes(
-    instances: Mapping[str, Any], wanted: set[int]
-) -> tuple[dict[int, list[dict[str, Any]]], dict[int, int]]:
-    """{image: its boxes}, and {annotation: its place among the boxes of its image}."""
+    instances: Mapping[str, Any], wanted: set[int], images: Mapping[int, Any]
+) -> tuple[dict[int, list[dict[str, Any]]], dict[tuple[int, int], int]]:
+    """{image: its boxes}, and {(image, annotation): its place among the boxes of the image}."""
     boxes: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    places = {}
-    for annotation in instances["annotations"]:
-        image = annotation["image_id"]
+    places: dict[tuple[int, int], int] = {}
+    owners: dict[int, Mapping[str, Any]] = {}
+    for number, annotation in enumerate(instances["annotations"]):
+        identity, image = annotation.get("id"), annotation.get("image_id")
+        if type(identity) is not int or type(image) is not int or image not in images:
+            raise UserError(
+                f"COCO's instances: annotations[{number}] needs an id and the image_id of one of "
+                f"the images, not {dict(annotation)!r:.100}"
+            )
+        first = owners.setdefault(identity, annotation)
+        if first is not annotation:
+            if first != annotation:
+                raise UserError(f"COCO's instances have two annotations with the id {identity}")
+            continue  # a file that was given twice
         if image not in wanted:
             continue
         corners = annotation.get("bbox")
         if annotations.is_box(corners):  # anything else is left for the cleaning to count
             x, y, width, height = corners
             corners = [x, y, x + width, y + height]
-        places[annotation["id"]] = len(boxes[image])
+        places[image, identity] = len(boxes[image])
         box = {"bbox": corners, "category_id": annotation.get("category_id")}
         if annotation.get("iscrowd"):
             box["iscrowd"] = 1
@@ -112,10 +163,11 @@ def _boxes(
 
 
 def _relations(
-    actions: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, places: Mapping[int, int]
+    actions: Sequence[Mapping[str, Any]],
+    vocabulary: Vocabulary,
+    places: Mapping[tuple[int, int], int],
 ) -> dict[int, list[dict[str, int]]]:
     verb_ids = dict(zip(vocabulary.verbs, vocabulary.verb_ids, strict=True))
-    nowhere = 10**6  # an id that the instances lack stays one that points nowhere
     relations: dict[int, list[dict[str, int]]] = defaultdict(list)
     for action in actions:
         rows = len(action["ann_id"])
@@ -127,20 +179,34 @@ def _relations(
                 if label:
                     relations[image].append(
                         {
-                            "subject_id": places.get(person, nowhere),
-                            "object_id": places.get(obj, nowhere) if obj else -1,
+                            "subject_id": places.get((image, person), _NOWHERE),
+                            "object_id": places.get((image, obj), _NOWHERE) if obj else -1,
                             "category_id": verb,
                         }
                     )
     return relations
 
 
-def read_ids(file: str) -> list[int] | None:
-    """The split's image ids from `NAME.ids` beside `NAME.json` or in `../splits`, if there."""
+def ids_files(file: str) -> tuple[Path, Path]:
+    """Where the image ids of `NAME.json` may be: `NAME.ids` beside it, or in `../splits`."""
     path = Path(file.removesuffix(".gz")).with_suffix(".ids")
-    for candidate in (path, path.parent.parent / "splits" / path.name):
+    return path, path.parent.parent / "splits" / path.name
+
+
+def read_ids(file: str) -> list[int] | None:
+    """The split's image ids from the first of `ids_files` that is there.
+
+    Raises:
+        UserError: a line is not a number.
+    """
+    for candidate in ids_files(file):
         if candidate.is_file():
-            return [int(line) for line in candidate.read_text().split()]
+            words = io.read_text(candidate).split()
+            odd = next((word for word in words if not (word.isascii() and word.isdigit())), None)
+            if odd is not None or not words:
+                found = "it is empty" if odd is None else f"{odd[:40]!r} is none"
+                raise UserError(f"{candidate} has an image id a line, but {found}")
+            return [int(word) for word in words]
     return None
 
 

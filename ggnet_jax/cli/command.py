@@ -115,9 +115,17 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
     if not workdir:
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
-    from ggnet_jax.cli import modes  # imports JAX, which a mistyped flag need not wait for
+    # These import JAX, which a mistyped flag need not wait for.
+    from ggnet_jax.cli import modes, processes
 
     modes.start(_DISTRIBUTED.value)
+    with processes.ends_with_the_others():
+        return _do(mode, workdir, data)
+
+
+def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
+    from ggnet_jax.cli import modes
+
     if _FONT.value is not None:
         modes.use_font(_FONT.value)
     if mode == "predict":

@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from ggnet_jax.cli.evaluate_split import results_folder
 from ggnet_jax.cli.image_paths import drawing_names
 from ggnet_jax.cli.predict import draw, drawing_paths, labels, nothing_above
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.io import read_log
-from ggnet_jax.run_dir.folder import DRAWINGS, LOG
+from ggnet_jax.run_dir.folder import DRAWINGS, EVALUATION, LOG
 from ggnet_jax.visualize import fonts, plot_learning_curves
 
 
@@ -28,24 +29,27 @@ def draw_run(
         data: where the split comes from.
 
     Returns:
-        The PNG files written, in `<workdir>/pictures`.
+        The PNG files written, in `<workdir>/pictures`; images of another set, or of another
+        checkpoint than the newest, in a folder inside that is called as that of their evaluation.
     """
     workdir = Path(workdir)
-    folder = workdir / DRAWINGS
+    drawings = workdir / DRAWINGS
+    evaluation = results_folder(config, workdir, step)
+    folder = drawings / evaluation.relative_to(workdir / EVALUATION)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     if config.eval.pictures > 0:
         dataset = data.load_dataset(config.data, training=False)
-        images = dataset.example_images(config.data.eval_split, config.eval.pictures)
+        images = list(dataset.example_images(config.data.eval_split, config.eval.pictures))
         detector = Detector.load(workdir, step)
         fonts.say_missing(labels(detector.vocabulary))
-        for file_name, image in images:
-            name = drawing_names([Path(file_name)])[0]
+        names = drawing_names([Path(file_name) for file_name, _ in images])
+        for name, (_, image) in zip(names, images, strict=True):
             paths = drawing_paths(folder, name)
             written += _draw_example(detector, image, config.eval.threshold, paths)
     log = workdir / LOG
     if log.exists() and len(list(read_log(log))) > 1:
-        written.append(plot_learning_curves(log, folder / "learning_curves.png"))
+        written.append(plot_learning_curves(log, drawings / "learning_curves.png"))
     return written
 
 

@@ -103,6 +103,7 @@ def drawing_names(paths: Sequence[Path]) -> list[str]:
     for path in paths:
         stem = os.fsdecode(os.fsencode(path.stem)[:_LONGEST].decode("utf-8", "ignore").encode())
         stem = path.stem if len(os.fsencode(path.stem)) <= _LONGEST else stem
+        stem = stem or "image"
         name, number = stem, 2
         while {_key(name), _key(name + EXPLAINED)} & taken:
             name, number = f"{stem}_{number}", number + 1

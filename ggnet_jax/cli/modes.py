@@ -117,12 +117,16 @@ def predict(
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends the work as Ctrl-C does: nothing half-written stays."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """SIGTERM and a closed terminal end the work as Ctrl-C does: nothing half-written stays."""
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    caught = [n for n in numbers if n and signal.getsignal(n) is signal.SIG_DFL]  # not of nohup
+    for number in caught:
+        signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def use_font(path: str) -> None:

@@ -70,7 +70,7 @@ def predict(
         raise UserError(f"--format={format}; it can be {' or '.join(FORMATS)}")
     if max_pixels < 1:
         raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
-    require_run(workdir)
+    require_run(Path(workdir))
     paths = find_images(images)
     if format == PPDM:
         _check_distinct(paths)
@@ -154,7 +154,8 @@ class _Lines:
             self._file.close()
         try:
             if kind is not None and self._count:
-                kept = f"the predictions for {self._count} images are in {self._draft}"
+                number = f"{self._count} image{'s' if self._count > 1 else ''}"
+                kept = f"the predictions for {number} are in {self._draft}"
                 if kind is KeyboardInterrupt:
                     raise KeyboardInterrupt(kept)
                 print(kept, file=sys.stderr)

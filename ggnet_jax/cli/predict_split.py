@@ -62,7 +62,7 @@ def predict_split(
         valid_pairs=trained.vocabulary.valid_pairs,
         mesh=mesh,
     )
-    boxes_of = None
+    outside, boxes_of = None, None
     if config.eval.detections:
         outside = ExternalDetections.read(config.eval.detections, trained.vocabulary, truth)
         boxes_of = _boxes_of(outside, input_size)
@@ -99,6 +99,8 @@ def predict_split(
                 lines.write(json.dumps({"image_id": image_id, "entry": entry}) + "\n")
             lines.flush()
             bar.update(len(rows))
+    for note in outside.notes() if outside else ():
+        print(note)
     wait_for_all("images predicted")
     if process:
         return []

@@ -112,7 +112,8 @@ def read_predictions(
         reader.names, images, key, ignore_unknown=unknown_images == "ignore"
     )
     unknown = sum(number is None for number in numbers)
-    if numbers and max(-1 if number is None else number for number in numbers) < 0:
+    best = max((-1 if number is None else number for number in numbers), default=0)
+    if best < 0 <= max(images.values(), default=0):
         raise UserError(
             f"none of the {len(numbers)} predicted images is annotated; check that "
             "predictions and ground truth are of the same split"

@@ -98,7 +98,7 @@ def evaluate(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
         )
     people = join(content, load_instances(instances, progress))
-    notes = _check_actions(people, vocabulary)
+    notes = _compare_actions(people, vocabulary)
     predictions = formats.load_predictions(predictions, progress)
     if isinstance(predictions, formats.Detections):
         return _evaluate_detections(predictions, people, unknown_images, notes, progress)
@@ -125,18 +125,15 @@ def evaluate(
     )
 
 
-def _check_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """See that the actions are V-COCO's; a note if there are not all."""
+def _compare_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
+    """A note if the actions are not V-COCO's, all of them."""
     names = {verb.rpartition("_")[0] for verb in vocabulary.verbs}
     names |= set(ACTIONS_WITHOUT_OBJECT.values())
-    for action in people.actions:
-        if action not in names:
-            raise UserError(f"the VSRL ground truth has the action {action!r}, which is unknown")
-    missing = sorted(names - set(people.actions))
-    if not missing:
-        return ()
-    return (
-        f"ground truth: {len(missing)} of {len(names)} actions are missing, {missing[0]!r} one",
+    ours = set(people.actions)
+    return tuple(
+        f"ground truth: {len(those)} actions are {what}: {', '.join(sorted(those)):.80}"
+        for what, those in (("missing", names - ours), ("unknown", ours - names))
+        if those
     )
 
 

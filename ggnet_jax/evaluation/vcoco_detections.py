@@ -68,7 +68,7 @@ def clean(detections: Detections, people: People, unknown_images: str) -> tuple[
             "truth; check the split, or set unknown_images to 'ignore'"
         )
     number = np.array([people.image_of_id.get(one, -1) for one in ids.tolist()], np.int64)
-    if len(ids) and number.max() < 0:
+    if number.max(initial=-1) < 0 <= max(people.image_of_id.values(), default=0) and len(ids):
         raise UserError(
             f"none of the {len(ids)} predicted images is annotated; check that predictions and "
             "ground truth are of the same split"

@@ -34,7 +34,8 @@ class People:
         has_object: [n, R] bool, whether the role has an object with a box.
         object_boxes: [n, R, 4] float64, zeros where there is none.
         dropped: number of people and objects that VSRL names but that have no box, and of COCO's
-            boxes without area (or with a coordinate that is no finite number).
+            boxes without area (or with a coordinate that is no finite number), and of images whose
+            size is not known, to which no box is clipped.
     """
 
     actions: tuple[str, ...]
@@ -79,9 +80,8 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
         if slot  # the first is the person
     )
     image_ids = sorted({number for table in tables for number in table.image_id.tolist()})
-    if not image_ids:
-        raise UserError("the VSRL ground truth lists no person in any image")
-    ids, image_id, category, boxes, flat = _clean_boxes(instances, image_ids)
+    sizes = _sizes(instances)
+    ids, image_id, category, boxes, lost = _clean_boxes(instances["annotations"], sizes, image_ids)
     people = np.flatnonzero(category == 1)
     people = people[np.argsort(image_id[people], kind="stable")]
     person_of_box = np.full(len(ids) + 1, -1)  # the last stands for an id without a box
@@ -121,7 +121,8 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
         dropped={
             "annotated_people_without_a_box": lost_people,
             "annotated_objects_without_a_box": lost_objects,
-            "instances_without_area": flat,
+            **lost,
+            "images_without_a_size": sum(sizes[number][0] == np.inf for number in image_ids),
         },
     )
 
@@ -179,7 +180,7 @@ def _table(action: Any, index: int) -> _Table:
     if not isinstance(name, str):
         raise UserError(f"{where} has an action_name that is no text: {name!r:.60}")
     where = f"VSRL action {name!r}"
-    if not (isinstance(roles, list | tuple) and roles and roles[0] == "agent"):
+    if not (isinstance(roles, list | tuple) and roles and "agent" not in roles[1:]):
         raise UserError(f"{where} needs a list role_name that begins with 'agent' ({roles!r:.60})")
     columns = {key: _whole(action[key], f"{where}, {key}") for key in _FIELDS[2:]}
     people = len(columns["ann_id"])
@@ -228,17 +229,18 @@ def _is_whole(value: Any) -> bool:
 
 
 def _clean_boxes(
-    instances: Any, image_ids: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
-    """The images' annotations, and how many were dropped for want of area.
+    annotations: Sequence[Any],
+    sizes: Mapping[int, tuple[float, float]],
+    image_ids: Sequence[int],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, int]]:
+    """The images' annotations, and how many are malformed.
 
     Returns:
-        Ids [n], image ids [n], categories [n] and boxes [n, 4]; the number.
+        Ids [n], image ids [n], categories [n] (-1 for what is none) and boxes [n, 4]; counts.
 
     Raises:
         UserError: these are no COCO instances, or they lack an image.
     """
-    sizes = _sizes(instances)
     missing = [number for number in image_ids if number not in sizes]
     if missing:
         raise UserError(
@@ -248,31 +250,34 @@ def _clean_boxes(
         )
     wanted = set(image_ids)
     kept: dict[int, tuple[Any, ...]] = {}
-    for index, annotation in enumerate(instances["annotations"]):
+    for index, annotation in enumerate(annotations):
         where = f"the instances' annotations[{index}]"
-        fields = _fields(annotation, ("id", "image_id", "category_id", "bbox"), where)
-        number, image, category, bbox = fields
-        for key, value in zip(("id", "image_id", "category_id"), fields, strict=False):
+        number, image = _fields(annotation, ("id", "image_id"), where)
+        for key, value in (("id", number), ("image_id", image)):
             if not _is_whole(value):
                 raise UserError(f"{where} has the {key} {value!r:.60}, which is no whole number")
         if image not in wanted:
             continue
+        bbox, category = annotation.get("bbox"), annotation.get("category_id")
         if not (isinstance(bbox, list | tuple) and len(bbox) == 4 and all(map(_is_number, bbox))):
-            raise UserError(f"{where} needs a 'bbox' of four numbers (found {bbox!r:.80})")
-        area, ignore = annotation.get("area", bbox[2] * bbox[3]), annotation.get("ignore", 0)
-        if not (_is_number(area) and ignore in (0, 1)):
-            raise UserError(
-                f"{where} has the area {area!r:.60} and ignore {ignore!r:.60}: a number and 0 or 1 "
-                "are expected"
-            )
-        row = (int(number), int(image), int(category), *map(float, bbox), float(area), ignore == 1)
+            bbox = (np.nan,) * 4  # counted, as by the builder of training data
+        area = annotation.get("area")
+        row = (
+            int(number),
+            int(image),
+            int(category) if _is_whole(category) else -1,
+            *map(float, bbox),
+            float(area if _is_number(area) else bbox[2] * bbox[3]),
+            annotation.get("ignore") == 1,
+        )
         if repr(kept.setdefault(row[0], row)) != repr(row):
             raise UserError(f"{where} has the id {number} of another annotation")
     table = np.array(list(kept.values()), np.float64).reshape(-1, 9).T
+    usual = (abs(table[3:7]) <= LARGEST).all(axis=0)
+    table[3:7, ~usual] = np.nan
     x, y, w, h, area, ignore = table[3:]
     ids, image_id, category = table[:3].astype(np.int64)
     width, height = np.array([sizes[i] for i in image_id.tolist()], np.float64).reshape(-1, 2).T
-    usual = (abs(table[3:8]) <= LARGEST).all(axis=0)
     boxes = np.stack(
         [
             np.clip(x, 0, width - 1),
@@ -284,12 +289,15 @@ def _clean_boxes(
     )
     sized = usual & (area > 0) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
     good = sized & (ignore == 0)
-    flat = int((~sized & (ignore == 0)).sum())
-    return ids[good], image_id[good], category[good], boxes[good], flat
+    lost = {
+        "instances_without_area": int((~sized & (ignore == 0)).sum()),
+        "instances_of_unknown_category": int((category < 0).sum()),
+    }
+    return ids[good], image_id[good], category[good], boxes[good], lost
 
 
 def _sizes(instances: Any) -> dict[int, tuple[float, float]]:
-    """{image id: (width, height)} of COCO's instances.
+    """{image id: (width, height)} of COCO's instances; infinite where it is not known.
 
     Raises:
         UserError: these are none.
@@ -305,12 +313,12 @@ def _sizes(instances: Any) -> dict[int, tuple[float, float]]:
     sizes: dict[int, tuple[float, float]] = {}
     for index, image in enumerate(instances["images"]):
         where = f"the instances' images[{index}]"
-        number, width, height = _fields(image, ("id", "width", "height"), where)
-        good = _is_whole(number) and _is_number(width) and _is_number(height)
-        if not (good and 0 < width <= LARGEST and 0 < height <= LARGEST):
-            raise UserError(f"{where} is {width!r:.60} x {height!r:.60} (id {number!r:.60})")
-        if sizes.setdefault(int(number), (width, height)) != (width, height):
-            raise UserError(f"{where} has the id {number} of another image")
+        (number,) = _fields(image, ("id",), where)
+        if not _is_whole(number):
+            raise UserError(f"{where} has the id {number!r:.60}, which is no whole number")
+        size = (image.get("width"), image.get("height"))
+        known = all(_is_number(side) and 0 < side <= LARGEST for side in size)
+        sizes.setdefault(int(number), size if known else (np.inf, np.inf))
     return sizes
 
 

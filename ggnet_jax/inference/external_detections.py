@@ -14,14 +14,22 @@ from ggnet_jax.io import read_json
 from ggnet_jax.vocabularies import Vocabulary
 
 MAX_BOXES = 100  # an image, as many as there are candidates of the object branch
+_ROUNDING = 1e-3  # by so much a score may lie beyond 0 or 1
+_BEYOND = 1.1  # times an image's side: no detector's box reaches farther
 
 
 class ExternalDetections:
     """Boxes by image, from a JSON file in the format of COCO's detection results."""
 
-    def __init__(self, boxes: Sequence[np.ndarray]):
-        """Hold boxes [n, 6] for every image: x1, y1, x2, y2, object class, score."""
-        self._boxes = boxes
+    def __init__(self, boxes: Sequence[np.ndarray], unmatched: int = 0):
+        """Hold boxes [n, 6] for every image: x1, y1, x2, y2, object class, score.
+
+        Args:
+            boxes: of every image of the split.
+            unmatched: how many boxes there are of other images.
+        """
+        self._boxes, self._unmatched = boxes, unmatched
+        self._checked = self._beyond = self._corners = 0  # boxes in images whose size is known
         self._size = max(1, min(MAX_BOXES, max((len(rows) for rows in boxes), default=0)))
 
     @classmethod
@@ -44,7 +52,10 @@ class ExternalDetections:
         except UserError as error:
             raise UserError(f"eval.detections: {error}") from error
         if not isinstance(entries, list):
-            raise UserError(f"eval.detections: {path} must hold a list, one entry a box")
+            raise UserError(
+                f"eval.detections: {path} must hold a list, one entry a box, not a JSON "
+                f"{'object' if isinstance(entries, dict) else 'value'}"
+            )
         by_name = {str(entry["file_name"]): k for k, entry in enumerate(truth)}
         by_id = {_image_id(entry): k for k, entry in enumerate(truth)}
         rows: list[list[tuple[float, ...]]] = [[] for _ in truth]
@@ -55,30 +66,50 @@ class ExternalDetections:
                 if "file_name" in entry:
                     image = by_name.get(str(entry["file_name"]))
                 else:
-                    image = by_id.get(int(entry["image_id"]))
+                    image = by_id.get(_whole(entry["image_id"]))
                 x, y, w, h = (float(v) for v in entry["bbox"])
                 score = float(entry["score"])
-                obj = vocabulary.object_index(int(entry["category_id"]))
+                obj = vocabulary.object_index(_whole(entry["category_id"]))
             except KeyError as error:
                 raise UserError(f"{where} has no {error}") from error
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, OverflowError) as error:
                 raise UserError(f"{where} can't be read ({error})") from error
-            if not np.isfinite([x, y, w, h]).all() or w < 0 or h < 0 or not 0 <= score <= 1:
+            in_range = -_ROUNDING <= score <= 1 + _ROUNDING
+            if not np.isfinite([x, y, w, h]).all() or w < 0 or h < 0 or not in_range:
+                percent = "; divide percentages by 100" if 1 < score <= 100 else ""
                 raise UserError(
                     f"{where} has bbox {entry['bbox']} and score {entry['score']}; "
-                    "sides can't be negative and scores lie between 0 and 1"
+                    f"sides can't be negative and scores lie between 0 and 1{percent}"
                 )
             if image is None:
                 unmatched += 1
             else:
-                rows[image].append((x, y, x + w, y + h, obj, score))
+                rows[image].append((x, y, x + w, y + h, obj, min(max(score, 0.0), 1.0)))
         if entries and unmatched == len(entries):
             raise UserError(
                 f"eval.detections: no entry of {path} belongs to an image of this split; "
                 "check file_name or image_id"
             )
         # The best first: more than fit are dropped from the end.
-        return cls([np.array(sorted(r, key=lambda b: -b[5]), float).reshape(-1, 6) for r in rows])
+        boxes = [np.array(sorted(r, key=lambda b: -b[5]), float).reshape(-1, 6) for r in rows]
+        if any(map(len, boxes)) and max(b[:, :4].max(initial=0) for b in boxes) <= 2:
+            raise UserError(
+                f"eval.detections: all boxes of {path} lie within 0 to 1; multiply x and width by "
+                "the image's width, y and height by its height"
+            )
+        return cls(boxes, unmatched)
+
+    def notes(self) -> list[str]:
+        """What a person should know of the boxes that were used so far."""
+        said = []
+        if self._unmatched:
+            said.append(f"eval.detections: {self._unmatched} boxes are of images beside the split")
+        if self._beyond:
+            said.append(
+                f"eval.detections: {self._beyond} of {self._checked} boxes reach far beyond their "
+                "image; are they x, y, width, height in its pixels?"
+            )
+        return said
 
     def batch(
         self, image_id: np.ndarray, size: np.ndarray, input_size: tuple[int, int]
@@ -89,6 +120,9 @@ class ExternalDetections:
             image_id: [B] index of each image in the split, -1 for padding.
             size: [B, 2] (width, height) of the images.
             input_size: (H, W) of the network's input.
+
+        Raises:
+            UserError: the boxes reach beyond their images, and would fit as corners.
         """
         count = (len(image_id), self._size)
         boxes = np.zeros((*count, 4), np.float32)
@@ -98,6 +132,7 @@ class ExternalDetections:
             if image < 0:
                 continue
             found = self._boxes[image][: self._size]
+            self._check(found, np.array([width, height]))
             matrix = geometry.letterbox(width, height, input_size)
             corners = geometry.apply(matrix, found[:, :4].reshape(-1, 2, 2))
             boxes[row, : len(found)] = corners.reshape(-1, 4) / OUTPUT_STRIDE
@@ -105,6 +140,27 @@ class ExternalDetections:
             scores[row, : len(found)] = found[:, 5]
             valid[row, : len(found)] = True
         return BoxDetections(boxes, classes, scores, valid)
+
+    def _check(self, boxes: np.ndarray, size: np.ndarray) -> None:
+        """Count the boxes of an image that reach far beyond it; raise if they must be corners."""
+        first, last = boxes[:, :2], boxes[:, 2:4]
+        given = last - first  # as the file has them: sides, or the second corners
+        self._checked += len(boxes)
+        self._beyond += int((last > _BEYOND * size + 2).any(1).sum())
+        self._corners += int(((given > first) & (given <= size + 2)).all(1).sum())
+        if self._beyond >= 0.25 * self._checked > 0 and self._corners == self._checked:
+            raise UserError(
+                f"eval.detections: {self._beyond} of {self._checked} boxes reach beyond their "
+                "image, and all would fit as corners x1, y1, x2, y2; write x, y, width, height"
+            )
+
+
+def _whole(value: Any) -> int:
+    """A number without a fraction, or its digits, as an integer."""
+    number = int(value)
+    if not isinstance(value, str) and number != value:
+        raise ValueError(f"{value!r} is not a whole number")
+    return number
 
 
 def _image_id(entry: Mapping[str, Any]) -> int:

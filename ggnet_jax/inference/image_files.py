@@ -17,6 +17,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ggnet_jax.errors import UserError
 
@@ -37,11 +38,14 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_EXIF_ITEM = re.compile(rb"(infe.{8}|infe.{10})Exif", re.DOTALL)  # AVIF's entry of what EXIF is
 _BYTES_PER_PIXEL = 16  # no file has more: four channels of 32 bits, not compressed
+_LARGE = 1 << 24  # pixels; a camera's 16 megapixels are not
 _SPARE_BYTES = 1 << 26  # for what isn't pixels: profiles, thumbnails, further images
 
 # Pillow's limit of pixels and Python's filters of warnings belong to the whole process.
 _LOCK = threading.RLock()
+_TURN = threading.Lock()
 
 
 def open_file(path: str | os.PathLike) -> BinaryIO:
@@ -113,7 +117,7 @@ def open_image(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image
     _check_length(file, name, max_pixels)
     with _header_limits(max_pixels):
         image = _open(file)
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         image.load_end = functools.partial(_turn_tiff, image)
     width, height = image.size
     if width * height > max_pixels:
@@ -129,6 +133,12 @@ def load(image: Image.Image) -> None:
             image.load()
     else:
         image.load()
+
+
+def in_turn(image: Image.Image) -> contextlib.AbstractContextManager:
+    """Around decoding: threads that read large images do so one after the other, for memory."""
+    large = image.width * image.height > _LARGE
+    return _TURN if large else contextlib.nullcontext()
 
 
 def exif_orientation(image: Image.Image) -> int:
@@ -197,7 +207,7 @@ def _open(file: BinaryIO) -> Image.Image:
         # To open AVIF, Pillow writes its EXIF data anew where the container's own turn differs, and
         # fails for some that cameras write. Nobody needs the data: the container's turn counts.
         file.seek(0)
-        return Image.open(BytesIO(file.read().replace(b"Exif\0", b"none\0")), formats=["AVIF"])
+        return Image.open(BytesIO(_EXIF_ITEM.sub(rb"\1none", file.read())), formats=["AVIF"])
 
 
 def _check_length(file: BinaryIO, name: str, max_pixels: int) -> None:

@@ -55,10 +55,11 @@ def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray
     with image_files.decoding(name, max_pixels), _opened(source) as file:
         image = image_files.open_image(file, name, max_pixels)
         orientation = image_files.exif_orientation(image)
-        image_files.load(image)
-        pixels = rgb_pixels(image)
-        del image  # frees its pixels before turning takes memory
-        return turn(pixels, orientation)
+        with image_files.in_turn(image):
+            image_files.load(image)
+            pixels = rgb_pixels(image)
+            del image  # frees its pixels before turning takes memory
+            return turn(pixels, orientation)
 
 
 def _opened(source: str | os.PathLike | bytes | bytearray) -> BinaryIO:

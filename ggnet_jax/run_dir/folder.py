@@ -2,6 +2,7 @@
 
     config.json       the resolved configuration
     vocabulary.json   the classes, and the pairs of an object and a verb that occur in training
+    run.lock          while it trains: which process on which host; see `run_dir.lock`
     checkpoints/      one folder a step; see `run_dir.checkpoints`
     log.jsonl         the losses of every logged step, one JSON object a line
     tensorboard/      the same, for TensorBoard
@@ -24,12 +25,14 @@ from ggnet_jax.errors import UserError
 
 CONFIG = "config.json"
 VOCABULARY = "vocabulary.json"
+LOCK = "run.lock"
 CHECKPOINTS = "checkpoints"
 LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 EVALUATION = "evaluation"
 DRAWINGS = "pictures"
 PREDICTIONS = "predictions"
+_RESTORE = "restore that file, or use a new --workdir"
 
 
 class Fields(dict):
@@ -66,8 +69,13 @@ def read_config(workdir: str | Path) -> Fields:
         UserError: the folder holds no run, or its file cannot be read.
     """
     config = _fields(_read(workdir, CONFIG))
-    if "model" in config:
-        config["model"] = Fields(without_retired_fields(config["model"]))
+    sections = [name for name in ("model", "data", "eval", "loss") if name in config]
+    for name in sections:
+        if not isinstance(config[name], Mapping):
+            raise UserError(f"{Path(workdir) / CONFIG}: {name!r} is not a JSON object; {_RESTORE}")
+    if "model" not in config:
+        raise UserError(f"{Path(workdir) / CONFIG} has no 'model'; {_RESTORE}")
+    config["model"] = Fields(without_retired_fields(config["model"]))
     return config
 
 
@@ -85,10 +93,13 @@ def check_folder(workdir: str | Path) -> None:
     workdir = Path(workdir)
     if workdir.exists() and not workdir.is_dir():
         raise UserError(f"the workdir {workdir} is a file; give a folder")
+    for name in (CONFIG, VOCABULARY):
+        if (workdir / name).is_dir():
+            raise UserError(f"{workdir / name} is a folder; a run has a file there")
     if not workdir.is_dir() or is_run(workdir):
         return
     # Another process of this run may be writing the two files just now.
-    own = {CONFIG, VOCABULARY, CONFIG + io.DRAFT, VOCABULARY + io.DRAFT}
+    own = {CONFIG, VOCABULARY, CONFIG + io.DRAFT, VOCABULARY + io.DRAFT, LOCK}
     foreign = sorted(entry.name for entry in workdir.iterdir() if entry.name not in own)
     if foreign and not is_run(workdir):
         raise UserError(
@@ -155,7 +166,11 @@ def _check_same_run(
     """What differs from the run in a folder; a UserError for what must not."""
     before = read_config(workdir)
     check_model(workdir, before, config)
-    changes = [f"{name}: {old} -> {new}" for name, old, new in _differences(before, config)]
+    changes = [
+        f"{name}: {old} -> {new}"
+        for name, old, new in _differences(before, config)
+        if not (old is None and new is False)  # a switch that is younger than the run, and off
+    ]
     if (workdir / VOCABULARY).is_file():  # not where a process was killed between the two files
         # Other pairs seen in training only mean other hard negatives: an imported run, which had
         # no data to see pairs in, may go on with some.
@@ -189,9 +204,12 @@ def _differences(
 def _read(workdir: str | Path, name: str) -> Any:
     require_run(workdir)
     try:
-        return io.read_json(Path(workdir) / name)
+        content = io.read_json(Path(workdir) / name)
     except UserError as error:
         raise UserError(f"{error}; is this the folder of a run?") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{Path(workdir) / name} is not a JSON object; {_RESTORE}")
+    return content
 
 
 def _fields(value: Any) -> Any:

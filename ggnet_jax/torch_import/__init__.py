@@ -2,8 +2,7 @@
 
 `from_torch` converts arrays; `import_checkpoint` (`main.py --mode=import`) makes a workdir of a
 `.pth` file, which `main.py` evaluates, predicts with or trains on; `pretrained` gives training a
-start from a `.pth` file whose heads may differ. Only reading such a file needs PyTorch, an optional
-install.
+start from a `.pth` file whose heads may differ. None of it needs PyTorch.
 """
 
 from ggnet_jax.torch_import.convert import fill, from_torch, pretrained

@@ -1,6 +1,5 @@
 """NumPy arrays under PyTorch names -> Flax variables. Neither reads files nor needs PyTorch."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,14 +12,12 @@ from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.torch_import.architecture import check_architecture, check_backbone, describe
-from ggnet_jax.torch_import.names import STEMS, is_head, torch_name
+from ggnet_jax.torch_import.entries import UNUSED, parameters
+from ggnet_jax.torch_import.names import STEMS, UPSAMPLING, is_backbone, is_head, torch_name
 from ggnet_jax.torch_import.report import Report
 
-# Entries that no network of ours has a use for: a counter that PyTorch keeps beside every batch
-# norm, the ImageNet classifier left in DLA's files, and the skips of DLA's deep trees, which
-# the released code computes and drops (the trees inside make their own).
-_UNUSED = re.compile(r".*\.num_batches_tracked|base\.fc\..*|base\.level[34]\.project\..*")
 _NO_USE, _NO_PLACE = "of no use", "not a parameter of this network"
+_OTHER_TASK = "a head for another task"
 _ABSENT = "not in the file"
 
 
@@ -28,30 +25,30 @@ def from_torch(state_dict: Mapping[str, Any], config: Any) -> dict[str, Any]:
     """Convert the parameters of exactly the network that `config` describes.
 
     Args:
-        state_dict: arrays under PyTorch names and in PyTorch's layouts (OIHW); a `module.` prefix
-            is taken off. The stem convolution's input channels are B, G, R, as in all released
-            files; ours are R, G, B, so they are reversed.
+        state_dict: arrays under PyTorch names and in PyTorch's layouts (OIHW); prefixes such as
+            `module.` are taken off. The stem convolution's input channels are B, G, R, as in all
+            files of CenterNet's family; ours are R, G, B, so they are reversed.
         config: `config.model`, whatever `ModelConfig.from_fields` takes.
 
     Returns:
         `{'params', 'batch_stats'}` with float32 NumPy leaves.
 
     Raises:
-        UserError: parameters are missing, too many or of another shape: the file is cut short, or
-            of another network.
+        UserError: parameters are missing, too many or of another shape (the file is cut short, or
+            of another network), or no finite real numbers.
     """
     return convert(state_dict, config)[0]
 
 
 def convert(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, Any], Report]:
     """`from_torch` and what became of every parameter."""
-    arrays, config = _clean(state_dict), ModelConfig.from_fields(config)
+    arrays, config = clean(state_dict), ModelConfig.from_fields(config)
     check_architecture(describe(arrays), config)
     variables, report = _merge(arrays, config)
     for name, reason in report.missing:
         if reason != _ABSENT:
             raise UserError(_other_shape(name, reason))
-    surplus = [name for name, reason in report.skipped if reason == _NO_PLACE]
+    surplus = [name for name, reason in report.skipped if reason in (_NO_PLACE, _OTHER_TASK)]
     if report.missing or surplus:
         raise UserError(_unlike(arrays, [name for name, _ in report.missing], surplus))
     return variables, report
@@ -59,6 +56,9 @@ def convert(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, Any],
 
 def pretrained(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, Any], Report]:
     """Convert what a file has of a network: all of its backbone, and those heads that fit.
+
+    The backbone of a detector for another task will do, and so will DLA-34 by itself, as it was
+    trained on ImageNet: it lacks the layers that sample its features up again.
 
     Args:
         state_dict: see `from_torch`.
@@ -69,9 +69,10 @@ def pretrained(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, An
         does not have (`fill` puts initial values there), and what became of every parameter.
 
     Raises:
-        UserError: the backbone is another one, or cut short.
+        UserError: the backbone is another one, or cut short, or something that would be loaded is
+            not made of finite real numbers.
     """
-    arrays, config = _clean(state_dict), ModelConfig.from_fields(config)
+    arrays, config = clean(state_dict), ModelConfig.from_fields(config)
     check_backbone(describe(arrays), config)
     return _merge(arrays, config)
 
@@ -93,10 +94,27 @@ def expected_variables(config: ModelConfig) -> dict[str, Any]:
     return jax.eval_shape(model.init, jax.random.key(0), images)
 
 
+def clean(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """NumPy arrays under the names of the released networks, which have no prefixes.
+
+    DLA-34 by itself gets the `base.` that it has in a detector. It was trained on R, G, B, so the
+    input channels of its stem are put into the order of detectors' files.
+    """
+    entries, _ = parameters(state_dict, lambda value: not isinstance(value, Mapping))
+    arrays = {name: np.asarray(array) for name, array in entries.items()}
+    if "base_layer.0.weight" not in arrays:
+        return arrays
+    stem = arrays["base_layer.0.weight"]
+    arrays["base_layer.0.weight"] = stem[:, ::-1] if stem.ndim == 4 else stem
+    return {name if is_backbone(name) else f"base.{name}": a for name, a in arrays.items()}
+
+
 def _merge(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> tuple[dict[str, Any], Report]:
     """Put what fits into the network; see `pretrained`."""
     merged, missing, skipped = {}, [], []
     loaded, taken = set(), set()
+    unfit: dict[str, list[str]] = {}
+    may_lack = set() if any(map(_samples_up, arrays)) else set(UPSAMPLING)
     expected: dict[Any, Any] = traverse_util.flatten_dict(expected_variables(config))
     for path, leaf in expected.items():
         name = torch_name(path[1:], config)
@@ -105,31 +123,51 @@ def _merge(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> tuple[dict[
             missing.append((name, _ABSENT))
             continue
         taken.add(name)
-        array = _to_ours(name, arrays[name])
-        if array.shape == leaf.shape:
-            merged[path] = array
+        array = arrays[name]
+        if _our_shape(array.shape) == leaf.shape:
+            if fault := _fault(name, array):
+                unfit.setdefault(fault, []).append(name)
+            else:
+                merged[path] = _to_ours(name, array)
             loaded.add(name)
             continue
-        reason = f"{_shape(arrays[name].shape)} in the file, {_torch_shape(leaf.shape)} here"
+        reason = f"{_shape(array.shape)} in the file, {_torch_shape(leaf.shape)} here"
         if not is_head(name):
             raise UserError(_other_shape(name, reason))
         missing.append((name, reason))
         skipped.append((name, reason))
-    lost = [name for name, _ in missing if not is_head(name)]
-    surplus = [name for name in arrays if name not in taken and not _UNUSED.fullmatch(name)]
-    if lost or not all(map(is_head, surplus)):
-        raise UserError(_unlike(arrays, lost, [name for name in surplus if not is_head(name)]))
+    needed = [name for name, _ in missing if not is_head(name)]
+    lost = [name for name in needed if name.split(".")[0] not in may_lack]
+    surplus = [name for name in arrays if name not in taken and not UNUSED.fullmatch(name)]
+    strange = [name for name in surplus if is_backbone(name)]
+    if lost or strange:
+        raise UserError(_unlike(arrays, lost, strange))
+    if unfit:
+        raise UserError(_unusable(unfit))
     for name in arrays:
         if name not in taken:
-            skipped.append((name, _NO_PLACE if name in surplus else _NO_USE))
+            place = _NO_PLACE if is_head(name) else _OTHER_TASK
+            skipped.append((name, place if name in surplus else _NO_USE))
     in_file_order = tuple(name for name in arrays if name in loaded)
     report = Report(in_file_order, tuple(missing), tuple(skipped))
     return traverse_util.unflatten_dict(merged), report
 
 
-def _clean(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """NumPy arrays under names without the `module.` of DataParallel."""
-    return {name.removeprefix("module."): np.asarray(array) for name, array in state_dict.items()}
+def _samples_up(name: str) -> bool:
+    return name.split(".")[0] in UPSAMPLING
+
+
+def _fault(name: str, array: np.ndarray) -> str:
+    """Why an array is not a parameter to compute with; "" if it is."""
+    if array.dtype.kind != "f":
+        return f"of type {array.dtype.name}, not real numbers"
+    if not np.isfinite(array).all():
+        return "with NaN or infinite values"
+    if array.itemsize > 4 and np.abs(array).max(initial=0) > np.finfo(np.float32).max:
+        return "with values beyond the range of float32"
+    if name.endswith(".running_var") and array.min(initial=0) < 0:
+        return "of negative variances"
+    return ""
 
 
 def _to_ours(name: str, array: np.ndarray) -> np.ndarray:
@@ -139,6 +177,11 @@ def _to_ours(name: str, array: np.ndarray) -> np.ndarray:
     if array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)  # OIHW -> HWIO
     return np.array(array, dtype=np.float32, order="C")
+
+
+def _our_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """One of PyTorch's shapes as ours is."""
+    return shape if len(shape) != 4 else (shape[2], shape[3], shape[1], shape[0])
 
 
 def _torch_shape(shape: tuple[int, ...]) -> str:
@@ -154,19 +197,29 @@ def _other_shape(name: str, reason: str) -> str:
     return f"{name} is {reason}; give the config of the network that the checkpoint is of"
 
 
+def _unusable(unfit: Mapping[str, list[str]]) -> str:
+    """One line on arrays that no network can compute with."""
+    parts = [f"{len(names)} arrays {fault} ({_some(names)})" for fault, names in unfit.items()]
+    return (
+        f"the checkpoint has {' and '.join(parts)}; it is damaged, or its training diverged: "
+        "give an earlier one, or fetch it again"
+    )
+
+
 def _unlike(arrays: Mapping[str, Any], missing: list[str], surplus: list[str]) -> str:
     """One line on what a file has too little or too much of."""
 
-    def some(names: list[str]) -> str:
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        return ", ".join(names[:3]) + more
-
     parts = []
     if missing:
-        parts.append(f"lacks {len(missing)} parameters of the network ({some(missing)})")
+        parts.append(f"lacks {len(missing)} parameters of the network ({_some(missing)})")
     if surplus:
-        parts.append(f"has {len(surplus)} that the network has no place for ({some(surplus)})")
+        parts.append(f"has {len(surplus)} that the network has no place for ({_some(surplus)})")
     return (
         f"the checkpoint, {len(arrays)} entries, {' and '.join(parts)}; "
         "it is cut short, or config.model describes another network"
     )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(name[:80] for name in names[:3]) + more

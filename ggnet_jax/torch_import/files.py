@@ -1,90 +1,125 @@
-"""`.pth` files -> NumPy arrays. The one place that needs PyTorch, and it loads data, never code."""
+"""`.pth` and `.safetensors` files -> NumPy arrays, without PyTorch. Data is read, never code."""
 
-import importlib
-import pickle
-import re
-import warnings
-import zipfile
+import mmap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ggnet_jax.errors import UserError
-
-# How PyTorch's careful unpickler names what a file wants called.
-_CALL = re.compile(r"(?:GLOBAL|function|class|type) ([\w.]+)")
+from ggnet_jax.torch_import import containers, kinds
+from ggnet_jax.torch_import.entries import parameters
+from ggnet_jax.torch_import.tensors import Arrays, Tensor
+from ggnet_jax.torch_import.unpickle import DamagedError, Inert, RefusedError
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read the parameters in a PyTorch file, in the legacy format or the zip format.
 
     Args:
-        path: a file that holds a state dict, bare or under `state_dict`. What else it holds (an
-            optimizer's state, the epoch) is left alone.
+        path: a file that holds a state dict, bare or in wrappers such as `state_dict`, `model` or
+            `ema`; or a safetensors file. What else it holds (an optimizer's state, the epoch, an
+            average beside the weights) is left alone.
 
     Returns:
-        Arrays under PyTorch names, `module.` prefixes taken off; floats of less than 32 bits
-        come as float32. Those of a zip file are mapped from the disk, not read.
+        Arrays under PyTorch names without prefixes such as `module.`; floats of less than 32 bits
+        come as float32. Those of a zip file are mapped from the disk, after its checksums were
+        compared, unless they are packed.
 
     Raises:
-        UserError: PyTorch is not installed; the file is missing, damaged, of another kind, or asks
-            for code to be run, which is refused.
+        UserError: the file is missing, damaged, of another kind, or asks for code to be run, which
+            is refused.
     """
+    return read(path)[0]
+
+
+def read(path: str | Path) -> tuple[dict[str, np.ndarray], str]:
+    """`read_state_dict`, and under which entries the file has the parameters, such as 'ema'."""
     path = Path(path)
-    if not path.is_file():
+    try:
+        return _read(path)
+    except DamagedError as error:
+        raise UserError(
+            f"{path} cannot be read as a PyTorch checkpoint: {error}; "
+            "it is damaged or cut short: fetch it again"
+        ) from error
+    except RefusedError as error:
+        name = str(error)[:80]
+        raise UserError(
+            f"{path} is not only data, it wants {name!r} to be called: refused. If you trust it, "
+            "save its state_dict alone with PyTorch"
+        ) from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
+    if path.is_dir():
+        raise _other(path, kinds.of_folder(path))
+    if not path.exists():
         raise UserError(f"there is no file {path}; check the path of the checkpoint")
-    torch = _import_torch()
-    content = _load(torch, path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    if not path.is_file():  # a pipe would be waited for
+        raise _other(path, ("not a regular file", "give a .pth file"))
+    content, arrays = _content(path)
+    if isinstance(content, list | tuple) and any(isinstance(part, Mapping) for part in content):
+        content = dict(enumerate(content))
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path} holds {type(content).__name__}, not the parameters of a network")
-    return {str(k).removeprefix("module."): _array(torch, path, k, v) for k, v in content.items()}
-
-
-def _import_torch() -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ImportError as error:
+        raise UserError(f"{path} holds {_what(content)}, not the parameters of a network")
+    entries, place = parameters(content, lambda value: isinstance(value, Tensor))
+    if not entries:
+        key, value = next(iter(content.items()))
         raise UserError(
-            "PyTorch is needed to read .pth files and for nothing else: pip install torch"
-        ) from error
-
-
-def _load(torch: Any, path: Path) -> Any:
-    """What the file holds, out of plain containers, numbers and tensors alone."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on how a file was made
-            # Only a zip file can be mapped; a legacy file is one pickle after the other.
-            mapped = zipfile.is_zipfile(path)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # damage surfaces as whatever the parser stumbles over
-        if isinstance(error, pickle.UnpicklingError) and (call := _CALL.search(str(error))):
-            raise UserError(
-                f"{path} is not only data, it wants {call[1]} to be called: refused. If you trust "
-                "it, save its state_dict alone with PyTorch"
-            ) from error
-        raise UserError(
-            f"{path} cannot be read as a PyTorch checkpoint ({_reason(error)}); "
-            "it is cut short or another kind of file: fetch it again"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    """The telling part of an error of PyTorch's, which goes on for paragraphs."""
-    text = str(error).split("WeightsUnpickler error:")[-1].strip()
-    return text.splitlines()[0].split(". ")[0][:150] if text else type(error).__name__
-
-
-def _array(torch: Any, path: Path, name: Any, tensor: Any) -> np.ndarray:
-    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
-        raise UserError(
-            f"{path}: entry {name!r} is {type(tensor).__name__}, not a parameter; a state dict is "
-            "expected, bare or under 'state_dict'"
+            f"{path} holds no tensors, not the parameters of a network: its entry "
+            f"{_what(key) if isinstance(key, Inert) else str(key)[:80]!r} is {_what(value)}"
         )
-    tensor = tensor.detach()
-    if tensor.is_floating_point() and tensor.element_size() < 4:
-        tensor = tensor.float()
-    return tensor.numpy()
+    return {name: _array(path, arrays, name, value) for name, value in entries.items()}, place
+
+
+def _content(path: Path) -> tuple[Any, Arrays]:
+    """What a file of any format holds."""
+    if not path.stat().st_size:
+        raise _other(path, ("an empty file", "fetch it again"))
+    with open(path, "rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # closed with its last array
+    if containers.is_legacy(data):
+        return containers.read_legacy(data)
+    # A tar archive may end with a zip file.
+    tar = None if data[:2] == b"PK" else kinds.of_tar(containers.Window(data))
+    archive = None if tar else containers.open_zip(data)
+    if archive is not None:
+        if other := kinds.of_zip(archive):
+            raise _other(path, other)
+        return containers.read_zip(data, archive, containers.pickle_name(archive) or "")
+    if containers.is_safetensors(data):
+        return containers.read_safetensors(data)
+    if other := tar or kinds.of_file(path):
+        raise _other(path, other)
+    if data[:4] == b"PK\x03\x04":
+        raise DamagedError("its end is missing")
+    raise DamagedError("its first bytes are those of no known format")
+
+
+def _array(path: Path, arrays: Arrays, name: str, value: Any) -> np.ndarray:
+    if not isinstance(value, Tensor):
+        raise UserError(
+            f"{path}: entry {name[:80]!r} is {_what(value)}, not a parameter; a state dict of "
+            "plain tensors is expected"
+        )
+    if not name.isprintable():
+        raise DamagedError(f"its entry {name[:80]!r} has no name")
+    try:
+        return arrays.array(value)
+    except DamagedError as error:
+        raise DamagedError(f"entry {name[:80]!r}: {error}") from error
+
+
+def _what(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return "Tensor"
+    return value.what if isinstance(value, Inert) else type(value).__name__
+
+
+def _other(path: Path, kind: tuple[str, str]) -> UserError:
+    what, todo = kind
+    return UserError(f"{path} cannot be read as a PyTorch checkpoint: it is {what}; {todo}")

@@ -24,8 +24,11 @@ _HEADS = {
     "human_offset": "sub_offset",
     "object_offset": "obj_offset",
 }
-# Top-level modules that predict; everything else in a file is its backbone.
+# Top-level modules that predict, and those of the backbones: Hourglass-104's, DLA-34's, and of the
+# latter those that sample features up again, which ImageNet's files do not have.
 HEADS = (*_HEADS.values(), "hm_rel", "hm_dcn", "refine_dcn", "refine_head", "unreleased")
+UPSAMPLING = ("dla_up", "ida_up")
+BACKBONES = ("pre", "kps", "cnvs", "inters", "inters_", "cnvs_", "base", *UPSAMPLING)
 # The convolutions that see the image: their input channels are B, G, R in the released files.
 STEMS = ("pre.0.conv.weight", "base.base_layer.0.weight")
 
@@ -33,6 +36,11 @@ STEMS = ("pre.0.conv.weight", "base.base_layer.0.weight")
 def is_head(name: str) -> bool:
     """Whether a parameter under its PyTorch name belongs to a prediction head."""
     return name.split(".")[0].rstrip("0123456789") in HEADS
+
+
+def is_backbone(name: str) -> bool:
+    """Whether a parameter under its PyTorch name belongs to a backbone."""
+    return name.split(".")[0] in BACKBONES
 
 
 def torch_name(path: tuple[str, ...], config: ModelConfig) -> str:

@@ -1,5 +1,6 @@
 """A PyTorch checkpoint -> the workdir of a run at step 0; `main.py --mode=import`."""
 
+import contextlib
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +19,8 @@ from ggnet_jax.models import create_model
 from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.run_dir.checkpoints import Checkpoints
 from ggnet_jax.torch_import.architecture import describe
-from ggnet_jax.torch_import.convert import convert, pretrained
-from ggnet_jax.torch_import.files import read_state_dict
+from ggnet_jax.torch_import.convert import clean, convert, pretrained
+from ggnet_jax.torch_import.files import read
 from ggnet_jax.torch_import.report import Report
 
 
@@ -45,9 +46,10 @@ def import_checkpoint(checkpoint: str | Path, config: Any, workdir: str | Path) 
     check_config(config)
     vocabulary = _vocabulary(config)
     config = resolve_config(config, vocabulary)
-    arrays = read_state_dict(checkpoint)
+    arrays, place = read(checkpoint)
+    arrays = clean(arrays)
     found = describe(arrays)
-    print(f"{checkpoint}: {found}")
+    print(f"{checkpoint}{f', {place!r}' if place else ''}: {found}")
     if found.num_verbs:
         variables, report = convert(arrays, config.model)
     else:
@@ -96,15 +98,40 @@ def _initialize_gaps(variables: Mapping[str, Any], config: Any) -> dict[str, Any
 def _write(target: Path, config: dict, classes: dict, variables: Mapping[str, Any]) -> None:
     """Write a run beside `target` and move it there in one step."""
     draft = target.with_name(target.name + DRAFT)
+    made = [folder for folder in target.parents if not folder.exists()]
     try:
         shutil.rmtree(draft, ignore_errors=True)
+        _check_space(target, variables)
         run_folder.prepare(draft, config, classes)
         with Checkpoints(draft) as checkpoints:
             checkpoints.save(0, variables, {"step": np.zeros((), np.int32)})
         if target.is_dir():
             target.rmdir()  # empty: a rename onto it is refused on some systems
         draft.rename(target)
-    except OSError as error:
-        raise UserError(f"cannot write {target}: {error.strerror or error}") from error
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # Orbax's threads raise a ValueError for a full disk
+        full = "No space left" in str(error) or "File too large" in str(error)
+        reason = getattr(error, "strerror", None) or str(error).split("\n")[0][-200:]
+        raise UserError(
+            f"cannot write {target}: {'No space left on device' if full else reason}"
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+        if not target.exists():
+            with contextlib.suppress(OSError):  # one that is not empty stays
+                for folder in made:
+                    folder.rmdir()
+
+
+def _check_space(target: Path, variables: Mapping[str, Any]) -> None:
+    """Raise a UserError if the variables will not fit on the disk; Orbax would talk for pages."""
+    place = next(folder for folder in target.parents if folder.exists())
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(variables))
+    usage = shutil.disk_usage(place)
+    free = usage.free if usage.total else needed  # some file systems do not know
+    if free < needed:
+        raise UserError(
+            f"cannot write {target}: No space left on device, "
+            f"{needed / 1e6:.0f} MB are needed and {free / 1e6:.0f} MB free"
+        )

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from ggnet_jax.table import align
+from ggnet_jax.torch_import.entries import COUNTERS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +48,13 @@ def _part(name: str) -> str:
 def _by_reason(entries: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Names by reason; hundreds of counters of batch norms are one entry."""
     grouped: dict[str, list[str]] = {}
-    counters: Counter[str] = Counter()
+    counters: Counter[tuple[str, str]] = Counter()
     for name, reason in entries:
-        if name.endswith(".num_batches_tracked"):
-            counters[reason] += 1
-            grouped.setdefault(reason, [])
+        names, last = grouped.setdefault(reason, []), name.rpartition(".")[2]
+        if last in COUNTERS:
+            counters[reason, last] += 1
         else:
-            grouped.setdefault(reason, []).append(name)
-    for reason, number in counters.items():
-        grouped[reason].insert(0, f"{number} num_batches_tracked")
+            names.append(name)
+    for (reason, last), number in counters.items():
+        grouped[reason].insert(0, f"{number} {last}")
     return grouped

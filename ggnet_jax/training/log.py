@@ -1,18 +1,26 @@
-"""What a person sees of a run: progress bar, TensorBoard scalars, one JSON object a line."""
+"""What a person sees of a run: progress, TensorBoard scalars, one JSON object a line.
 
+On a terminal the progress is a bar; in a file it is a line every half a minute.
+"""
+
+import contextlib
 import json
 import math
+import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple, Protocol, TextIO
 
 from tqdm import tqdm
 
 from ggnet_jax import io
+from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir.folder import LOG, TENSORBOARD
 
 _BAR = "step {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}"
+_LINE_EVERY = 30.0  # seconds
 _SHORT_NAMES = {
     "object_heatmap": "heat",
     "box_size": "size",
@@ -24,12 +32,22 @@ _SHORT_NAMES = {
 _NOT_SHOWN = ("learning_rate", "gradient_norm", "loss")
 
 
+class _Progress(Protocol):
+    """What this file uses of a tqdm bar."""
+
+    def unpause(self) -> Any: ...
+    def update(self) -> Any: ...
+    def write(self, s: str) -> Any: ...
+    def set_postfix_str(self, s: str, refresh: bool = True) -> Any: ...
+    def close(self) -> Any: ...
+
+
 class _Logs(NamedTuple):
-    """What is written to; `Any` for TensorFlow's and tqdm's types."""
+    """What is written to; `Any` for TensorFlow's type."""
 
     entries: TextIO
     scalars: Any
-    bar: Any
+    bar: _Progress
 
 
 class RunLog:
@@ -49,14 +67,24 @@ class RunLog:
             total_steps: of the whole run.
             write: False in all processes but the first.
         """
-        self._logs = _open(Path(workdir), start_step, total_steps) if write else None
+        self._workdir = Path(workdir)
+        self._logs = _open(self._workdir, start_step, total_steps) if write else None
         self._compiling = True
 
     def __enter__(self) -> "RunLog":
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with contextlib.suppress(UserError):  # something else is already on its way
+                self.close()
+
+    def compiling(self) -> None:
+        """Say that the first step is being compiled."""
+        if self._logs is not None:
+            self._logs.bar.set_postfix_str("compiling the training step")
 
     def advance(self) -> None:
         """Move the progress bar by one step."""
@@ -64,6 +92,7 @@ class RunLog:
             return
         if self._compiling:  # the first step took long, and tells nothing of the others
             self._logs.bar.unpause()
+            self._logs.bar.set_postfix_str("", refresh=False)
             self._compiling = False
         self._logs.bar.update()
 
@@ -79,6 +108,9 @@ class RunLog:
             step: number of updates done.
             metrics: plain numbers.
             prefix: of the names in TensorBoard and of the keys in log.jsonl, such as "eval/".
+
+        Raises:
+            UserError: a log cannot be written.
         """
         if self._logs is None:
             return
@@ -87,26 +119,29 @@ class RunLog:
         entry: dict[str, Any] = {"step": step}
         # Seven digits are all that float32 has.
         entry.update({prefix + name: float(f"{v:.7g}") for name, v in metrics.items()})
-        self._logs.entries.write(json.dumps(entry) + "\n")
-        self._logs.entries.flush()
-        with self._logs.scalars.as_default():
-            for name, value in metrics.items():
-                tf.summary.scalar(prefix + name, value, step=step)
+        with _named(self._workdir):
+            self._logs.entries.write(json.dumps(entry) + "\n")
+            self._logs.entries.flush()
+            with self._logs.scalars.as_default():
+                for name, value in metrics.items():
+                    tf.summary.scalar(prefix + name, value, step=step)
         if not prefix:
             self._logs.bar.set_postfix_str(_short(metrics), refresh=False)
 
     def flush(self) -> None:
         """Hand TensorBoard's events to the operating system."""
         if self._logs is not None:
-            self._logs.scalars.flush()
+            with _named(self._workdir):
+                self._logs.scalars.flush()
 
     def close(self) -> None:
         """Close the files and leave the bar on its last state."""
-        if self._logs is not None:
-            self._logs.bar.close()
-            self._logs.entries.close()
-            self._logs.scalars.close()
-            self._logs = None
+        if self._logs is None:
+            return
+        logs, self._logs = self._logs, None
+        logs.bar.close()
+        with _named(self._workdir), logs.entries:
+            logs.scalars.close()
 
 
 def _open(workdir: Path, start_step: int, total_steps: int) -> _Logs:
@@ -114,7 +149,16 @@ def _open(workdir: Path, start_step: int, total_steps: int) -> _Logs:
     import tensorflow as tf
 
     truncate_log(workdir / LOG, start_step)
-    bar = tqdm(
+    with _named(workdir):
+        scalars = tf.summary.create_file_writer(os.fsencode(workdir / TENSORBOARD))
+        entries = (workdir / LOG).open("a")
+    return _Logs(entries, scalars, _progress(start_step, total_steps))
+
+
+def _progress(start_step: int, total_steps: int) -> _Progress:
+    if not sys.stderr.isatty():
+        return _Lines(start_step, total_steps)
+    return tqdm(
         initial=start_step,
         total=total_steps,
         bar_format=_BAR,
@@ -122,8 +166,66 @@ def _open(workdir: Path, start_step: int, total_steps: int) -> _Logs:
         mininterval=0.5,
         smoothing=0.05,
     )
-    scalars = tf.summary.create_file_writer(str(workdir / TENSORBOARD))
-    return _Logs((workdir / LOG).open("a"), scalars, bar)
+
+
+class _Lines:
+    """Progress where a bar's carriage returns would make one endless line."""
+
+    def __init__(self, step: int, total: int):
+        self._step, self._total, self._text = step, total, ""
+        self._since, self._from = time.monotonic(), step
+        self._due, self._said = 0.0, step  # the first line comes with the first losses
+
+    def unpause(self) -> None:
+        """Count the time that is left from here."""
+        self._since, self._from = time.monotonic(), self._step + 1
+
+    def update(self) -> None:
+        self._step += 1
+        if time.monotonic() >= self._due and self._text:
+            self._line()
+
+    def write(self, s: str) -> None:
+        print(s, flush=True)
+
+    def set_postfix_str(self, s: str, refresh: bool = True) -> None:
+        if refresh:
+            print(s, file=sys.stderr, flush=True)
+            return
+        self._text = s
+        if s and time.monotonic() >= self._due:
+            self._line()
+
+    def close(self) -> None:
+        if self._said != self._step:
+            self._line()
+
+    def _line(self) -> None:
+        now, done = time.monotonic(), self._step - self._from
+        left = "?"
+        if done > 0:
+            left = tqdm.format_interval((now - self._since) / done * (self._total - self._step))
+        print(
+            f"step {self._step}/{self._total}, {left} left, {self._text}",
+            file=sys.stderr,
+            flush=True,
+        )
+        self._due, self._said = now + _LINE_EVERY, self._step
+
+
+@contextlib.contextmanager
+def _named(workdir: Path) -> Iterator[None]:
+    """Turn what the system and TensorFlow raise into a UserError that names the folder."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+        raise UserError(
+            f"cannot write the logs in {workdir}: {reason.splitlines()[0]}; "
+            "checkpoints are as they were, and the same command goes on from the last one"
+        ) from error
 
 
 class Stopwatch:
@@ -142,6 +244,16 @@ class Stopwatch:
         rate = self._images / max(now - self._since, 1e-9)
         self._since, self._images = now, 0
         return rate
+
+
+def has_evaluation(path: Path, step: int) -> bool:
+    """Whether a log has an evaluation of a step."""
+    return path.is_file() and any(
+        isinstance(entry, dict)
+        and entry.get("step") == step
+        and any(name.startswith("eval/") for name in entry)
+        for entry in io.read_log(path)
+    )
 
 
 def truncate_log(path: Path, last_step: int) -> None:

@@ -17,15 +17,20 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
 from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.run_dir.checkpoints import Checkpoints
+from ggnet_jax.run_dir.checkpoints import about as checkpoint_record
 from ggnet_jax.run_dir.checkpoints import steps as saved_steps
+from ggnet_jax.run_dir.lock import RunLock
 from ggnet_jax.training import state as train_state
+from ggnet_jax.training.agreement import compare, together
 from ggnet_jax.training.initial import put_initial_weights, read_initial_weights
-from ggnet_jax.training.log import RunLog, Stopwatch
+from ggnet_jax.training.log import RunLog, Stopwatch, has_evaluation
+from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from ggnet_jax.training.parallel import Parallel, create_parallel
+from ggnet_jax.training.plan import Plan
 from ggnet_jax.training.state import TrainState, create_state
 from ggnet_jax.training.step import Metrics, TrainStep, make_train_step
-from ggnet_jax.training.stop import StopRequest
+from ggnet_jax.training.stop import StopNow, StopRequest
 from ggnet_jax.vocabularies import Vocabulary
 
 # Steps that the devices may be behind the host. The host looks at a step's metrics this many
@@ -42,7 +47,7 @@ class TrainResult(NamedTuple):
 
     Attributes:
         step: number of updates behind the newest checkpoint.
-        finished: False if it was asked to stop before the last step.
+        finished: False if it was asked to stop, be it during the last step.
     """
 
     step: int
@@ -68,15 +73,55 @@ def train(
         check: called with the configuration and the data set's vocabulary before anything is
             written; raises a UserError for what could not be evaluated later.
         evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`; its
-            metrics are logged.
+            metrics are logged. One that was interrupted is called again.
 
     Raises:
-        UserError: the configuration, the data or the folder can't be used; the loss is not finite.
+        UserError: the configuration, the data or the folder can't be used, or another training
+            uses it; the processes of the run differ; the disk or a memory is full; the loss is not
+            finite.
     """
     workdir = Path(workdir)
     first = jax.process_index() == 0
-    # What can be refused is refused before the data set is built.
+    with RunLock(workdir) as lock, memory_in_one_line(config):
+        plan = together(lambda: _plan(config, workdir, data, lock, check))
+        config, total = plan.config, plan.total
+        compare(plan.facts(workdir))
+        changes = together(lambda: _prepare(plan, workdir, lock))
+        with Checkpoints(workdir, keep=config.keep_checkpoints, about=plan.about) as checkpoints:
+            state, start = _first_state(plan, checkpoints)
+            if first and start:
+                for line in [*changes, *plan.differences(checkpoint_record(workdir, start))]:
+                    print(f"differs from the run so far: {line}")
+                print(f"resuming {workdir} at step {start} of {total}")
+            if start >= total:
+                return TrainResult(start, True)
+            if first:
+                print(plan.summary(state))
+            batches = data.train_batches(
+                plan.dataset,
+                config,
+                start_step=start,
+                process_index=jax.process_index(),
+                process_count=jax.process_count(),
+            )
+            every = config.eval_every_epochs * plan.steps_per_epoch
+            evaluated = has_evaluation(workdir / run_folder.LOG, start)
+            with (
+                RunLog(workdir, start_step=start, total_steps=total, write=first) as log,
+                StopRequest() as stop,
+            ):
+                run = _Run(config, workdir, checkpoints, log, stop, plan.parallel, evaluate, every)
+                return run.go(plan.step_function, state, batches, start, total, evaluated)
+
+
+def _plan(
+    config: Any, workdir: Path, data: DataPipelines, lock: RunLock, check: Check | None
+) -> Plan:
+    """Settle everything that can be refused; nothing is written but a data set that was missing."""
+    first = jax.process_index() == 0
     run_folder.check_folder(workdir)
+    if first and run_folder.is_run(workdir):
+        lock.take()
     parallel = create_parallel(config.parallel)
     check_config(config, num_devices=jax.device_count())
     dataset = data.load_dataset(config.data)
@@ -91,40 +136,37 @@ def train(
     step_function, make_state = build(config, dataset.verbs_of_object, steps_per_epoch, parallel)
     vocabulary = dataset.vocabulary.to_dict()
     vocabulary["verbs_of_object"] = np.asarray(dataset.verbs_of_object, bool).tolist()
+    saved = saved_steps(workdir)
     weights = None
-    if config.init_from and not saved_steps(workdir):  # a run that goes on has weights of its own
+    if config.init_from and not saved:  # a run that goes on has weights of its own
         weights = read_initial_weights(config, say=first)
-    changes = run_folder.prepare(workdir, config.to_dict(), vocabulary, write=first)
-    if first:
-        for change in changes:
-            print(f"differs from the run so far: {change}")
+    start = saved[-1] if saved else None
+    return Plan(
+        config, dataset, vocabulary, steps_per_epoch, parallel, step_function, make_state, weights,
+        start,
+    )  # fmt: skip
 
-    total = config.num_epochs * steps_per_epoch
-    with Checkpoints(workdir, keep=config.keep_checkpoints) as checkpoints:
-        if checkpoints.latest() is not None:
-            state, start = restore(checkpoints, parallel, make_state)
-            if first:
-                print(f"resuming {workdir} at step {start} of {total}")
-        else:
-            state, start = parallel.create(make_state), 0
-            if weights is not None:
-                state = parallel.put_state(put_initial_weights(parallel.single(state), weights))
-        if start >= total:
-            return TrainResult(start, True)
-        batches = data.train_batches(
-            dataset,
-            config,
-            start_step=start,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-        )
-        with (
-            RunLog(workdir, start_step=start, total_steps=total, write=first) as log,
-            StopRequest() as stop,
-        ):
-            run = _Run(config, workdir, checkpoints, log, stop, parallel)
-            every = config.eval_every_epochs * steps_per_epoch
-            return run.go(step_function, state, batches, start, total, evaluate, every)
+
+def _prepare(plan: Plan, workdir: Path, lock: RunLock) -> list[str]:
+    """Take the workdir and write what it starts with; what differs from the run so far."""
+    first = jax.process_index() == 0
+    run_folder.check_folder(workdir)
+    if first:
+        lock.take()
+        if (saved_steps(workdir) or [None])[-1] != plan.start:
+            raise UserError(f"another training has been in {workdir} meanwhile; start again")
+    return run_folder.prepare(workdir, plan.config.to_dict(), plan.vocabulary, write=first)
+
+
+def _first_state(plan: Plan, checkpoints: Checkpoints) -> tuple[TrainState, int]:
+    """The state to go on from, on the devices, and its step."""
+    if checkpoints.latest() is not None:
+        return restore(checkpoints, plan.parallel, plan.make_state)
+    state = plan.parallel.create(plan.make_state)
+    if plan.weights is not None:
+        single = plan.parallel.single(state)
+        state = plan.parallel.put_state(put_initial_weights(single, plan.weights))
+    return state, 0
 
 
 def build(
@@ -193,6 +235,8 @@ class _Run:
     log: RunLog
     stop: StopRequest
     parallel: Parallel
+    evaluate: Evaluate | None
+    evaluate_every: int  # steps; 0 for never
     pending: deque[_Pending] = dataclasses.field(default_factory=deque)
     watch: Stopwatch | None = None  # None until a step has ended that was not compiled
 
@@ -203,10 +247,22 @@ class _Run:
         batches: Iterator[Batch],
         start: int,
         total: int,
-        evaluate: Evaluate | None,
-        evaluate_every: int,
+        evaluated: bool,
     ) -> TrainResult:
-        """Take the steps `start` to `total`, see `train`."""
+        """Take the steps `start` to `total`, see `train`.
+
+        Args:
+            step_function: from `build`.
+            state: after `start` steps.
+            batches: from step `start` on.
+            start: steps done.
+            total: steps of the run.
+            evaluated: whether the state was evaluated, if that was due.
+        """
+        if start and self._evaluates_at(start) and not evaluated:
+            if not self._evaluate(start):
+                return self._stopped(start, total)
+        self.log.compiling()
         for step in range(start + 1, total + 1):
             batch = next(batches)
             # What moves between host and device does so where the code says it. Anything else
@@ -218,23 +274,42 @@ class _Run:
                 self._look_at_all_but(_STEPS_AHEAD)
 
             stopping = self.stop.at(step)
-            evaluating = bool(evaluate_every) and step % evaluate_every == 0
+            evaluating = self._evaluates_at(step)
             due = step % self.config.checkpoint_every_steps == 0
-            if due or stopping or (evaluate and evaluating) or step == total:
+            if due or stopping or evaluating or step == total:
                 self._save(step, state)
-            if stopping and step < total:
-                self.checkpoints.wait()
-                self.log.say(
-                    f"stopped by {self.stop.name} after step {step} of {total}; saved in "
-                    f"{self.workdir}, the same command goes on from there"
-                )
-                return TrainResult(step, False)
-            if evaluate and evaluating and step < total:
-                self.checkpoints.wait()
-                self.log.write(step, evaluate(self.config, self.workdir, step), prefix="eval/")
-                self.watch = None
+            if stopping:
+                return self._stopped(step, total)
+            if evaluating and step < total and not self._evaluate(step):
+                return self._stopped(step, total)
         self.checkpoints.wait()
+        if self.stop.requested:  # meanwhile
+            return self._stopped(total, total)
         return TrainResult(total, True)
+
+    def _evaluates_at(self, step: int) -> bool:
+        return bool(self.evaluate and self.evaluate_every) and step % self.evaluate_every == 0
+
+    def _evaluate(self, step: int) -> bool:
+        """Evaluate a checkpoint and log it; False if a signal put an end to that."""
+        assert self.evaluate is not None
+        self.checkpoints.wait()
+        try:
+            with self.stop.at_once():
+                metrics = self.evaluate(self.config, self.workdir, step)
+        except StopNow:
+            return False
+        self.log.write(step, metrics, prefix="eval/")
+        self.watch = None
+        return True
+
+    def _stopped(self, step: int, total: int) -> TrainResult:
+        self.checkpoints.wait()
+        self.log.say(
+            f"stopped by {self.stop.name} after step {step} of {total}; saved in "
+            f"{self.workdir}, the same command goes on from there"
+        )
+        return TrainResult(step, False)
 
     def _save(self, step: int, state: TrainState) -> None:
         """Save a state whose every step has been seen to be finite."""

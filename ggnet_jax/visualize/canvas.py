@@ -52,6 +52,15 @@ def save_drawing(drawing: Image.Image, path: str | Path) -> None:
     write_file(path, buffer.getvalue())
 
 
+def _part(image: Image.Image, view: tuple[int, int, int, int]) -> Image.Image:
+    """The part of an image in whole pixels (x1, y1, x2, y2)."""
+    x1, y1, x2, y2 = view
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit and (x2 - x1) * (y2 - y1) > limit:  # Pillow would take it for an attack
+        return Image.fromarray(np.asarray(image)[y1:y2, x1:x2])
+    return image.crop(view)
+
+
 def to_pillow(image: Image.Image | np.ndarray) -> Image.Image:
     """A Pillow image of any mode, or uint8 [H, W, 3], as a Pillow image in RGB."""
     if not isinstance(image, Image.Image):
@@ -79,7 +88,7 @@ class Canvas:
     ):
         self.view = (0, 0, *image.size) if view is None else view
         whole = self.view == (0, 0, *image.size)
-        self.source = image if whole else image.crop(self.view)
+        self.source = image if whole else _part(image, self.view)
         self.scale = scale
         self.size = scaled(self.source.size, scale)
         large = self.size[0] * OVERSAMPLING, self.size[1] * OVERSAMPLING

@@ -50,7 +50,7 @@ def from_annotations(
         hint = f"; rename {close[0]!r} to {person!r}" if close else ""
         raise UserError(
             f"the objects of {name!r} have no {person!r}, who is the subject of every interaction; "
-            f"found {', '.join(object_names[:5])}{hint}"
+            f"found {', '.join(map(repr, object_names[:5]))}{hint}"
         )
     front = object_names.index(person)
     order = [front, *(i for i in range(len(object_names)) if i != front)]

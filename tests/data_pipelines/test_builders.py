@@ -1,6 +1,5 @@
 """What all builders over files have in common, on anyone's own data."""
 
-import json
 import multiprocessing
 
 import numpy as np
@@ -127,16 +126,6 @@ def test_a_split_without_any_image_is_an_error_that_names_the_folder(tmp_path):
     config = own_data(tmp_path, [own_entry("x.png")])
     with pytest.raises(UserError, match=r"none of the 1 images .* the first is x\.png"):
         data_pipelines.load_dataset(config.data)
-
-
-def test_annotations_that_changed_after_the_build_are_noticed(tmp_path):
-    config = own_data(tmp_path, [own_entry("a.png")])
-    assert data_pipelines.load_dataset(config.data).num_train == 1
-    (tmp_path / "train.json").write_text(json.dumps([own_entry("a.png"), own_entry("b.png")]))
-    with pytest.raises(UserError, match="changed since the data set"):
-        data_pipelines.load_dataset(config.data)
-    (tmp_path / "train.json").unlink()  # the prepared data set stands on its own
-    assert data_pipelines.load_dataset(config.data).num_train == 1
 
 
 def test_an_unknown_data_set_is_an_error(tmp_path):

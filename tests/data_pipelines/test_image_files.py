@@ -147,3 +147,50 @@ def test_an_image_is_resized_to_an_annotation_of_the_same_shape(annotated, size,
     assert (image.width, image.height) == size
     assert found == {expected: 1}
     assert (image.data == data) == (expected == "size_mismatch")
+
+
+def test_a_mad_annotated_size_is_a_mismatch_and_fills_no_memory(monkeypatch):
+    monkeypatch.setattr(Image.Image, "resize", lambda *a: pytest.fail("resized"))
+    data = encoded(smooth())
+    for times in (2000, 33):
+        image, _, found = prepare(data, annotated=(times * WIDTH, times * HEIGHT))
+        assert found == {"size_mismatch": 1} and image.data == data
+    image, _, found = prepare(data, annotated=(1, 1))
+    assert found == {"size_mismatch": 1} and image.data == data
+
+
+def test_an_image_is_not_enlarged_beyond_the_limit():
+    data = encoded(smooth())
+    annotated = (2 * WIDTH, 2 * HEIGHT)
+    limit = annotated[0] * annotated[1]
+    assert prepare(data, annotated=annotated, max_pixels=limit)[2] == {"image_resized": 1}
+    assert prepare(data, annotated=annotated, max_pixels=limit - 1)[2] == {"size_mismatch": 1}
+
+
+def test_an_image_above_the_limit_is_left_out_and_the_report_says_why():
+    report = Report()
+    assert images.prepare(encoded(smooth()), name="a.jpg", report=report, max_pixels=900) is None
+    (reason,) = report.examples["image_unreadable"]
+    assert "a.jpg: too large" in reason and "900" in reason
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "ICO"])
+def test_formats_that_are_not_meant_are_not_opened(kind):
+    image, _, found = prepare(encoded(smooth(), kind))
+    assert image is None and found == {"image_unreadable": 1}
+
+
+def test_floats_from_0_to_1_are_not_black():
+    ramp = np.tile(np.linspace(0, 1, WIDTH, dtype=np.float32), (HEIGHT, 1))
+    data = encoded(Image.fromarray(ramp), "TIFF")
+    _, pixels, _ = prepare(data)
+    np.testing.assert_allclose(pixels[..., 0], np.rint(255 * ramp), atol=1)
+    np.testing.assert_array_equal(pixels, load_image(data))
+
+
+def test_a_file_that_the_two_decoders_see_differently_is_written_anew(monkeypatch):
+    """What is stored is what TensorFlow decodes, in the size that the example says."""
+    data = encoded(smooth(), quality=95)
+    monkeypatch.setattr(images, "_decoded_size", lambda *a: (WIDTH, HEIGHT + 1))
+    image, pixels, _ = prepare(data)
+    assert image.data != data and pixels.shape == (HEIGHT, WIDTH, 3)

@@ -185,6 +185,15 @@ def test_names_where_ids_are_expected():
     assert "'hoi_annotation' are names such as 'ride'" in error_of(verbs)
 
 
+def test_what_is_neither_a_box_nor_an_index_is_shown():
+    corners = changed(entries_of(), box=lambda a, b, c, d: [[a, b], [c, d]])
+    assert "80 are not four finite numbers but like [[" in error_of(corners)
+    texts = changed(entries_of(), box=lambda *box: list(map(str, box)))
+    assert "are not four finite numbers but like ['" in error_of(texts)
+    names = changed(entries_of(), pair=lambda **r: r | {"object_id": "bicycle"})
+    assert "40 point at boxes that are not there" in error_of(names)
+
+
 def test_most_lost_is_an_error_that_accept_losses_lets_through():
     entries = entries_of()
     for entry in entries[:21]:

@@ -44,6 +44,12 @@ def test_a_bad_box_among_cocos_is_left_to_the_cleaning():
         ({"action_name": "slice"}, "'slice' has the unknown role 'instr'"),
         ({"label": [1, 0]}, "'cut' has lists of different lengths"),
         ({"ann_id": None}, "'cut' lacks a list"),
+        ({"ann_id": [70, "71", 90]}, r"ann_id\[1\] is '71', not a whole number"),
+        ({"image_id": [7, 7, [9]]}, r"image_id\[2\] is \[9\]"),
+        ({"label": [1, 0, 2]}, r"label\[2\] is 2, not 0 or 1"),
+        ({"role_object_id": [70, 71, 90, 72, 0, 0, 73, 0, None]}, r"role_object_id\[8\] is None"),
+        ({"role_name": []}, "lists of different lengths"),
+        ({"role_name": "agent"}, "the unknown role 'g'"),
     ],
 )
 def test_a_file_that_is_not_v_cocos_is_named(change, message):
@@ -76,3 +82,62 @@ def test_v_coco_builds_from_its_own_files_with_images_of_2017(tmp_path):
 def test_vsrl_of_images_that_the_instances_lack_is_an_error():
     with pytest.raises(UserError, match="the first 12, are not in the instances"):
         vsrl.read(VSRL, coco_instances(), vocabularies.load("v_coco"), [7, 12])
+
+
+@pytest.mark.parametrize(
+    ("key", "number", "change", "message"),
+    [
+        ("images", 0, {"id": "7"}, r"images\[0\] needs an id and a file_name"),
+        ("images", 1, {"file_name": None}, r"images\[1\] needs"),
+        ("images", 1, {"id": 7}, "two images with the id 7"),
+        ("annotations", 2, {"id": None}, r"annotations\[2\] needs an id and the image_id"),
+        ("annotations", 2, {"image_id": 12}, r"annotations\[2\] needs"),
+        ("annotations", 2, {"image_id": [7]}, r"annotations\[2\] needs"),
+        ("annotations", 2, {"id": 70}, "two annotations with the id 70"),
+    ],
+)
+def test_damaged_instances_are_named(key, number, change, message):
+    instances = coco_instances()
+    instances[key][number] |= change
+    with pytest.raises(UserError, match=message):
+        vsrl.read(VSRL, instances, vocabularies.load("v_coco"))
+
+
+def test_instances_that_are_given_twice_count_once():
+    once, twice = coco_instances(), coco_instances()
+    twice = {key: values + twice[key] for key, values in once.items()}
+    vocabulary = vocabularies.load("v_coco")
+    assert vsrl.read(VSRL, twice, vocabulary) == vsrl.read(VSRL, once, vocabulary)
+
+
+def test_an_object_of_another_image_points_nowhere():
+    """Its place among the boxes of its own image says nothing here."""
+    actions = [VSRL[0] | {"role_object_id": [70, 71, 90, 90, 0, 0, 73, 0, 0]}]
+    first, _ = vsrl.read(actions, coco_instances(), vocabularies.load("v_coco"))
+    report = Report()
+    annotations.clean(first, vocabularies.load("v_coco"), report)
+    assert report.counts["relation_nowhere"] == 1
+
+
+def test_an_action_that_is_there_twice_is_an_error():
+    with pytest.raises(UserError, match="'cut' is there twice"):
+        vsrl.read([VSRL[0], VSRL[0]], coco_instances(), vocabularies.load("v_coco"))
+    with pytest.raises(UserError, match="action 1 is 3; it lacks 'action_name'"):
+        vsrl.read([VSRL[0], 3], coco_instances(), vocabularies.load("v_coco"))  # type: ignore
+
+
+def test_images_beyond_the_list_of_ids_are_left_out_and_said():
+    notes = []
+    (entry,) = vsrl.read(VSRL, coco_instances(), vocabularies.load("v_coco"), [9], notes)
+    assert entry["img_id"] == 9
+    assert len(notes) == 1 and "1 images of the actions, 7 for one" in notes[0]
+
+
+def test_a_list_of_ids_in_any_unicode_is_read_and_anything_else_is_named(tmp_path):
+    ids = tmp_path / "vcoco_train.ids"
+    ids.write_bytes("7\r\n9\r\n".encode("utf-16"))
+    assert vsrl.read_ids(str(tmp_path / "vcoco_train.json.gz")) == [7, 9]
+    for text, message in (("7\nnine\n", "'nine' is none"), ("", "it is empty")):
+        ids.write_text(text)
+        with pytest.raises(UserError, match=message):
+            vsrl.read_ids(str(tmp_path / "vcoco_train.json"))

@@ -81,6 +81,27 @@ def test_an_object_whose_box_is_unusable_counts_as_missing():
     assert result.counts["annotated_objects_without_a_box"] == 1
 
 
+@pytest.mark.parametrize(
+    "bbox",
+    [None, [1, 2, 3], [0, 0, float("nan"), 9], [-float("inf"), 0, float("inf"), 9], [0, 0, -5, 9]],
+)
+def test_a_malformed_instance_is_counted_as_by_the_builder(bbox):
+    """What did not stop a training must not stop its first evaluation."""
+    vsrl, coco = annotation({1: ([MAN, KNIFE, WOMAN], {0: {"hold": {1: 1}}, 2: {"hold": {1: 1}}})})
+    predictions = predict((1, [MAN, KNIFE], [(0, 1, HOLD, 0.5)]))
+    coco["annotations"][2]["bbox"] = bbox
+    del coco["annotations"][2]["area"]
+    result = vcoco.evaluate(predictions, vsrl, coco)
+    assert ap(result, "scenario_1", "hold_obj") == 1.0
+    assert result.counts["instances_without_area"] == 1
+    assert result.counts["annotated_people_without_a_box"] == 1
+    coco["images"][0]["width"] = coco["annotations"][2]["category_id"] = None
+    result = vcoco.evaluate(predictions, vsrl, coco)
+    assert ap(result, "scenario_1", "hold_obj") == 1.0
+    assert result.counts["images_without_a_size"] == 1
+    assert result.counts["instances_of_unknown_category"] == 1
+
+
 def test_people_who_do_it_without_an_object_are_to_be_found_too():
     vsrl, coco = annotation({1: ([MAN, KNIFE, WOMAN], {0: {"hold": {1: 1}}, 2: {"hold": {}}})})
     result = vcoco.evaluate(predict((1, [MAN, KNIFE], [(0, 1, HOLD, 0.5)])), vsrl, coco)

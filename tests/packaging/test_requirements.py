@@ -29,7 +29,7 @@ def test_requirements_are_those_of_the_extras():
 
 
 def test_the_wheel_asks_for_little():
-    """The evaluators need no more; PyTorch stays an extra of its own."""
+    """The evaluators need no more; nothing needs PyTorch."""
     assert {one.name for one in with_extras(PROJECT["dependencies"])} == {"numpy", "pillow"}
     detect = {one.name for one in with_extras(PROJECT["optional-dependencies"]["detect"])}
     assert not detect & {"tensorflow", "tensorflow-cpu", "ml-collections", "pytest", "torch"}

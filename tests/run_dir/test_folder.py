@@ -34,7 +34,7 @@ def test_same_run_again(tmp_path):
 
 def test_a_field_that_is_younger_than_the_run(tmp_path):
     folder.prepare(tmp_path, CONFIG, {"verbs": ["hold"]})
-    newer = {**CONFIG, "model": {**CONFIG["model"], "aggregation": "none"}}
+    newer = {**CONFIG, "model": {**CONFIG["model"], "aggregation": "none"}, "new_switch": False}
     assert folder.prepare(tmp_path, newer, {"verbs": ["hold"]}) == [
         "model.aggregation: None -> none"
     ]
@@ -72,3 +72,22 @@ def test_not_a_run(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG)[:20])
     with pytest.raises(UserError, match=r"config\.json is not JSON: .* folder of a run"):
         folder.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "5", "null", '"x"', "{}", '{"model": 5}', '{"model": []}']
+)
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.json"])
+def test_json_that_is_something_else(tmp_path, name, content):
+    """One line from whatever reads it."""
+    folder.prepare(tmp_path, CONFIG, {"verbs": ["hold"]})
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match=rf"{name} (is not|has no|differs)|{name}: 'model'|differs"):
+        folder.prepare(tmp_path, CONFIG, {"verbs": ["hold"]})
+
+
+@pytest.mark.parametrize("name", ["config.json", "vocabulary.json"])
+def test_a_folder_in_place_of_a_file(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=f"{name} is a folder"):
+        folder.prepare(tmp_path, CONFIG, {"verbs": ["hold"]})

@@ -4,11 +4,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import pytest
+import torch_files
 from tiny_config import get_config as tiny_config
 from torch_checkpoints import DETECTOR_LACKS, tiny_checkpoint
 
@@ -21,10 +22,10 @@ from ggnet_jax.run_dir import folder as workdir
 from ggnet_jax.torch_import import from_torch
 
 
-def test_import_makes_a_run(torch, tmp_path, capsys):
+def test_import_makes_a_run(tmp_path, capsys):
     from ggnet_jax.torch_import import import_checkpoint
 
-    config, weights = tiny_checkpoint(torch, tmp_path / "model.pth")
+    config, weights = tiny_checkpoint(tmp_path / "model.pth")
     import_checkpoint(tmp_path / "model.pth", config, tmp_path / "new" / "run")
     folder = tmp_path / "new" / "run"
     assert sorted(p.name for p in folder.parent.iterdir()) == ["run"]
@@ -46,25 +47,38 @@ def test_import_makes_a_run(torch, tmp_path, capsys):
         import_checkpoint(tmp_path / "model.pth", config, folder)
 
 
-def test_import_into_an_empty_folder(torch, tmp_path):
+def test_import_into_an_empty_folder(tmp_path):
     from ggnet_jax.torch_import import import_checkpoint
 
-    config, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
+    config, _ = tiny_checkpoint(tmp_path / "model.pth")
     (tmp_path / "run").mkdir()
     import_checkpoint(tmp_path / "model.pth", config, tmp_path / "run")
     assert workdir.is_run(tmp_path / "run")
 
 
-def test_failed_imports_write_nothing(torch, tmp_path, monkeypatch):
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
+def raising(error: BaseException):
+    def function(*args, **kwargs):
+        raise error
+
+    return function
+
+
+def test_failed_imports_write_nothing(tmp_path, monkeypatch):
     from ggnet_jax.torch_import import new_run
 
-    config, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
+    config, weights = tiny_checkpoint(tmp_path / "model.pth")
     folder = tmp_path / "run"
 
     def refused(path, config, match, folder=folder):
         with pytest.raises(UserError, match=match):
             new_run.import_checkpoint(path, config, folder)
-        assert not folder.exists() and list(tmp_path.glob("run*")) == []
+        assert list(tmp_path.glob("run*")) == []
 
     refused(tmp_path / "none.pth", config, "no file")
     other: Any = tiny_config()
@@ -76,11 +90,28 @@ def test_failed_imports_write_nothing(torch, tmp_path, monkeypatch):
     other.data.vocabulary = "v_coco"
     refused(tmp_path / "model.pth", other, "verbs")
 
-    def full_disk(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+    parents = tmp_path / "run" / "of" / "mine"
+    for error in (
+        OSError(28, "No space left on device"),
+        ValueError(
+            'OUT_OF_RANGE: Error writing "x": No space left on device [os_error_code=28]\nat'
+        ),
+    ):
+        monkeypatch.setattr(new_run.Checkpoints, "save", raising(error))
+        refused(tmp_path / "model.pth", config, "cannot write .*run: No space left on device$")
+        refused(tmp_path / "model.pth", config, "No space left on device$", parents)
+    with monkeypatch.context() as patch:
+        patch.setattr(new_run.shutil, "disk_usage", lambda path: Usage(1000, 0, 1000))
+        refused(tmp_path / "model.pth", config, "0 MB are needed and 0 MB free", parents)
+    monkeypatch.setattr(new_run.Checkpoints, "save", raising(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        new_run.import_checkpoint(tmp_path / "model.pth", config, parents)
+    assert list(tmp_path.glob("run*")) == []
 
-    monkeypatch.setattr(new_run.Checkpoints, "save", full_disk)
-    refused(tmp_path / "model.pth", config, "No space left")
+    torch_files.save(
+        tmp_path / "nan.pth", weights | {"hm.0.1.bias": weights["hm.0.1.bias"] * np.nan}
+    )
+    refused(tmp_path / "nan.pth", config, r"1 arrays with NaN or infinite values \(hm.0.1.bias\)")
 
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.txt").write_text("")
@@ -89,10 +120,10 @@ def test_failed_imports_write_nothing(torch, tmp_path, monkeypatch):
     assert [p.name for p in (tmp_path / "theirs").iterdir()] == ["thesis.txt"]
 
 
-def test_import_of_a_detector_starts_its_interaction_heads_afresh(torch, tmp_path, capsys):
+def test_import_of_a_detector_starts_its_interaction_heads_afresh(tmp_path, capsys):
     from ggnet_jax.torch_import import import_checkpoint
 
-    config, weights = tiny_checkpoint(torch, tmp_path / "model.pth", drop=DETECTOR_LACKS)
+    config, weights = tiny_checkpoint(tmp_path / "model.pth", drop=DETECTOR_LACKS)
     report = import_checkpoint(tmp_path / "model.pth", config, tmp_path / "run")
     printed = capsys.readouterr().out
     assert "start afresh: train before you use the network" in printed
@@ -109,12 +140,12 @@ def test_import_of_a_detector_starts_its_interaction_heads_afresh(torch, tmp_pat
 
 
 @pytest.mark.slow
-def test_command_line(torch, tmp_path):
+def test_command_line(tmp_path):
     """As a user types it: exit status 2 and one line for a mistake, 0 and a run otherwise."""
     import subprocess
 
     repository = Path(__file__).resolve().parents[2]
-    _, _ = tiny_checkpoint(torch, tmp_path / "model.pth")
+    _, _ = tiny_checkpoint(tmp_path / "model.pth")
 
     def run(*arguments):
         return subprocess.run(
@@ -145,12 +176,12 @@ def test_command_line(torch, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_path, capsys):
+def test_training_starts_from_a_detector_and_goes_on_from_an_import(tmp_path, capsys):
     """`config.init_from`, and fine-tuning in an imported workdir, on the rendered data set."""
     from ggnet_jax.torch_import import import_checkpoint
     from ggnet_jax.training import loop
 
-    config, weights = tiny_checkpoint(torch, tmp_path / "detector.pth", drop=DETECTOR_LACKS)
+    config, weights = tiny_checkpoint(tmp_path / "detector.pth", drop=DETECTOR_LACKS)
     config.data.data_dir = str(tmp_path / "data")
     config.learning_rate = 0.0
     config.init_from = str(tmp_path / "wrong.pth")
@@ -170,7 +201,7 @@ def test_training_starts_from_a_detector_and_goes_on_from_an_import(torch, tmp_p
     config.init_from = str(tmp_path / "gone.pth")  # a run that goes on does not need it
     assert loop.train(config, tmp_path / "started", data_pipelines).step == result.step
 
-    config, weights = tiny_checkpoint(torch, tmp_path / "model.pth")
+    config, weights = tiny_checkpoint(tmp_path / "model.pth")
     config.data.data_dir = str(tmp_path / "data")
     config.learning_rate = 0.0
     import_checkpoint(tmp_path / "model.pth", config, tmp_path / "imported")

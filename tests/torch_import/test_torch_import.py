@@ -1,21 +1,32 @@
 """Reading and converting PyTorch checkpoints: layouts, files, refusals."""
 
+import functools
 import os
 import pickle
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 import reference_weights as reference
+import torch_files
 from reference_networks import dla_config, model_config
-from torch_checkpoints import DETECTOR_LACKS, change, tensors
+from torch_checkpoints import DETECTOR_LACKS, change
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.torch_import import convert as conversion
 from ggnet_jax.torch_import import fill, from_torch, pretrained, read_state_dict
 from ggnet_jax.torch_import.convert import convert, expected_variables
 from ggnet_jax.torch_import.names import is_head
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shapes_once():
+    """Tracing a network for its shapes is most of a conversion's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        cached = functools.cache(conversion.expected_variables)
+        patch.setattr(conversion, "expected_variables", cached)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +152,7 @@ def test_from_torch_wants_a_whole_network(small):
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_formats(torch, tmp_path, small, legacy, wrapped):
     config, weights = small
-    content = tensors(torch, {f"module.{k}": v for k, v in weights.items()})
+    content = {f"module.{k}": torch.tensor(v) for k, v in weights.items()}
     if wrapped:
         optimizer = {"state": {0: {"step": 3, "exp_avg": torch.zeros(2)}}, "param_groups": []}
         content = {"epoch": 140, "state_dict": content, "optimizer": optimizer}
@@ -190,33 +201,95 @@ def test_a_checkpoint_cannot_run_code(torch, tmp_path, kind):
         assert folder.exists()
 
 
-def test_files_that_are_no_checkpoints(torch, tmp_path, small):
+def test_files_that_are_no_checkpoints(tmp_path, small):
     _, weights = small
     path = tmp_path / "model.pth"
     with pytest.raises(UserError, match=r"there is no file .*model.pth"):
         read_state_dict(path)
     for legacy in (False, True):
-        torch.save(tensors(torch, weights), path, _use_new_zipfile_serialization=not legacy)
+        torch_files.save(path, weights, old=legacy)
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(UserError, match="cut short"):
             read_state_dict(path)
-    for content in (b"", b"not a checkpoint", b"\x89PNG\r\n\x1a\n" + bytes(64)):
-        path.write_bytes(content)
-        with pytest.raises(UserError, match="cannot be read as a PyTorch checkpoint") as error:
-            read_state_dict(path)
-        assert "\n" not in str(error.value)
-    for content, what in (([1, 2], "list"), ({}, "dict"), (torch.zeros(3), "Tensor")):
-        torch.save(content, path)
+    for content, what in (((1, 2), "tuple"), ({}, "dict"), (np.float32([1, 2]), "Tensor")):
+        torch_files.save(path, content)
         with pytest.raises(UserError, match=f"holds {what}, not the parameters"):
             read_state_dict(path)
-    torch.save({"model": {"a": torch.zeros(2)}}, path)
-    with pytest.raises(UserError, match="entry 'model' is dict"):
+    torch_files.save(path, {"epoch": 3, "model": {"a.weight": "gone"}})
+    with pytest.raises(UserError, match=r"holds no tensors, .* its entry 'epoch' is int"):
+        read_state_dict(path)
+    torch_files.save(path, {"a.weight": np.zeros(2, np.float32), "a.bias": 3})
+    with pytest.raises(UserError, match=r"entry 'a.bias' is int, not a parameter"):
         read_state_dict(path)
 
 
-def test_the_line_to_type_without_pytorch(monkeypatch, tmp_path):
-    path = tmp_path / "model.pth"
-    path.write_bytes(b"x")
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match="pip install torch"):
-        read_state_dict(path)
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation:UserWarning")
+def test_tensors_without_values(torch, tmp_path):
+    """Each is named; PyTorch's own words for them are no help."""
+    values, path = torch.ones(2, 2), tmp_path / "model.pth"
+    for tensor, what in (
+        (torch.quantize_per_tensor(values, 0.1, 0, torch.qint8), "a quantized tensor"),
+        (values.to_sparse(), "a sparse tensor"),
+        (torch.empty(2, device="meta"), "a tensor on the meta device, which has no values"),
+        (values.to(torch.float8_e4m3fn), "a tensor of float8_e4m3fn"),
+    ):
+        for legacy in (False, True):
+            content = {"a.weight": values, "a.bias": tensor}
+            torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+            with pytest.raises(UserError, match=f"entry 'a.bias' is {what}, not a parameter"):
+                read_state_dict(path)
+
+
+def test_what_pytorch_saves_beside_plain_tensors(torch, tmp_path):
+    """Parameters, attributes, lazy negation, memory layouts: as `torch.load` gives them."""
+    layer = torch.nn.Parameter(torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last))
+    layer.note = "an attribute"
+    imaginary = torch.conj(torch.randn(5, dtype=torch.complex64)).imag  # negated when it is read
+    content = {"a": layer, "b": imaginary, "c": torch.randn(4).double(), "d": torch.tensor(True)}
+    for legacy in (False, True):
+        path = tmp_path / "model.pth"
+        torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+        read = read_state_dict(path)
+        for name, tensor in content.items():
+            np.testing.assert_array_equal(read[name], tensor.detach().resolve_neg().numpy())
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.nan, "2 arrays with NaN or infinite values \\(pre.0.bn.running_var, hm.1.1.bias\\)"),
+        (-np.inf, "2 arrays with NaN or infinite values"),
+        (1e39, "2 arrays with values beyond the range of float32"),
+        (-0.5, "1 arrays of negative variances \\(pre.0.bn.running_var\\)"),
+        (1j, "2 arrays of type complex128, not real numbers"),
+        ("int8", "2 arrays of type int8, not real numbers"),
+    ],
+)
+def test_weights_that_nothing_can_be_computed_with(small, value, message):
+    """Refused by name, in an import and as a start; not where they are not loaded."""
+    config, weights = small
+    changed = dict(weights)
+    for name in ("pre.0.bn.running_var", "hm.1.1.bias"):
+        if value == "int8":
+            changed[name] = np.zeros(weights[name].shape, np.int8)
+        else:
+            changed[name] = weights[name].astype(np.result_type(value, np.float64))
+            changed[name].flat[-1] = value
+    for function in (from_torch, pretrained):
+        with pytest.raises(UserError, match=message) as error:
+            function(changed, config)
+        assert "\n" not in str(error.value)
+    aside = weights | {"hm.1.1.bias": changed["hm.1.1.bias"]}
+    _, report = pretrained(aside, change(config, num_objects=9))
+    assert "hm.1.1.bias" in dict(report.skipped)
+
+
+def test_double_precision_is_rounded_once(small):
+    config, weights = small
+    double = {name: array.astype(np.float64) for name, array in weights.items()}
+    ours = from_torch(double, config)
+    for a, b in zip(
+        jax.tree.leaves(ours), jax.tree.leaves(from_torch(weights, config)), strict=True
+    ):
+        assert a.dtype == np.float32
+        np.testing.assert_array_equal(a, b)

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from subprocesses import run_python, start_python
+from subprocesses import REPOSITORY, run_python, start_python
 
 from ggnet_jax.run_dir import checkpoints
 
@@ -76,15 +76,67 @@ def test_sigterm_to_one_process_stops_both_after_the_same_step(tmp_path):
     assert f"after step {step} of 20000" in output[0]
 
 
-def _start_pair(workdir, data, *arguments):
-    """Two processes of two devices each on the tiny configuration."""
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("--config.learning_rate=0.5", "config.learning_rate is 0.001 in process 0 and 0.5 in"),
+        ("--config.num_epochs=3", "config.num_epochs is 2 in process 0 and 3 in process 1"),
+        ("--workdir=elsewhere", "elsewhere in process 1"),
+        ("--config.batch_size=6", "config.batch_size is 4 in process 0 and 8 in process 1"),
+    ],
+)
+def test_processes_that_differ_end_before_they_train(tmp_path, change, words):
+    """One line in each, exit status 2, and nothing is written."""
+    pair = _start_pair(
+        tmp_path / "run", tmp_path / "data", "--config.round_batch=True", second=[change]
+    )
+    output = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [2, 2], "\n".join(output)
+    for text in output:
+        [line] = [line for line in text.splitlines() if line.startswith("error:")]
+        assert words in line and "Traceback" not in text, text
+    assert not (tmp_path / "run").exists() and not (REPOSITORY / "elsewhere").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_other(tmp_path, killed):
+    """Within a minute and with a line; the next start goes on from the last checkpoint."""
+    more = ("--config.checkpoint_every_steps=2",)
+    pair = _start_pair(tmp_path / "run", tmp_path / "data", "--config.num_epochs=10000", *more)
+    while max(checkpoints.steps(tmp_path / "run"), default=0) < 4:
+        assert all(process.poll() is None for process in pair)
+        time.sleep(0.05)
+    pair[killed].kill()
+    text = pair[1 - killed].communicate(timeout=90)[0]
+    assert pair[1 - killed].returncode == 1
+    assert "error: aborted, most likely because another process of this run ended" in text
+    pair[killed].communicate()
+    step = checkpoints.steps(tmp_path / "run")[-1]
+    epochs = f"--config.num_epochs={step // 2 + 1}"
+    pair = _start_pair(tmp_path / "run", tmp_path / "data", epochs, *more)
+    output = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0], "\n".join(output)
+    assert f"at step {step} of {step + 2}" in output[0]
+
+
+def _start_pair(workdir, data, *arguments, second=()):
+    """Two processes of two devices each on the tiny configuration.
+
+    Args:
+        workdir: of the run.
+        data: folder of the prepared data set.
+        arguments: of both.
+        second: more arguments of the second process.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     return [
         start_python(
             *_command(data), *arguments, f"--workdir={workdir}",
-            f"--distributed=127.0.0.1:{port},2,{number}", devices=2,
+            f"--distributed=127.0.0.1:{port},2,{number}", *(second if number else ()), devices=2,
         )
         for number in (0, 1)
     ]  # fmt: skip

@@ -1,0 +1,28 @@
+"""A memory that is full, said in one line."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ggnet_jax.errors import UserError
+
+_FULL = re.compile("RESOURCE_EXHAUSTED|ResourceExhausted|[Oo]ut of memory|OOM when")
+
+
+@contextlib.contextmanager
+def memory_in_one_line(config: Any) -> Iterator[None]:
+    """Turn a memory of the host or a device that is full into a UserError: what needs less."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        text = str(error).strip() or type(error).__name__
+        if not isinstance(error, MemoryError) and not _FULL.search(text):
+            raise
+        raise UserError(
+            f"out of memory ({text.splitlines()[0][:200]}); lower --config.batch_size "
+            f"({config.batch_size}), set --config.model.remat=True (it is {config.model.remat}), "
+            f"or lower --config.data.image_size {tuple(config.data.image_size)}"
+        ) from error

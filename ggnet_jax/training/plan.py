@@ -1,0 +1,89 @@
+"""What a training has settled before anything is written, and what it says of itself."""
+
+import dataclasses
+import importlib.metadata
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from ggnet_jax import __version__
+from ggnet_jax.dataset import Dataset
+from ggnet_jax.training.parallel import Parallel
+from ggnet_jax.training.state import TrainState
+from ggnet_jax.training.step import TrainStep
+
+
+@dataclasses.dataclass
+class Plan:
+    """What a process has settled before anything is written."""
+
+    config: Any  # resolved
+    dataset: Dataset
+    vocabulary: dict[str, Any]  # what vocabulary.json is to hold
+    steps_per_epoch: int
+    parallel: Parallel
+    step_function: TrainStep
+    make_state: Callable[[], TrainState]
+    weights: dict[str, Any] | None  # to start from
+    start: int | None  # step of the checkpoint to go on from
+
+    @property
+    def total(self) -> int:
+        """Number of updates of the whole run."""
+        return self.config.num_epochs * self.steps_per_epoch
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What decides a training beside its configuration; recorded in every checkpoint."""
+        seen = (
+            self.vocabulary,
+            getattr(self.dataset, "num_train", None),
+            getattr(self.dataset, "fingerprint", None),
+        )
+        data = zlib.crc32(json.dumps(seen, sort_keys=True).encode())
+        return {"seed": self.config.seed, "data": f"{data:08x}"}
+
+    def facts(self, workdir: Path) -> dict[str, Any]:
+        """What has to be the same in all processes of the run."""
+        config = self.config.to_dict()
+        config["data"].pop("data_dir", None)  # each host may have its copy
+        return {
+            "config": config,
+            "data": self.about["data"],
+            "step to start from": self.start,
+            "workdir": [
+                str(workdir.resolve()),
+                workdir.stat().st_ino if workdir.exists() else None,
+            ],
+            "version": {
+                name: importlib.metadata.version(name)
+                for name in ("jax", "jaxlib", "flax", "optax")
+            }
+            | {"ggnet_jax": __version__},
+        }
+
+    def differences(self, record: Mapping[str, Any]) -> list[str]:
+        """A line for what the record of the checkpoint to go on from has otherwise."""
+        now, lines = self.about, []
+        if record.get("seed", now["seed"]) != now["seed"]:
+            lines.append(f"the checkpoint was trained with seed {record['seed']}")
+        if record.get("data", now["data"]) != now["data"]:
+            lines.append("the checkpoint was trained on other images or annotations")
+        return lines
+
+    def summary(self, state: TrainState) -> str:
+        """One line on what is about to be trained."""
+        devices = jax.devices()
+        number = "1 device" if len(devices) == 1 else f"{len(devices)} devices"
+        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.parallel.single(state).params))
+        batch = self.config.batch_size
+        images = getattr(self.dataset, "num_train", self.steps_per_epoch * batch)
+        return (
+            f"{number} ({devices[0].device_kind}); network of {parameters:,} parameters; "
+            f"{images:,} images, {batch} a step; {self.steps_per_epoch:,} steps an epoch, "
+            f"{self.total:,} in all"
+        )
