@@ -135,8 +135,11 @@ class Scorer:
         for role, (action, name) in enumerate(self._people.roles):
             group = self._number(f"{self._people.actions[action]}_{name}")
             rows = slice(*np.searchsorted(self._group, [group, group + 1]))
-            right = self._right_object(self._person[rows], self._box[rows], role, any_object)
-            tiny = self._right_object(self._order, _FILLED, role, any_object)
+            match = self._match[self._person[rows]]
+            right = self._right_object(match, self._box[rows], role, any_object)
+            everyone = np.arange(len(self._people.boxes))
+            boxes = np.broadcast_to(_FILLED, (len(everyone), 4))
+            tiny = self._right_object(everyone, boxes, role, any_object)
             found.append(self._score_group(group, action, right, tiny))
         return _join(found)
 
@@ -146,7 +149,7 @@ class Scorer:
         for action, name in enumerate(self._people.actions):
             group = self._number(name + _AGENT)
             start, stop = np.searchsorted(self._group, [group, group + 1])
-            every = np.ones(len(self._order), bool)
+            every = np.ones(len(self._people.boxes), bool)
             found.append(self._score_group(group, action, np.ones(stop - start, bool), every))
         return _join(found)
 
@@ -156,14 +159,12 @@ class Scorer:
         return self._groups[name]
 
     def _right_object(
-        self, person: np.ndarray, boxes: np.ndarray, role: int, any_object: bool
+        self, match: np.ndarray, boxes: np.ndarray, role: int, any_object: bool
     ) -> np.ndarray:
-        """[k] bool: whether an object box (or one for all) is right for each of k people."""
+        """[k] bool: whether each object box is right for the annotated person `match`."""
         people = self._people
         if not len(people.boxes):
-            return np.zeros(len(person), bool)
-        match = self._match[person]
-        boxes = np.broadcast_to(boxes, (len(person), 4))
+            return np.zeros(len(match), bool)
         right = overlap.vsrl(people.object_boxes[match, role], boxes) >= 0.5
         nothing = any_object | (boxes == 0).all(axis=1)
         return np.where(people.has_object[match, role], right, nothing)
@@ -177,12 +178,13 @@ class Scorer:
             group: its number.
             action: that the person has to do.
             right: [k] bool, whether the objects of the group's ranked predictions are right.
-            tiny: [D] bool, whether the filled-in object is right for each person, as ordered.
+            tiny: whether the filled-in object is right for each annotated person.
         """
         start, stop = np.searchsorted(self._group, [group, group + 1])
         filled = np.flatnonzero(self._filled[group])
         person = np.concatenate([self._person[start:stop], self._order[filled]])
-        good = np.concatenate([right, tiny[filled]])
+        tiny = np.append(tiny, False)  # the last is for nobody
+        good = np.concatenate([right, tiny[self._match[person[stop - start :]]]])
         first = start + int(np.searchsorted(-self._score[start:stop], 0.0))
         if len(filled) and first < stop:  # scores that are not above the filled ones'
             tail = np.arange(first, stop)
