@@ -19,6 +19,7 @@ from typing import Any
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import formats
+from ggnet_jax.evaluation.columns import ColumnReader
 from ggnet_jax.evaluation.command import ProgressBar
 from ggnet_jax.evaluation.formats import files
 from ggnet_jax.evaluation.reading import Progress, iterate
@@ -78,24 +79,33 @@ def _open(
     """A file's entries in PPDM's format, how many there are (0 if unknown), and notes."""
     annotations = formats.annotation_entries(source)
     if annotations is not source:
-        return annotations, len(annotations), ()
+        return _checked(annotations, source), len(annotations), ()
     found = formats.load_predictions(source, progress)
     notes: tuple[str, ...] = ()
     if isinstance(found, formats.Detections):
         found, notes = formats.to_table(found), tuple(f"note: {line}" for line in _VCOCO_NOTES)
     if isinstance(found, formats.Table):
         return found.entries(), len(found.names), notes
-    entries = iterate(found, "what is converted", progress)
-    return (_check(entry, source) for entry in entries), 0, ()
+    return _checked(iterate(found, "what is converted", progress), source), 0, ()
 
 
-def _check(entry: Any, source: str | Path) -> Mapping[str, Any]:
-    if not isinstance(entry, Mapping) or "file_name" not in entry:
-        raise UserError(
-            f"{source}: an entry is {files.describe(entry)}, not an image in PPDM's format; what "
-            f"is read: {files.PREDICTIONS}"
+def _checked(entries: Iterable[Any], source: str | Path) -> Iterator[Mapping[str, Any]]:
+    """The entries, each seen to be one in PPDM's format."""
+    predictions, truth = (
+        ColumnReader(str(source), *keys, truth=is_truth)
+        for keys, is_truth in (
+            (("predictions", "hoi_prediction"), False),
+            (("annotations", "hoi_annotation"), True),
         )
-    return entry
+    )
+    for entry in entries:
+        if not isinstance(entry, Mapping) or "file_name" not in entry:
+            raise UserError(
+                f"{source}: an entry is {files.describe(entry)}, not an image in PPDM's format; "
+                f"what is read: {files.PREDICTIONS}"
+            )
+        (truth if "annotations" in entry else predictions).add(entry)
+        yield entry
 
 
 def _lines(entries: Iterable[Mapping[str, Any]], separate: bool) -> Iterator[str]:

@@ -5,7 +5,7 @@ numbers; the image's number, as in HICO_test2015_NUMBER.jpg, or its file name.
 """
 
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.formats.hico_mat import image_name
 from ggnet_jax.evaluation.formats.table import Table
+from ggnet_jax.evaluation.formats.unpickle import numbers_of
 
 KEYS = ("scores", "boxes", "keys")
 
@@ -81,10 +82,11 @@ def _by_class(path: str | Path, value: Any, key: str) -> Mapping[int, Any]:
 
 
 def _numbers(value: Any, where: str) -> np.ndarray:
-    try:
-        return np.array(value, np.float64)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where} are not numbers, as many for each: {error!s:.80}") from None
+    found = numbers_of(value)
+    if not found.size and not (isinstance(value, Sized) and len(value) == 0):
+        if np.asarray(value, object).size:
+            raise UserError(f"{where} are not numbers, as many for each")
+    return found
 
 
 def _list(value: Any, where: str) -> list[Any]:
@@ -100,7 +102,7 @@ def _list(value: Any, where: str) -> list[Any]:
 def _number(value: Any, where: str) -> int:
     try:
         number = int(value)
-        if float(value) == number and 0 <= number < 10**8:
+        if float(value) == number and 0 <= number < 10**8 and not isinstance(value, bool):
             return number
     except (TypeError, ValueError, OverflowError):
         pass

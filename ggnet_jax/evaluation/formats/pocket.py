@@ -48,7 +48,8 @@ def entries(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _hico(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     vocabulary = vocabularies.load("hico_det")
     names, images = content["filenames"], content["annotation"]
-    sizes = content.get("size") or [None] * len(names)
+    sizes = content.get("size")
+    sizes = sizes if isinstance(sizes, list) and sizes else [None] * len(names)
     if not len(names) == len(images) == len(sizes):
         raise UserError(
             f"the instances have {len(names)} filenames, {len(images)} annotations and "

@@ -97,6 +97,16 @@ def load(path: str | Path, data: bytes) -> Any:
         raise UserError(f"{path} is a damaged pickle ({why:.120}); write it again") from None
 
 
+def numbers_of(value: Any) -> np.ndarray:
+    """A number, or a list or array of numbers, as an array; an empty one of anything else."""
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        found = np.array(value)
+        has_bool = isinstance(value, list | tuple) and any(isinstance(v, bool) for v in value)
+        if found.dtype.kind in "fiu" and not has_bool:
+            return found.astype(np.float64)
+    return np.empty(0)
+
+
 class _RefusedError(Exception):
     """What a pickle does that is refused, and what to do."""
 

@@ -26,7 +26,7 @@ import numpy as np
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.formats.table import PERSON, Table
-from ggnet_jax.evaluation.formats.unpickle import Filled
+from ggnet_jax.evaluation.formats.unpickle import Filled, numbers_of
 
 ACTIONS_WITHOUT_OBJECT = {3: "walk", 17: "smile", 22: "run", 27: "stand"}
 """The four verb-role ids that the vocabulary does not have; they count for agent AP alone."""
@@ -146,7 +146,7 @@ def read(
         box=values[kept, :4],
         score=values[kept, 4],
         filled=absent,
-        notes=_notes(absent, num_roles),
+        notes=_notes(absent, num_roles, np.bincount(person, minlength=len(content))),
     )
 
 
@@ -188,14 +188,11 @@ def group_names() -> tuple[str, ...]:
 
 
 def _numbers(value: Any, count: int, where: str, key: str) -> Sequence[float]:
-    if type(value) is list and len(value) == count and set(map(type, value)) <= {float, int}:
+    if type(value) is list and len(value) == count and set(map(type, value)) == {float}:
         return value
-    if count == 1 and isinstance(value, float):
+    if count == 1 and type(value) is float:
         return (value,)
-    try:
-        found: list[Any] = np.array(value, np.float64).ravel().tolist()
-    except (TypeError, ValueError, OverflowError):
-        found = []
+    found = numbers_of(value).ravel().tolist()
     if len(found) != count:
         raise UserError(
             f"{where}: {key!r} is {reprlib.repr(value):.80}; it needs {count} "
@@ -213,7 +210,7 @@ def _float32(numbers: array, width: int) -> np.ndarray:
 def _image_id(value: Any, where: str) -> int:
     try:
         number = int(value)
-        if float(value) == number and 0 <= number < 10**12:
+        if float(value) == number and 0 <= number < 10**12 and not isinstance(value, bool):
             return number
     except (TypeError, ValueError, OverflowError):
         pass
@@ -231,11 +228,25 @@ def _check_names(path: str | Path, others: Mapping[Any, int], known: Mapping[str
             raise UserError(f"{path}: entry {row} has {key!r}, which is no role of V-COCO{hint}")
 
 
-def _notes(filled: np.ndarray, num_roles: int) -> tuple[str, ...]:
+def _notes(filled: np.ndarray, num_roles: int, given: np.ndarray) -> tuple[str, ...]:
+    """What is not in the file and counts, and what does not count.
+
+    Args:
+        filled: [G, D], as in `Detections`.
+        num_roles: of the G groups.
+        given: [D] how many groups each entry has.
+    """
+    notes = []
     roles, agents = int(filled[:num_roles].sum()), int(filled[num_roles:].sum())
-    if not roles + agents:
-        return ()
-    return (
-        f"predictions: {roles:,} roles and {agents:,} agents that are not in the file count with "
-        "the score 0, as V-COCO's code reads them",
-    )
+    if roles + agents:
+        notes.append(
+            f"predictions: {roles:,} roles and {agents:,} agents that are not in the file count "
+            "with the score 0, as V-COCO's code reads them"
+        )
+    lacking = int((given + filled.sum(axis=0) < len(filled)).sum())
+    if lacking:
+        notes.append(
+            f"predictions: {lacking:,} entries lack roles or agents, at which V-COCO's own code "
+            "stops; here they are not predicted"
+        )
+    return tuple(notes)
