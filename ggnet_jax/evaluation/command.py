@@ -52,7 +52,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument(
-        "--predictions", required=True, help="JSON, JSON lines or gzip, in PPDM's format"
+        "--predictions",
+        required=True,
+        help="PPDM's JSON, a V-COCO pickle, a pickle by class or a folder of detections_01.mat ..",
     )
     result.add_argument("--ground_truth", required=True, help="JSON, JSON lines or gzip")
     result.add_argument("--output", help="folder for metrics.json, table.txt and the plots")
@@ -73,7 +75,18 @@ def parser(description: str) -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -> int:
-    """Evaluate, write the files, print the table.
+    """Evaluate, write the files, print the table; see `guarded` for the exit status."""
+
+    def work(progress: Progress) -> str:
+        result = evaluate(progress)
+        paths = write(result, arguments.output) if arguments.output else []
+        return "\n".join([result.table(), *(f"wrote {path}" for path in paths)])
+
+    return guarded(work)
+
+
+def guarded(work: Callable[[Progress], str]) -> int:
+    """Do a command's work and print the text that comes of it.
 
     Returns:
         The exit status: 0 (also if the reader of a pipe has seen enough, as `head` has), 2 for a
@@ -84,13 +97,12 @@ def run(arguments: argparse.Namespace, evaluate: Callable[[Progress], Result]) -
     try:
         gc.disable()  # millions of small objects, none of which refers to itself
         try:
-            result = evaluate(bar)
+            text = work(bar)
         finally:
             bar.close()
             if collecting:
                 gc.enable()
-        paths = write(result, arguments.output) if arguments.output else []
-        _print("\n".join([result.table(), *(f"wrote {path}" for path in paths)]))
+        _print(text)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except MemoryError:

@@ -18,9 +18,8 @@ from typing import Any
 
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation import formats
+from ggnet_jax.evaluation import command, formats
 from ggnet_jax.evaluation.columns import ColumnReader
-from ggnet_jax.evaluation.command import ProgressBar
 from ggnet_jax.evaluation.formats import files
 from ggnet_jax.evaluation.reading import Progress, iterate
 
@@ -132,16 +131,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", required=True, help="the JSON to write")
     parser.add_argument("--force", action="store_true", help="replace an output that is there")
     arguments = parser.parse_args(argv)
-    bar = ProgressBar()
-    try:
-        lines = convert(arguments.input, arguments.output, force=arguments.force, progress=bar)
-    except UserError as error:
-        bar.close()
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    bar.close()
-    print("\n".join(lines))
-    return 0
+    return command.guarded(
+        lambda progress: "\n".join(
+            convert(arguments.input, arguments.output, force=arguments.force, progress=progress)
+        )
+    )
 
 
 if __name__ == "__main__":

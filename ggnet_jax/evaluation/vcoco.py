@@ -3,8 +3,9 @@
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=VSRL --instances=COCO
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=PPDM
 
-scores the predictions of any repository (PPDM's format, `.json`, `.jsonl` or either packed by gzip)
-against V-COCO's annotations with COCO's instances or, where there is only that, PPDM's pair lists.
+scores the predictions of any repository (PPDM's format, `.json`, `.jsonl` or either packed by gzip;
+the pickles that V-COCO's own code takes, which count as there: see `vcoco_detections`) against
+V-COCO's annotations with COCO's instances or, where there is only that, PPDM's pair lists.
 
 Every mean is given over 24 roles and over 25, which differ by `point`: papers report either and
 seldom say which. The paper's 54.7 is Scenario 1; 24 roles are the usual count.

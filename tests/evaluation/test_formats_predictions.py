@@ -282,14 +282,20 @@ def test_other_bad_lists(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: t["scores"][86].append(0.5), "class 86 has 2 scores, 1 keys and 8 numbers"),
-        (lambda t: t["boxes"][86].append([1, 2]), "class 86, boxes are not numbers"),
+        (lambda t: t["scores"][86].append(0.5), "class 86 has 2 scores, 1 boxes and 1 keys"),
+        (
+            lambda t: t["boxes"][86].append([1, 2]),
+            r"class 86, boxes, entry 1 is \[1, 2\]; it needs 8 numbers",
+        ),
         (lambda t: t["scores"].update({600: [0.5]}), "class 600 is none of HICO-DET's"),
         (lambda t: t["keys"].update({86: [1.5]}), "class 86 has the key 1.5, which is no number"),
         (lambda t: t["keys"].update({"a": []}), "has the key 'a', which is no number"),
         (lambda t: t.update(scores=5), "'scores' is of the type int"),
-        (lambda t: t["keys"].update({86: 5}), "class 86: its keys are no list"),
-        (lambda t: t["scores"].update({86: ["x"]}), "class 86, scores are not numbers"),
+        (lambda t: t["keys"].update({86: 5}), "class 86, keys: it is no list"),
+        (
+            lambda t: t["scores"].update({86: ["x"]}),
+            "class 86, scores, entry 0 is 'x'; it needs 1 number",
+        ),
         (lambda t: t["scores"].update({86: [np.nan]}), "class 86, entry 0 has a score that is not"),
         (lambda t: t["boxes"].update({86: [[9, 9, 0, 0] * 2]}), "entry 0 has a negative size"),
         (lambda t: t["keys"].update({86: [504]}), "HICO_test2015_00000504.jpg' .* not in the"),
@@ -416,6 +422,7 @@ NOT_PREDICTIONS = {
         lambda: json.dumps([{"action_name": "hold", "role_object_id": []}]).encode(),
         "looks like V-COCO's own annotations",
     ),
+    "e.pkl": (lambda: _pickled([{"file_name": "a"}]), "a pickle of a list of 1, .*'file_name'"),
     "p.pkl": (lambda: _pickled({"boxes": 1, "labels": 2}), "a pickle of a dictionary with 'boxes'"),
     "l.pkl": (lambda: _pickled([[1]]), r"a pickle of a list of 1, the first of them a list of 1"),
     "a.pkl": (lambda: _pickled(np.eye(2)), "a pickle of of the type Array|a NumPy array"),
@@ -457,11 +464,11 @@ def test_what_is_no_predictions_is_told(tmp_path, name):
 
 
 def test_kinds_are_told_by_content_not_by_name(tmp_path):
-    """A packed pickle, PPDM's entries in a pickle, V-COCO's list in JSON, any name."""
+    """A packed pickle, an empty one, V-COCO's list in JSON, any name."""
     predictions, ground_truth = hico_scenes(4)
     expected = hico.evaluate(predictions, ground_truth).means
-    path = write_pickle(tmp_path / "a.json", predictions)
-    assert hico.evaluate(path, ground_truth).means == expected
+    nothing = hico.evaluate(write_pickle(tmp_path / "a.json", []), ground_truth)
+    assert nothing.means["default"]["full"] == 0
     table = write_pickle(tmp_path / "b.json", hico_by_class(predictions)).read_bytes()
     (tmp_path / "c.pkl.gz").write_bytes(gzip.compress(table))
     assert hico.evaluate(tmp_path / "c.pkl.gz", ground_truth).means == expected

@@ -15,8 +15,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.formats import files, hico_mat, hico_pickle, pocket, unpickle
@@ -35,7 +33,7 @@ def load_predictions(source: Any, progress: Callable[[str, float], None] | None 
         progress: called with what is being done and how much of it is done.
 
     Returns:
-        `Detections` of a V-COCO pickle; a `Table`; entries; or the source.
+        `Detections` of a V-COCO pickle; a `Table`; an empty list of one; or the source.
 
     Raises:
         UserError: the file is damaged, or something else: the message says what, and what is read.
@@ -77,7 +75,7 @@ _NO_PREDICTIONS = {
 def _of_content(
     path: str | Path, content: Any, progress: Callable[[float], None] | None
 ) -> Detections | Table | list[Any] | None:
-    """The predictions in what was read; None if there are none."""
+    """The predictions in what was read; None if it is none."""
     if vcoco_pickle.is_list(content):
         return vcoco_pickle.read(path, content, progress)
     if hico_pickle.is_table(content):
@@ -91,24 +89,7 @@ def _of_content(
             f"{path} looks like COCO's instances, not predictions; what is read: "
             f"{files.PREDICTIONS}"
         )
-    is_entries = isinstance(content, list) and all(
-        isinstance(one, Mapping) and "file_name" in one for one in content
-    )
-    try:
-        return _plain(content) if is_entries else None
-    except RecursionError:
-        raise UserError(f"{path} is nested too deeply") from None
-
-
-def _plain(value: Any) -> Any:
-    """An object with lists in place of NumPy's arrays."""
-    if isinstance(value, unpickle.Array):
-        return np.asarray(value).tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return value
+    return [] if isinstance(content, list) and not content else None
 
 
 def annotation_entries(source: Any) -> Any:

@@ -5,7 +5,7 @@ numbers; the image's number, as in HICO_test2015_NUMBER.jpg, or its file name.
 """
 
 import reprlib
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,17 @@ def read(path: str | Path, content: Mapping[str, Any]) -> Table:
         where = f"{path}: class {index}"
         if not 0 <= index < vocabulary.num_classes:
             raise UserError(f"{where} is none of HICO-DET's, 0 to {vocabulary.num_classes - 1}")
-        score = _numbers(scores.get(index, []), f"{where}, scores").ravel()
-        box = _numbers(boxes.get(index, []), f"{where}, boxes")
-        box = box.reshape(len(score), -1) if len(score) and not box.size % len(score) else box
+        score = _numbers(scores.get(index, []), 1, f"{where}, scores").ravel()
+        box = _numbers(boxes.get(index, []), 8, f"{where}, boxes")
         found = keys.get(index, [])
-        images = [str(v) if isinstance(v, str) else _number(v, where) for v in _list(found, where)]
-        if len(images) != len(score) or box.size != 8 * len(score):
+        images = [
+            str(v) if isinstance(v, str) else _number(v, where)
+            for v in _list(found, f"{where}, keys")
+        ]
+        if not len(images) == len(score) == len(box):
             raise UserError(
-                f"{where} has {len(score)} scores, {len(images)} keys and {box.size} numbers of "
-                "boxes; it needs as many keys as scores, and 8 numbers (human and object box) for "
-                "each"
+                f"{where} has {len(score)} scores, {len(box)} boxes and {len(images)} keys; it "
+                "needs as many of each"
             )
         if images:
             columns[0].append(np.array([names.setdefault(one, len(names)) for one in images]))
@@ -81,12 +82,21 @@ def _by_class(path: str | Path, value: Any, key: str) -> Mapping[int, Any]:
     return {_number(index, f"{path}: {key}"): items for index, items in value.items()}
 
 
-def _numbers(value: Any, where: str) -> np.ndarray:
-    found = numbers_of(value)
-    if not found.size and not (isinstance(value, Sized) and len(value) == 0):
-        if np.asarray(value, object).size:
-            raise UserError(f"{where} are not numbers, as many for each")
-    return found
+def _numbers(value: Any, width: int, where: str) -> np.ndarray:
+    """[n, width] of a list of so many numbers each, or of an array."""
+    rows = _list(value, where)
+    for row, items in enumerate(rows):
+        if type(items) is list and len(items) == width and set(map(type, items)) == {float}:
+            continue
+        if width == 1 and type(items) is float:
+            continue
+        rows[row] = numbers_of(items, width)
+        if len(rows[row]) != width:
+            raise UserError(
+                f"{where}, entry {row} is {reprlib.repr(items):.60}; it needs {width} "
+                f"number{'s' if width > 1 else ''}"
+            )
+    return np.array(rows, np.float64).reshape(len(rows), width)
 
 
 def _list(value: Any, where: str) -> list[Any]:
@@ -95,7 +105,7 @@ def _list(value: Any, where: str) -> list[Any]:
     except (TypeError, ValueError):
         found = None
     if not isinstance(found, list):
-        raise UserError(f"{where}: its keys are no list")
+        raise UserError(f"{where}: it is no list")
     return found
 
 

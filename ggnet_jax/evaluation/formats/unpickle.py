@@ -92,18 +92,24 @@ def load(path: str | Path, data: bytes) -> Any:
             return _Machine(io.BytesIO(data)).load()
     except _RefusedError as error:
         raise UserError(f"{path} is a pickle that {error}") from None
+    except MemoryError:
+        raise UserError(f"{path} needs more memory than there is") from None
     except Exception as error:  # what damaged pickles raise is any of a dozen kinds
         why = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
         raise UserError(f"{path} is a damaged pickle ({why:.120}); write it again") from None
 
 
-def numbers_of(value: Any) -> np.ndarray:
-    """A number, or a list or array of numbers, as an array; an empty one of anything else."""
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        found = np.array(value)
-        has_bool = isinstance(value, list | tuple) and any(isinstance(v, bool) for v in value)
-        if found.dtype.kind in "fiu" and not has_bool:
-            return found.astype(np.float64)
+def numbers_of(value: Any, count: int) -> np.ndarray:
+    """So many numbers, of a list or array or a number alone; an empty array of anything else.
+
+    A pickle can refer to one list a million times: lists in lists are not looked into.
+    """
+    items = value if isinstance(value, list | tuple) else [value]
+    if len(items) <= count and not any(isinstance(v, list | tuple | dict | bool) for v in items):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            found = np.array(value).ravel()
+            if found.dtype.kind in "fiu" and len(found) == count:
+                return found.astype(np.float64)
     return np.empty(0)
 
 

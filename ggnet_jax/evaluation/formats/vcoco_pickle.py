@@ -192,7 +192,7 @@ def _numbers(value: Any, count: int, where: str, key: str) -> Sequence[float]:
         return value
     if count == 1 and type(value) is float:
         return (value,)
-    found = numbers_of(value).ravel().tolist()
+    found = numbers_of(value, count).tolist()
     if len(found) != count:
         raise UserError(
             f"{where}: {key!r} is {reprlib.repr(value):.80}; it needs {count} "
