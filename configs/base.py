@@ -58,6 +58,7 @@ def get_config() -> Any:
     config.data.eval_origin = -1
     # True: also read images that '..' or absolute paths in file names find outside of the folders.
     config.data.allow_outside_images = False
+    config.data.max_pixels = 50_000_000  # width times height of the largest image that is read
     config.data.accept_losses = False  # True: train although most of the annotations are lost
     config.data.figures = ConfigDict()  # of the rendered data set
     config.data.figures.size = 128  # side of the images in pixels
@@ -65,6 +66,9 @@ def get_config() -> Any:
     config.data.figures.num_test = 300
     config.data.figures.seed = 0
     config.data.vocabulary = ""  # name or JSON file of the classes; '' is the data set's own
+    # HICO-DET's 'rf_uc', 'nf_uc', 'uo' or 'uv': its unseen classes are left out of training.
+    config.data.zero_shot = ""
+    config.data.zero_shot_policy = "relation"  # or "pair", every verb of a pair with an unseen one
     config.data.train_split = "train"
     config.data.eval_split = "test"
     config.data.image_size = (512, 512)  # height, width of the network's input

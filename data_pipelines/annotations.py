@@ -20,6 +20,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from data_pipelines import keys
+from data_pipelines.entries import Entries
 from data_pipelines.report import Report
 from ggnet_jax import io
 from ggnet_jax.evaluation.formats import annotation_entries
@@ -43,14 +44,20 @@ class Cleaned:
     relations: np.ndarray
 
 
-def read_entries(path: str | Path) -> list[Any]:
+def read_entries(path: str | Path) -> Entries:
     """The list in an annotation file, `.json`, `.json.gz` or `.jsonl`; or pocket's, as entries.
 
     Raises:
         UserError: the file is missing, not JSON, not a list of entries, or most of them lack a key.
     """
-    content = annotation_entries(io.read_json(path, allow_nan=True))  # cleaning counts NaN
-    return keys.check_list(content, path)
+    reader = io.JsonReader(path, allow_nan=True)  # cleaning counts what is not finite
+    if reader.peek() != "[" or Path(path).name.removesuffix(".gz").endswith(".jsonl"):
+        content = annotation_entries(io.read_json(path, allow_nan=True))
+        return Entries(keys.check_list(content, path))
+    entries = Entries(reader.items())
+    reader.end()
+    keys.check_list(entries, path)
+    return entries
 
 
 def image_name(entry: Any) -> str | None:

@@ -6,6 +6,7 @@ is built again when the files have changed (prepared.py).
 
 import dataclasses
 import functools
+import hashlib
 import importlib
 import json
 import re
@@ -22,7 +23,7 @@ from data_pipelines.statistics import Statistics
 from data_pipelines.v_coco import vsrl
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, zero_shot
 
 BUILDERS = {  # config.data.name -> module and class, imported when asked for
     "figures_hoi": ("data_pipelines.figures_hoi", "FiguresHoi"),
@@ -41,12 +42,14 @@ class Dataset:
         vocabulary: what the indices of the examples refer to.
         train_split: TFDS's expression of the split that is trained on.
         eval_split: of the one that is evaluated.
+        unseen: [O, V] bool, the pairs that a zero-shot split leaves out of training; None for none.
     """
 
     builder: HoiBuilder
     vocabulary: Vocabulary
     train_split: str
     eval_split: str
+    unseen: np.ndarray | None = None
 
     @property
     def num_train(self) -> int:
@@ -57,19 +60,6 @@ class Dataset:
     def num_eval(self) -> int:
         """Images of the evaluation split."""
         return self.builder.info.splits[self.eval_split].num_examples
-
-    @property
-    def fingerprint(self) -> list[Any]:
-        """Of what is trained on: another one means other images or annotations."""
-        return [
-            [
-                name,
-                self.builder.info.splits[name].num_examples,
-                self.builder.info.splits[name].num_bytes,
-                self.builder.metadata["statistics"][name],
-            ]
-            for name in _split_names(self.train_split)
-        ]
 
     def statistics(self, split: str) -> Statistics:
         """The counts of every whole split that the expression `split` takes something from."""
@@ -83,7 +73,7 @@ class Dataset:
         counts = np.zeros((self.vocabulary.num_objects, self.vocabulary.num_verbs), np.int64)
         for (obj, verb), number in self.statistics(self.train_split).pairs.items():
             counts[obj, verb] = number
-        return counts
+        return counts if self.unseen is None else np.where(self.unseen, 0, counts)
 
     @property
     def verbs_of_object(self) -> np.ndarray:
@@ -94,6 +84,19 @@ class Dataset:
     def verb_counts(self) -> np.ndarray:
         """[V] int64: training relations of each verb."""
         return self._pair_counts.sum(axis=0)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Changes with the images and annotations of training; the same in every copy of them."""
+        originals = self.builder.metadata.get("originals", {"files": {}, "images": {}})
+        seen: list[Any] = [self.train_split]
+        for name in _split_names(self.train_split):
+            seen.append(self.builder.metadata["statistics"][name])
+            for source in self.sources(name):
+                seen += [source["sha256"], *map(originals["files"].get, source["instances"])]
+            for record in originals["images"].get(name, ()):
+                seen += [record["names"], record["sizes"]]
+        return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     def sources(self, split: str) -> list[dict[str, Any]]:
         """The annotation files that the splits in the expression `split` were built from.
@@ -183,7 +186,10 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
     for split in (train_split, config.eval_split):
         records.index_split(builder, split)
     vocabulary = Vocabulary.from_dict(builder.metadata["vocabulary"])
-    return Dataset(builder, vocabulary, train_split, config.eval_split)
+    unseen = None
+    if split := config.get("zero_shot", ""):  # younger than version 0.2
+        unseen = zero_shot.unseen_pairs(split, vocabulary)
+    return Dataset(builder, vocabulary, train_split, config.eval_split, unseen)
 
 
 def _hide_accelerators() -> None:

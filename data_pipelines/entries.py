@@ -1,9 +1,12 @@
 """Annotation entries in little memory."""
 
 import json
+import operator
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
+
+from ggnet_jax.errors import UserError
 
 
 class Entries(Sequence[Any]):
@@ -27,8 +30,19 @@ class Entries(Sequence[Any]):
             self._ends.extend(first + end for end in values._ends[1:])
             return
         for value in values:
-            self._text += json.dumps(value).encode("ascii")
+            try:
+                self._text += json.dumps(value).encode("ascii")
+            except RecursionError:
+                raise UserError(f"annotation entry {len(self)} is nested too deeply") from None
             self._ends.append(len(self._text))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the values are those of another sequence."""
+        if not isinstance(other, list | Entries):
+            return NotImplemented
+        return len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]  # it can grow
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -43,7 +57,7 @@ class Entries(Sequence[Any]):
         if not -len(self) <= index < len(self):
             raise IndexError(index)
         index %= len(self)
-        return json.loads(self._text[self._ends[index] : self._ends[index + 1]])
+        return json.loads(self._text[self._ends[index] : self._ends[index + 1]].decode("ascii"))
 
     def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))

@@ -9,12 +9,13 @@ What a build read is kept in the builder's metadata, beside what hoi_builder.py 
     originals   files: {path: sha256, None of what was looked for and not there}
                 images: {split: [ImageFolders.record() of each source]}
     accept_losses  whether what was lost was accepted
+    max_pixels     of the largest image that was read
 """
 
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
@@ -80,6 +81,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             config = cls._config_of_paths(data)
         builder = cls(config=config, data_dir=data.data_dir or None)
         builder.accept_losses = data.get("accept_losses", False)
+        builder.max_pixels = data.get("max_pixels", builder.max_pixels)
         return builder
 
     @property
@@ -141,7 +143,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             f"{self.name} has no standard files; set data.train_annotations and data.train_images"
         )
 
-    def read_source(self, source: Source) -> list[Any]:
+    def read_source(self, source: Source) -> Sequence[Any]:
         """The entries of a source in PPDM's format, boxes as they are in the file."""
         return annotations.read_entries(source.annotations)
 
@@ -169,7 +171,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         read = [p for parts in sources.values() for s in parts for p in self.files_of(s)]
         files = {path: _digest(path) for path in dict.fromkeys(read)}  # before they are read
         entries = {
-            split: [(source, Entries(self.read_source(source))) for source in parts]
+            split: [(source, _packed(self.read_source(source))) for source in parts]
             for split, parts in sources.items()
         }
         self._check_images(entries)
@@ -183,6 +185,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         }
         self.metadata["originals"] = {"files": files, "images": {}}
         self.metadata["accept_losses"] = bool(self.accept_losses)
+        self.metadata["max_pixels"] = self.max_pixels
         return {split: self._generate_split(split, parts) for split, parts in entries.items()}
 
     def _generate_split(self, split: str, parts: list[tuple[Source, Entries]]) -> Iterator[Any]:
@@ -241,6 +244,9 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             return "was built by an earlier version, which did not keep what its images were"
         if self.metadata["accept_losses"] and not self.accept_losses:
             return "was built with data.accept_losses=True"
+        limit = self.metadata.get("max_pixels", self.max_pixels)
+        if limit != self.max_pixels:
+            return f"was built with data.max_pixels={limit}"
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_digest, originals["files"]))
         for (path, before), now in zip(originals["files"].items(), digests, strict=True):
@@ -302,6 +308,10 @@ def _manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
         return Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS's way to say that it is empty; we name the files instead
         return Path(getattr(dl_manager, "_manual_dir", Path(dl_manager.download_dir) / "manual"))
+
+
+def _packed(entries: Sequence[Any]) -> Entries:
+    return entries if isinstance(entries, Entries) else Entries(entries)
 
 
 def _paths(text: str) -> tuple[str, ...]:

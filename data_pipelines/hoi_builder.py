@@ -67,6 +67,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012  (TFDS reads a plain class attribute)
 
     accept_losses = False  # train although most annotations are lost; see plausibility.py
+    max_pixels = images.MAX_PIXELS  # of the largest image that is read
 
     @classmethod
     def from_config(cls, data: Any) -> "HoiBuilder":
@@ -190,7 +191,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
         def load(entry: Entry) -> tuple[Entry, Report, images.EncodedImage | None]:
             found = Report()
-            return entry, found, _load_image(entry, read_image, upright, found)
+            return entry, found, _load_image(entry, read_image, upright, self.max_pixels, found)
 
         threads = os.cpu_count() or 1
         loads = prefetch(load, usable, depth=4 * threads, threads=threads)
@@ -265,7 +266,7 @@ def _digest(metadata: Mapping[str, Any]) -> str:
 
 
 def _load_image(
-    entry: Entry, read_image: ReadImage, upright: bool, report: Report
+    entry: Entry, read_image: ReadImage, upright: bool, max_pixels: int, report: Report
 ) -> images.EncodedImage | None:
     """The image made fit, or None with the reason reported."""
     name = entry["file_name"]
@@ -287,6 +288,7 @@ def _load_image(
             report=report,
             annotated=annotations.annotated_size(entry),
             upright=upright,
+            max_pixels=max_pixels,
         )
     except Exception as error:  # decoders fail on broken files in more ways than they document
         report.add("image_unreadable", f"{name}: {type(error).__name__}: {error}")

@@ -30,6 +30,7 @@ import tensorflow as tf
 from data_pipelines import augment, records
 from data_pipelines.datasets import Dataset
 from data_pipelines.padding import log_overflow, pad
+from data_pipelines.zero_shot import seen_relations
 from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
 
@@ -172,12 +173,17 @@ def _load(
     else:
         image /= 255.0
     corners = example["boxes"]  # in image pixels
+    relations = example["relations"]
+    if key is not None and dataset.unseen is not None:
+        relations = seen_relations(
+            relations, example["classes"], dataset.unseen, config.zero_shot_policy
+        )
     return {
         "image": image,
         **pad(
             augment.warp_boxes(corners, matrix) / OUTPUT_STRIDE,
             example["classes"],
-            example["relations"],
+            relations,
             max_boxes=config.max_boxes,
             max_relations=config.max_relations,
             area=(corners[:, 2] - corners[:, 0]) * (corners[:, 3] - corners[:, 1]),

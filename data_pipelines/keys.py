@@ -6,9 +6,10 @@ another than it should be, and a missing list read as an empty one would train o
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from data_pipelines.entries import Entries
 from ggnet_jax.errors import UserError
 
 # What other formats call a key; beyond what looks similar.
@@ -48,14 +49,14 @@ _FORM = (
 def is_vsrl(content: Any) -> bool:
     """Whether a list is V-COCO's own ("VSRL") rather than PPDM's."""
     return (
-        isinstance(content, list)
-        and bool(content)
+        isinstance(content, list | Entries)
+        and len(content) > 0
         and isinstance(content[0], Mapping)
         and "action_name" in content[0]
     )
 
 
-def check_list(content: Any, path: Any) -> list[Any]:
+def check_list(content: Any, path: Any) -> list[Any] | Entries:
     """The content of an annotation file if it is PPDM's list, or V-COCO's own.
 
     Raises:
@@ -63,7 +64,7 @@ def check_list(content: Any, path: Any) -> list[Any]:
     """
     if isinstance(content, Mapping):
         raise UserError(f"{path} is not a JSON list with an entry for each image: {_kind(content)}")
-    if not isinstance(content, list):
+    if not isinstance(content, list | Entries):
         raise UserError(
             f"{path} is not a JSON list with an entry for each image but {content!r:.60}"
         )
@@ -101,70 +102,87 @@ def _kind(content: Mapping[str, Any]) -> str:
     return f"it holds a dict with the keys {keys or '(none)'}{hint}; expected {_FORM}"
 
 
-def _check_entries(content: Sequence[Any], path: str) -> None:
-    objects = [entry for entry in content if isinstance(entry, Mapping)]
-    if 2 * len(objects) <= len(content):
-        odd = next(entry for entry in content if not isinstance(entry, Mapping))
+class _Items:
+    """Counts of the objects in one kind of list: which keys they have, and what else is there."""
+
+    def __init__(self, fields: Iterable[str]):
+        self.number, self.objects = 0, 0
+        self.odd: Any = None  # the first that is no object
+        self.lacking = dict.fromkeys(fields, 0)
+        self.instead: dict[str, Counter[str]] = {field: Counter() for field in fields}
+
+    def add(self, item: Any) -> None:
+        self.number += 1
+        if not isinstance(item, Mapping):
+            self.odd = item if self.number == self.objects + 1 else self.odd
+            return
+        self.objects += 1
+        for field in self.lacking:
+            if field not in item:
+                self.lacking[field] += 1
+                self.instead[field].update(map(str, item))
+
+    def check(self, field: str, where: str, what: str, *, some: bool = False) -> None:
+        """Raise a UserError where most objects lack a field; with `some`, where all do."""
+        lacking, there = self.lacking[field], self.instead[field]
+        if not lacking or (lacking < self.objects if some else 2 * lacking <= self.objects):
+            return
+        keys = [name for name, _ in there.most_common(8)]
+        message = f"{where}{lacking} of {self.objects} {what} have no {field!r}"
+        if not keys:
+            raise UserError(f"{message}: they are empty; expected {_FORM}")
+        message += f"; their keys are {', '.join(map(repr, keys))}"[:400]
+        if "action_name" in there:
+            message += " (V-COCO's own annotations, which data.name=v_coco reads)"
+        elif {"predictions", "hoi_prediction"} & set(keys):
+            message += " (predictions, not annotations)"
+        elif close := _close(keys, field):
+            message += f": rename {close!r} to {field!r}"
+        raise UserError(message)
+
+
+def _check_entries(content: Iterable[Any], path: str) -> None:
+    kinds = {"file_name": str, "annotations": list, "hoi_annotation": list}
+    entries = _Items(kinds)
+    inside = {
+        "annotations": _Items(("bbox", "category_id")),
+        "hoi_annotation": _Items(("subject_id", "object_id", "category_id")),
+    }
+    wrong, example = Counter(), {}
+    for entry in content:
+        entries.add(entry)
+        if not isinstance(entry, Mapping):
+            continue
+        for key, kind in kinds.items():
+            if key in entry and not isinstance(entry[key], kind):
+                wrong[key] += 1
+                example.setdefault(key, entry[key])
+        for key, items in inside.items():
+            found = entry.get(key)
+            for item in found if isinstance(found, list) else ():
+                items.add(item)
+    if 2 * entries.objects <= entries.number:
         raise UserError(
-            f"{path}: {len(content) - len(objects)} of {len(content)} entries are not JSON objects "
-            f"but like {odd!r:.60}; expected {_FORM}"
+            f"{path}: {entries.number - entries.objects} of {entries.number} entries are not JSON "
+            f"objects but like {entries.odd!r:.60}; expected {_FORM}"
         )
-    for key, kind in (("file_name", str), ("annotations", list), ("hoi_annotation", list)):
-        _check_key(objects, key, f"{path}: ", "entries")
-        wrong = [
-            entry[key] for entry in objects if key in entry and not isinstance(entry[key], kind)
-        ]
-        if 2 * len(wrong) > len(objects):
+    for key, kind in kinds.items():
+        entries.check(key, f"{path}: ", "entries")
+        if 2 * wrong[key] > entries.objects:
             word = "a name" if kind is str else "a list"
             raise UserError(
-                f"{path}: {key!r} is not {word} in {len(wrong)} of {len(objects)} entries but like "
-                f"{wrong[0]!r:.60}"
+                f"{path}: {key!r} is not {word} in {wrong[key]} of {entries.objects} entries but "
+                f"like {example[key]!r:.60}"
             )
-    for key, fields in (
-        ("annotations", ("bbox", "category_id")),
-        ("hoi_annotation", ("subject_id", "object_id", "category_id")),
-    ):
-        lists = (entry.get(key) for entry in objects)
-        items = [item for found in lists if isinstance(found, list) for item in found]
-        inside = [item for item in items if isinstance(item, Mapping)]
-        if 2 * len(inside) < len(items):
-            odd = next(item for item in items if not isinstance(item, Mapping))
+    for key, items in inside.items():
+        if 2 * items.objects < items.number:
             raise UserError(
-                f"{path}: {len(items) - len(inside)} of {len(items)} items of {key!r} are not JSON "
-                f"objects with {', '.join(fields)} but like {odd!r:.60}"
+                f"{path}: {items.number - items.objects} of {items.number} items of {key!r} are "
+                f"not JSON objects with {', '.join(items.lacking)} but like {items.odd!r:.60}"
             )
-        for field in fields:
+        for field in items.lacking:
             # Some leave out the object of an action that has none.
-            _check_key(inside, field, f"{path}: ", f"items of {key!r}", field == "object_id")
-
-
-def _check_key(
-    items: Sequence[Mapping[str, Any]], key: str, where: str, what: str, some: bool = False
-) -> None:
-    """Raise a UserError where most items lack a key; with `some`, where all do."""
-    lacking = [item for item in items if key not in item]
-    if lacking and (len(lacking) == len(items) if some else 2 * len(lacking) > len(items)):
-        _fail(lacking, len(items), key, where, what)
-
-
-def _fail(
-    lacking: Sequence[Mapping[str, Any]], number: int, key: str, where: str, what: str
-) -> NoReturn:
-    there = Counter(str(name) for item in lacking for name in item)
-    keys = [name for name, _ in there.most_common(8)]
-    message = f"{where}{len(lacking)} of {number} {what} have no {key!r}"
-    if not keys:
-        raise UserError(f"{message}: they are empty; expected {_FORM}")
-    message += f"; their keys are {', '.join(map(repr, keys))}"[:400]
-    if "action_name" in there:
-        message += " (V-COCO's own annotations, which data.name=v_coco reads)"
-    elif {"predictions", "hoi_prediction"} & set(keys):
-        message += " (predictions, not annotations)"
-    else:
-        close = _close(keys, key)
-        if close:
-            message += f": rename {close!r} to {key!r}"
-    raise UserError(message)
+            items.check(field, f"{path}: ", f"items of {key!r}", some=field == "object_id")
 
 
 def _close(keys: Iterable[str], key: str) -> str | None:

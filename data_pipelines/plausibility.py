@@ -10,7 +10,7 @@ Most of the boxes or relations lost, or a clear sign of another format, is one t
 `config.data.accept_losses=True` lets through.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from data_pipelines import annotations
@@ -54,7 +54,7 @@ def check(
 
 
 def check_built(
-    entries: Iterable[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, Any]],
     statistics: Statistics,
     where: str,
     sizes: Mapping[str, tuple[int, int]],
@@ -65,7 +65,7 @@ def check_built(
     """Stop if boxes can't be what they are read as, now that the images' sizes are known.
 
     Args:
-        entries: PPDM's format; those of images without a size are passed over.
+        entries: PPDM's format, with names; those of images without a size are passed over.
         statistics: of what is left of them.
         where: the split, which messages begin with.
         sizes: {file name: (width, height)}.
@@ -75,7 +75,10 @@ def check_built(
     Raises:
         UserError: as the module says.
     """
-    columns = read_columns((e for e in entries if annotations.image_name(e) in sizes), sizes)
+    known = all(sizes.get(e["file_name"]) in (None, annotations.annotated_size(e)) for e in entries)
+    if known and statistics.pairs:  # then `check` has seen all this
+        return
+    columns = read_columns((e for e in entries if e["file_name"] in sizes), sizes)
     check_units(columns, where)
     check_boxes(columns, where, accept_losses)
     if not statistics.pairs and (trained or len(columns.verb)):

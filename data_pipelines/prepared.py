@@ -102,6 +102,10 @@ def _build(kind: type[HoiBuilder], config: Any, look: _Look) -> HoiBuilder:
             raise
         raise UserError(f"{error} (the prepared data set in {folder} {problem})") from error
     except (OSError, tf.errors.OpError) as error:
+        look = _look(kind, config)
+        if look.builder is not None:  # without locks another process may have been faster
+            _say(look.builder)
+            return look.builder
         before = f" again (it {problem})" if problem else ""
         raise UserError(
             f"cannot prepare a data set in {folder}{before}: {_reason(error)}; see that there is "

@@ -61,8 +61,10 @@ def read_columns(
     examples: dict[str, str] = {}
     malformed = ""
 
-    def read(item: Any, field: str, what: str) -> int:
-        value = item.get(field) if isinstance(item, Mapping) else None
+    def read(item: Mapping[str, Any], field: str, what: str) -> int:
+        value = item.get(field)
+        if type(value) is int and UNKNOWN < value < -UNKNOWN:  # nearly always
+            return value
         found = annotations.read_id(value)
         if found is None and isinstance(value, str) and what:
             texts[what] += 1
@@ -77,7 +79,8 @@ def read_columns(
         start = len(category)
         boxes = entry.get("annotations", [])
         for item in boxes:
-            box = item.get("bbox") if isinstance(item, Mapping) else None
+            item = item if isinstance(item, Mapping) else {}
+            box = item.get("bbox")
             if annotations.is_box(box):
                 corners.extend(map(float, box))
             else:
@@ -87,8 +90,10 @@ def read_columns(
             category.append(read(item, "category_id", "object"))
             key.append(read(item, "id", ""))
         for item in entry.get("hoi_annotation", []):
+            if not isinstance(item, Mapping) or "object_id" not in item:
+                continue
             target = read(item, "object_id", "")
-            if target == -1 or not isinstance(item, Mapping) or "object_id" not in item:
+            if target == -1:
                 continue  # an action without an object
             subject.append(read(item, "subject_id", ""))
             obj.append(target)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, zero_shot
 
 OUTPUT_STRIDE = 4
 """Input pixels a cell of the output map, d of the paper's section 3.2; both backbones have it."""
@@ -221,6 +221,8 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
     }
     one_of = {
         "loss.interaction": ("hna", "focal"),
+        "data.zero_shot": ("", *zero_shot.SPLITS),
+        "data.zero_shot_policy": ("relation", "pair"),
         "eval.protocol": ("hico", "hico_ppdm", "vcoco"),
     }
     for name, least in at_least.items():

@@ -1,6 +1,6 @@
 """The TFDS builder of HICO-DET."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -52,7 +52,7 @@ class HicoDet(FilesBuilder):
             )
         return ONE_BASED[name]
 
-    def read_source(self, source: Source) -> list[Any]:
+    def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON, or the official MATLAB file."""
         if Path(source.annotations).suffix == ".mat":
             return official.read(source.annotations, source.split, self.load_vocabulary())

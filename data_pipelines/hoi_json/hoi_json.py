@@ -1,15 +1,18 @@
 """The TFDS builder of anyone's own data."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from data_pipelines import keys
+from data_pipelines.entries import Entries
 from data_pipelines.files import FilesBuilder, Source
 from data_pipelines.hoi_json import class_list
+from data_pipelines.merging import unique_entries
+from data_pipelines.report import Report
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
@@ -45,7 +48,7 @@ class HoiJson(FilesBuilder):
         self._vocabulary = self._read_vocabulary(sources)
         return super()._split_generators(dl_manager)
 
-    def read_source(self, source: Source) -> list[Any]:
+    def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON."""
         content = super().read_source(source)
         if keys.is_vsrl(content):
@@ -73,9 +76,11 @@ class HoiJson(FilesBuilder):
             return vocabularies.load(given)
         self._computed = True
 
-        def entries(split: str) -> list[Any]:
-            every = [e for source in sources.get(split, ()) for e in self.read_source(source)]
-            return [entry for entry in every if isinstance(entry, dict)]
+        def entries(split: str) -> Entries:
+            every = Entries()
+            for source in sources.get(split, ()):
+                every.extend(self.read_source(source))
+            return unique_entries(every, Report())  # as they are trained on
 
         train, test = entries("train"), entries("test")
         try:

@@ -1,6 +1,6 @@
 """The TFDS builder of V-COCO."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,7 +37,7 @@ class VCoco(FilesBuilder):
         """Those of the base, and the list of image ids."""
         return (*super().files_of(source), *map(str, vsrl.ids_files(source.annotations)))
 
-    def read_source(self, source: Source) -> list[Any]:
+    def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON, or VSRL's with COCO's instances."""
         content = super().read_source(source)
         if not vsrl.is_vsrl(content):

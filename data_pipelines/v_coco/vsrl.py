@@ -13,6 +13,7 @@ crowds are marked.
 """
 
 import itertools
+import re
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -25,7 +26,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.reading import load_instances
 from ggnet_jax.vocabularies import Vocabulary
 
-__all__ = ["is_vsrl", "read", "read_ids", "read_instances", "select"]
+__all__ = ["ids_files", "is_vsrl", "read", "read_ids", "read_instances", "select"]
 
 _NOWHERE = 10**6  # an object that the instances lack stays one that points nowhere
 
@@ -89,11 +90,12 @@ def _check_actions(actions: Sequence[Any], vocabulary: Vocabulary) -> None:
         if not isinstance(action, Mapping) or "action_name" not in action:
             raise UserError(f"V-COCO's action {number} is {action!r:.60}; it lacks 'action_name'")
         name = action["action_name"]
-        try:
-            columns = {key: list(action[key]) for key in ("ann_id", "image_id", "label")}
-            roles, played = list(action["role_name"]), list(action["role_object_id"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"V-COCO's action {name!r} lacks a list: {error}") from None
+        for key in ("ann_id", "image_id", "label", "role_name", "role_object_id"):
+            if not isinstance(action.get(key), list):
+                found = f"{action[key]!r:.40}" if key in action else "nothing"
+                raise UserError(f"V-COCO's action {name!r:.60} lacks a list: {key!r} is {found}")
+        columns = {key: action[key] for key in ("ann_id", "image_id", "label")}
+        roles, played = action["role_name"], action["role_object_id"]
         if not all(isinstance(text, str) for text in (name, *roles)):
             raise UserError(f"V-COCO's action {name!r:.60} has a role that is not a name: {roles}")
         rows = len(columns["ann_id"])
@@ -202,7 +204,7 @@ def read_ids(file: str) -> list[int] | None:
     for candidate in ids_files(file):
         if candidate.is_file():
             words = io.read_text(candidate).split()
-            odd = next((word for word in words if not (word.isascii() and word.isdigit())), None)
+            odd = next((word for word in words if not re.fullmatch("[0-9]{1,18}", word)), None)
             if odd is not None or not words:
                 found = "it is empty" if odd is None else f"{odd[:40]!r} is none"
                 raise UserError(f"{candidate} has an image id a line, but {found}")

@@ -39,11 +39,13 @@ def define(argv: Sequence[str], base: Any | None) -> None:
     path, workdir = _peek(argv, NAME), _peek(argv, "workdir")
     if path and not Path(path.split(":", 1)[0]).is_file():
         raise UserError(f"there is no configuration file {path.split(':', 1)[0]}")
-    own = path is None and _peek(argv, "mode") == "evaluate"
-    if own and workdir and run_folder.is_run(workdir):
-        config = run_folder.read_config(workdir)
-        if base is not None:
-            config = with_fields_of(base.to_dict(), config)
+    config: Any = None
+    if path is None and _peek(argv, "mode") == "evaluate":
+        run = workdir is not None and run_folder.is_run(workdir)
+        config = run_folder.read_config(workdir) if workdir and run else None
+        if base is not None:  # where there is no run, that is said later
+            config = with_fields_of(base.to_dict(), config or {})
+    if config is not None:
         config_flags.DEFINE_config_dict(NAME, ConfigDict(config), _HELP, lock_config=True)
     else:
         config_flags.DEFINE_config_file(NAME, None, _HELP, lock_config=True)

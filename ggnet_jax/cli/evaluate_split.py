@@ -205,8 +205,14 @@ def scorer(
     """
     protocol = config.eval.protocol
     if protocol in HICO:
+        split = config.data.get("zero_shot", "")
         return lambda entries: hico.evaluate(
-            entries, truth, dataset.vocabulary, protocol=HICO[protocol], accept_losses=True
+            entries,
+            truth,
+            dataset.vocabulary,
+            protocol=HICO[protocol],
+            groups=(split,) if split else (),
+            accept_losses=True,
         )
     if protocol != "vcoco":
         raise UserError(f"eval.protocol is {protocol!r}; it can be {', '.join(HICO)} or vcoco")

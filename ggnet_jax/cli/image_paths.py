@@ -77,19 +77,23 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _matching(pattern: str) -> list[Path]:
     """The files that match a pattern. `**` does not follow links to folders, which may be loops."""
-    head, recursive, _ = pattern.partition("**")
-    if not recursive or glob.has_magic(head):
+    parts = Path(pattern).parts
+    if "**" not in parts:
         return [Path(p) for p in sorted(glob.glob(pattern)) if os.path.isfile(p)]
-    root = Path(os.path.dirname(head) or ".")
-    inside = os.path.relpath(pattern, root) if os.path.dirname(head) else pattern
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root, inside = Path(*parts[:first]), "/".join(parts[first:])
+    if inside.endswith("**"):  # files too, not only folders
+        inside += "/*"
     try:
         matches = sorted(root.glob(inside))
     except (OSError, ValueError, NotImplementedError) as error:
         raise UserError(f"{pattern}: cannot be searched ({error})") from error
+    hidden = any(part.startswith(".") for part in parts[first:])
     return [
         path
         for path in matches
-        if path.is_file() and not any(p.startswith(".") for p in path.relative_to(root).parts)
+        if path.is_file()
+        and (hidden or not any(p.startswith(".") for p in path.relative_to(root).parts))
     ]
 
 

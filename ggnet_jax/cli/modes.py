@@ -75,13 +75,14 @@ def evaluate(config: Any | None, workdir: str | Path, step: int | None, data: Da
     from ggnet_jax.cli import evaluate_split
 
     resolved = _evaluation_config(config, workdir)
-    evaluate_split.evaluate(resolved, workdir, step, data=data)
-    if jax.process_index() == 0 and resolved.eval.pictures:
-        from ggnet_jax.cli import drawings
+    with _terminable():
+        evaluate_split.evaluate(resolved, workdir, step, data=data)
+        if jax.process_index() == 0 and resolved.eval.pictures:
+            from ggnet_jax.cli import drawings
 
-        print("drawings:")
-        for path in drawings.draw_run(resolved, workdir, step, data=data):
-            print(f"  {path}")
+            print("drawings:")
+            for path in drawings.draw_run(resolved, workdir, step, data=data):
+                print(f"  {path}")
     return 0
 
 
@@ -118,7 +119,8 @@ def predict(
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM and a closed terminal end the work as Ctrl-C does: nothing half-written stays."""
-    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
+    alone = jax.process_count() == 1  # else JAX waits for SIGTERM itself
+    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP") if alone]
     caught = [n for n in numbers if n and signal.getsignal(n) is signal.SIG_DFL]  # not of nohup
     for number in caught:
         signal.signal(number, signal.default_int_handler)

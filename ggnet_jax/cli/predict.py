@@ -70,6 +70,8 @@ def predict(
         raise UserError(f"--format={format}; it can be {' or '.join(FORMATS)}")
     if max_pixels < 1:
         raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
     require_run(Path(workdir))
     paths = find_images(images)
     if format == PPDM:

@@ -4,6 +4,7 @@ Every process appends what it found to a file of its own, a line an image, so th
 that was interrupted goes on where it was. The first process puts the lines together.
 """
 
+import contextlib
 import json
 import shutil
 import zlib
@@ -23,6 +24,7 @@ from ggnet_jax.inference import detection
 from ggnet_jax.inference.decoding import BoxDetections
 from ggnet_jax.inference.external_detections import ExternalDetections
 from ggnet_jax.inference.interactions import to_prediction_entry
+from ggnet_jax.progress import progress_bar
 
 _PARTIAL = "partial_"  # prefix of the folder that holds an evaluation under way
 
@@ -71,14 +73,13 @@ def predict_split(
     )
     path = partial / f"process_{process}.jsonl"
     io.repair_log(path)
-    bar = tqdm(
+    bar = progress_bar(
         total=-(-dataset.num_eval // processes),
         desc="evaluate",
         unit="image",
-        dynamic_ncols=True,
         disable=process != 0,
     )
-    with bar, open(path, "a", encoding="utf-8") as lines:
+    with _resumable(path), bar, open(path, "a", encoding="utf-8") as lines:
         todo = _unfinished(batches, done, bar)
         for batch, found in detection.detect_batches(
             detect, trained.variables, todo, mesh=mesh, boxes_of=boxes_of
@@ -112,6 +113,18 @@ def predict_split(
             f"number {missing[0]}); all processes must see the same workdir"
         )
     return [done[image_id] for image_id in range(dataset.num_eval)]
+
+
+@contextlib.contextmanager
+def _resumable(path: Path) -> Iterator[None]:
+    """Around the writing of lines: an early end says that nothing is lost."""
+    kept = "the same command goes on from what is predicted so far"
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; {kept}") from error
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(kept) from None
 
 
 def fingerprint(trained: detection.Trained, config: Any, truth: Sequence[Mapping]) -> str:

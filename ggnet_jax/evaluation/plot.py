@@ -4,6 +4,7 @@ Drawn by hand, and nowhere else: the evaluators run on NumPy alone, and importin
 take longer than the whole evaluation takes.
 """
 
+import unicodedata
 from html import escape
 
 import numpy as np
@@ -86,7 +87,7 @@ def _columns(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[
 
 def _lines(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[str], int, int]:
     """Few classes: a line each, with its name and figure."""
-    longest = max((len(scores.labels[index]) for index in shown), default=0)
+    longest = max((_letters(scores.labels[index]) for index in shown), default=0)
     left, plot_width, step = _LEFT + 7 * longest, 520, 21
     plot_height = step * max(1, len(shown))
     width, height = max(left + plot_width + 70, 760), _TOP + plot_height + _BOTTOM
@@ -106,6 +107,11 @@ def _lines(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[st
         parts.append(_text(left + size + 6, y + 15, f"{100 * scores.ap[index]:.1f}"))
     parts.append(_text(left + plot_width / 2, height - 8, "AP, percent", anchor="middle"))
     return parts, width, height
+
+
+def _letters(text: str) -> int:
+    """How many Latin letters wide a text is; Chinese characters take two."""
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
 def _story(scores: Scores, index: int) -> str:

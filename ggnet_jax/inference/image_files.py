@@ -7,6 +7,7 @@ size is checked before there are pixels, and whatever a decoder raises becomes o
 
 import contextlib
 import functools
+import importlib
 import os
 import re
 import stat
@@ -20,11 +21,12 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.file_kinds import kind_of
 
 MAX_PIXELS = 100_000_000
 """Width times height of the largest image that is read unless the caller says otherwise."""
 
-# HEIF: only where a plugin (pillow-heif) is registered.
+# HEIF: only where pillow-heif is installed.
 FORMATS = (
     "JPEG", "MPO", "PNG", "WEBP", "AVIF", "HEIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF", "PPM",
 )  # fmt: skip
@@ -39,7 +41,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _EXIF_ITEM = re.compile(rb"(infe.{8}|infe.{10})Exif", re.DOTALL)  # AVIF's entry of what EXIF is
-_BYTES_PER_PIXEL = 16  # no file has more: four channels of 32 bits, not compressed
+_BYTES_PER_PIXEL = 8  # no file that is read has more: four channels of 16 bits, not compressed
 _LARGE = 1 << 24  # pixels; a camera's 16 megapixels are not
 _SPARE_BYTES = 1 << 26  # for what isn't pixels: profiles, thumbnails, further images
 
@@ -91,8 +93,6 @@ def decoding(name: str, max_pixels: int = MAX_PIXELS) -> Iterator[None]:
         raise UserError(f"{name}: no such file") from error
     except IsADirectoryError as error:
         raise UserError(f"{name}: a folder, not an image") from error
-    except UnidentifiedImageError as error:
-        raise UserError(f"{name}: not an image of a format that is read ({_names()})") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         number = re.search(r"\d+", str(error))
         what = f"{int(number[0]):,} pixels" if number else "more pixels than Pillow reads"
@@ -115,8 +115,11 @@ def open_image(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image
         Exception: anything that Pillow raises.
     """
     _check_length(file, name, max_pixels)
-    with _header_limits(max_pixels):
-        image = _open(file)
+    try:
+        with _header_limits(max_pixels):
+            image = _open(file)
+    except UnidentifiedImageError as error:
+        raise UserError(f"{name}: {_what_instead(file)}") from error
     if isinstance(image, TiffImageFile):
         image.load_end = functools.partial(_turn_tiff, image)
     width, height = image.size
@@ -170,9 +173,18 @@ def _turn_tiff(image: Image.Image) -> None:
 @functools.cache
 def endings() -> frozenset[str]:
     """The endings, in lower case, of the files that can be read."""
-    known = Image.registered_extensions()  # loads all plugins
-    readable = {name for name in FORMATS if name in Image.OPEN}
-    return frozenset(ending for ending, name in known.items() if name in readable) - {".mpg"}
+    readable = set(_formats())
+    known = Image.registered_extensions()
+    return frozenset(ending for ending, name in known.items() if name in readable)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow reads."""
+    Image.init()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 @contextlib.contextmanager
@@ -194,8 +206,7 @@ def _header_limits(max_pixels: int) -> Iterator[None]:
 
 def _open(file: BinaryIO) -> Image.Image:
     """Open by Pillow, trying the formats that we read and it has."""
-    Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
+    formats = _formats()
     try:
         return Image.open(file, formats=formats)
     except Image.DecompressionBombError:
@@ -243,5 +254,18 @@ def _reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
-def _names() -> str:
-    return ", ".join(name for name in FORMATS if name in Image.OPEN and name not in ("MPO", "DIB"))
+def _what_instead(file: BinaryIO) -> str:
+    """What a file is that is no image to Pillow."""
+    file.seek(0)
+    start = file.read(300)
+    kind = kind_of(start) if start else "an empty file"
+    if kind and not kind.endswith("image"):
+        return f"not an image but {kind}"
+    if (
+        start[4:8] == b"ftyp"
+        and start[8:11] in (b"hei", b"hev", b"mif")
+        and "HEIF" not in _formats()
+    ):
+        return "not an image that can be read without the package pillow-heif (HEIF)"
+    names = ", ".join(name for name in _formats() if name not in ("MPO", "DIB"))
+    return f"not an image of a format that is read ({names}), or broken"

@@ -91,6 +91,8 @@ def rgb_pixels(image: Image.Image) -> np.ndarray:
     """
     image.load()
     divisor = _gray_divisor(image)
+    if image.width * image.height <= _STRIP and divisor is None:
+        return _convert(image, divisor)
     pixels = np.empty((image.height, image.width, 3), np.uint8)
     for top, strip in _strips(image):
         pixels[top : top + strip.height] = _convert(strip, divisor)
@@ -117,7 +119,7 @@ def _convert(strip: Image.Image, divisor: float | None) -> np.ndarray:
         del strip.info["transparency"]
     if strip.mode == "La":  # gray times its opacity; Pillow has no way from there to RGB
         strip = strip.convert("LA")
-    return np.asarray(strip.convert("RGB"))
+    return np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
 
 
 def _gray_divisor(image: Image.Image) -> float | None:

@@ -47,9 +47,12 @@ def open_zip(file: mmap.mmap) -> zipfile.ZipFile | None:
     if size > _MOST_DIRECTORY:
         raise DamagedError("its list of members is longer than that of any checkpoint")
     try:
-        return zipfile.ZipFile(Window(file))
+        archive = zipfile.ZipFile(Window(file))
     except Exception as error:  # zipfile raises what its parser stumbles over
         raise DamagedError("its list of members is garbled") from error
+    for info in archive.infolist():
+        info.filename = info.filename.replace("\\", "/")  # as some of Windows' packers write it
+    return archive
 
 
 def pickle_name(archive: zipfile.ZipFile) -> str | None:

@@ -1,5 +1,6 @@
 """NumPy arrays under PyTorch names -> Flax variables. Neither reads files nor needs PyTorch."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,11 @@ from ggnet_jax.torch_import.report import Report
 _NO_USE, _NO_PLACE = "of no use", "not a parameter of this network"
 _OTHER_TASK = "a head for another task"
 _ABSENT = "not in the file"
+_BARE_STEM = "base_layer.0.weight"  # of DLA-34 by itself; in a detector it is under `base.`
+_RGB = (
+    "DLA-34 by itself is taken to have seen R, G, B, as ImageNet's has; "
+    "a detector's, saved without its `base.`, saw B, G, R"
+)
 
 
 def from_torch(state_dict: Mapping[str, Any], config: Any) -> dict[str, Any]:
@@ -74,7 +80,9 @@ def pretrained(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, An
     """
     arrays, config = clean(state_dict), ModelConfig.from_fields(config)
     check_backbone(describe(arrays), config)
-    return _merge(arrays, config)
+    variables, report = _merge(arrays, config)
+    bare = _BARE_STEM in parameters(state_dict, _is_array)[0]
+    return variables, dataclasses.replace(report, notes=(_RGB,) if bare else ())
 
 
 def fill(variables: Mapping[str, Any], initial: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,13 +108,17 @@ def clean(state_dict: Mapping[str, Any]) -> dict[str, np.ndarray]:
     DLA-34 by itself gets the `base.` that it has in a detector. It was trained on R, G, B, so the
     input channels of its stem are put into the order of detectors' files.
     """
-    entries, _ = parameters(state_dict, lambda value: not isinstance(value, Mapping))
+    entries, _ = parameters(state_dict, _is_array)
     arrays = {name: np.asarray(array) for name, array in entries.items()}
-    if "base_layer.0.weight" not in arrays:
+    if _BARE_STEM not in arrays:
         return arrays
-    stem = arrays["base_layer.0.weight"]
-    arrays["base_layer.0.weight"] = stem[:, ::-1] if stem.ndim == 4 else stem
+    stem = arrays[_BARE_STEM]
+    arrays[_BARE_STEM] = stem[:, ::-1] if stem.ndim == 4 else stem
     return {name if is_backbone(name) else f"base.{name}": a for name, a in arrays.items()}
+
+
+def _is_array(value: Any) -> bool:
+    return not isinstance(value, Mapping)
 
 
 def _merge(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> tuple[dict[str, Any], Report]:
@@ -199,7 +211,10 @@ def _other_shape(name: str, reason: str) -> str:
 
 def _unusable(unfit: Mapping[str, list[str]]) -> str:
     """One line on arrays that no network can compute with."""
-    parts = [f"{len(names)} arrays {fault} ({_some(names)})" for fault, names in unfit.items()]
+    parts = [
+        f"{len(names)} array{'s' * (len(names) > 1)} {fault} ({_some(names)})"
+        for fault, names in unfit.items()
+    ]
     return (
         f"the checkpoint has {' and '.join(parts)}; it is damaged, or its training diverged: "
         "give an earlier one, or fetch it again"

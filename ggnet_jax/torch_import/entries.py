@@ -23,8 +23,10 @@ _INNER = re.compile(
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights",
              "params", "model_state", "detector")  # fmt: skip
 _LAYERS = re.compile(rf"(?:(?:{'|'.join(_WRAPPERS)})\.)+")
-# Averages of weights over the training, kept beside these.
-_AVERAGE = re.compile(r"(?:^|[._])(?:ema|swa|averaged?|shadow|teacher|momentum)(?=$|[._])|_ema\b")
+# Averages of weights over the training and an optimizer's moments, kept beside the weights.
+_ASIDE = re.compile(
+    r"(?:^|[._])(?:ema|swa|averaged?|shadow|teacher|momentum|optim\w*?|exp_avg|grads?)(?=$|[._])"
+)
 _DEEPEST = 6
 
 # Entries that no network of ours has a use for: counters that PyTorch and profilers keep beside
@@ -53,7 +55,7 @@ def parameters(
     """
     found = [
         (path, _without_inner(mapping), sum(map(is_tensor, mapping.values())))
-        for path, mapping in _mappings(content, 0, "", set())
+        for path, mapping in mappings(content)
     ]
     claims = [
         (_rank(path + prefix), path + prefix, prefix, mapping)
@@ -75,17 +77,18 @@ def parameters(
     return _stripped(mapping, prefix, is_tensor), place.rstrip(".")
 
 
-def _mappings(
-    content: Mapping[Any, Any], depth: int, path: str, seen: set[int]
+def mappings(
+    content: Mapping[Any, Any], path: str = "", depth: int = 0, seen: set[int] | None = None
 ) -> Iterator[tuple[str, Mapping[Any, Any]]]:
     """A mapping and those in it, each once, with their paths: `state_dict.model.`."""
+    seen = set() if seen is None else seen
     if id(content) in seen or depth > _DEEPEST:
         return
     seen.add(id(content))
     yield path, content
     for key, value in content.items():
         if isinstance(value, Mapping):
-            yield from _mappings(value, depth + 1, f"{path}{str(key)[:80]}.", seen)
+            yield from mappings(value, f"{path}{str(key)[:80]}.", depth + 1, seen)
 
 
 def _without_inner(mapping: Mapping[Any, Any]) -> dict[str, Any]:
@@ -108,10 +111,10 @@ def _prefixes(names: Iterable[str]) -> set[str]:
 
 
 def _rank(where: str) -> tuple[bool, int, int]:
-    """The lower, the better: no averages, few layers, known words."""
+    """The lower, the better: not beside the weights, few layers, known words."""
     first = where.split(".")[0]
     place = _WRAPPERS.index(first) if first in _WRAPPERS else len(_WRAPPERS)
-    return bool(_AVERAGE.search(where)), where.count("."), place
+    return bool(_ASIDE.search(where)), where.count("."), place
 
 
 def _stripped(mapping: dict[str, Any], prefix: str, is_tensor: Any) -> dict[str, Any]:
@@ -121,7 +124,7 @@ def _stripped(mapping: dict[str, Any], prefix: str, is_tensor: Any) -> dict[str,
         inside = key.startswith(prefix)
         name = _LAYERS.sub("", key[len(prefix) :] if inside else key, count=1)
         if not (is_backbone(name) or is_head(name)):
-            if not inside or _AVERAGE.search(name.split(".")[0]):
+            if not inside or _ASIDE.search(name.split(".")[0]):
                 continue
         if is_tensor(value) or ("." in name and not UNUSED.fullmatch(name)):
             _take(names, name, key)

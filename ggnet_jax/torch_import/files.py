@@ -9,7 +9,7 @@ import numpy as np
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.torch_import import containers, kinds
-from ggnet_jax.torch_import.entries import parameters
+from ggnet_jax.torch_import.entries import mappings, parameters
 from ggnet_jax.torch_import.tensors import Arrays, Tensor
 from ggnet_jax.torch_import.unpickle import DamagedError, Inert, RefusedError
 
@@ -68,7 +68,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], str]:
         raise UserError(f"{path} holds {_what(content)}, not the parameters of a network")
     entries, place = parameters(content, lambda value: isinstance(value, Tensor))
     if not entries:
-        key, value = next(iter(content.items()))
+        key, value = _telling(content)
         raise UserError(
             f"{path} holds no tensors, not the parameters of a network: its entry "
             f"{_what(key) if isinstance(key, Inert) else str(key)[:80]!r} is {_what(value)}"
@@ -112,6 +112,15 @@ def _array(path: Path, arrays: Arrays, name: str, value: Any) -> np.ndarray:
         return arrays.array(value)
     except DamagedError as error:
         raise DamagedError(f"entry {name[:80]!r}: {error}") from error
+
+
+def _telling(content: Mapping[Any, Any]) -> tuple[Any, Any]:
+    """An entry of a file without tensors that shows why: one of another kind, else the first."""
+    for _, mapping in mappings(content):
+        for key, value in mapping.items():
+            if isinstance(value, Inert) and value.what.startswith("a "):
+                return key, value
+    return next(iter(content.items()))
 
 
 def _what(value: Any) -> str:

@@ -17,11 +17,13 @@ class Report:
         missing: of the network, but not in the file or of another shape there; (name, reason). They
             keep their initial values.
         skipped: of the file, but not taken; (name, reason).
+        notes: what else the user should know.
     """
 
     loaded: tuple[str, ...]
     missing: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
 
     def table(self) -> str:
         """A line for every part of the network, then every name that was not simply loaded."""
@@ -38,7 +40,7 @@ class Report:
         for title, entries in (("skipped", self.skipped), ("missing", self.missing)):
             for reason, names in _by_reason(entries).items():
                 lines.append(f"{title}, {reason}: {', '.join(names)}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
 
 def _part(name: str) -> str:

@@ -77,7 +77,7 @@ def storage(identity: Any) -> Storage:
     """
     match identity:
         case ("storage", Global(name=kind), str(key), str(location), int(count), *view):
-            dtype = _STORAGES.get(kind.rpartition(".")[2].removesuffix("Storage"))
+            dtype = _STORAGES.get(kind.rpartition(".")[2].strip("_").removesuffix("Storage"))
             if dtype is None:
                 raise DamagedError(f"it has a storage of the unknown type {kind[:80]}")
             view = view[0] if view else None

@@ -148,10 +148,13 @@ def _open(workdir: Path, start_step: int, total_steps: int) -> _Logs:
     # TensorFlow is slow to import and needed for nothing else here.
     import tensorflow as tf
 
-    truncate_log(workdir / LOG, start_step)
+    path = workdir / LOG
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path} is not a file; move it away, the log of the run is written there")
+    truncate_log(path, start_step)
     with _named(workdir):
         scalars = tf.summary.create_file_writer(os.fsencode(workdir / TENSORBOARD))
-        entries = (workdir / LOG).open("a")
+        entries = path.open("a")
     return _Logs(entries, scalars, _progress(start_step, total_steps))
 
 
@@ -222,6 +225,7 @@ def _named(workdir: Path) -> Iterator[None]:
         yield
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", None) or str(error)
+        reason = reason.rpartition("}} ")[2]  # behind TensorFlow's account of its operation
         raise UserError(
             f"cannot write the logs in {workdir}: {reason.splitlines()[0]}; "
             "checkpoints are as they were, and the same command goes on from the last one"

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.ft2font import FT2Font
 from PIL import ImageDraw, ImageFont
 
@@ -120,22 +121,26 @@ def _candidates() -> Iterator[str | None]:
 
 def _missing(text: str, path: str | None) -> list[str]:
     """The characters of a text that a font has no glyph for, each once."""
-    face = None if path is None else _face(path)
     every = dict.fromkeys(c for c in text if unicodedata.category(c) not in _UNSEEN)
     if path is None:
         return [c for c in every if not c.isascii()]
-    if face is None:
-        return list(every)
-    return [c for c in every if not face.get_char_index(ord(c))]
+    there = _characters(path)
+    return [c for c in every if ord(c) >= len(there) or not there[ord(c)]]
 
 
 @cache
-def _face(path: str) -> FT2Font | None:
-    """A font's table of characters; None if it cannot be drawn with."""
+def _characters(path: str) -> np.ndarray:
+    """[n] bool: whether a font has a glyph for each code; empty if it cannot be drawn with.
+
+    The font is not kept: a system has more of them than a process may have open files.
+    """
     try:
-        return FT2Font(path) if _opens(path) else None
+        codes = list(FT2Font(path).get_charmap()) if _opens(path) else []
     except (OSError, RuntimeError, ValueError):
-        return None
+        codes = []
+    there = np.zeros(max(codes, default=-1) + 1, bool)
+    there[codes] = True
+    return there
 
 
 def _opens(path: str) -> bool:

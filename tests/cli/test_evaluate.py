@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -244,3 +245,15 @@ def test_outside_boxes_are_found_by_coco_number(tmp_path):
     assert batch.valid.tolist() == [[True], [False], [False]]
     # 120 x 60 in 64 x 64: half of that size and a bit, 16 rows below the top, cells of 4.
     np.testing.assert_allclose(batch.boxes[0, 0], (0, 4, 8, 8))
+
+
+def test_a_full_disk_and_ctrl_c_say_how_to_go_on(run, monkeypatch):
+    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        go(run, FakeSplit(images=5, stop_after=1), top_k=59)
+    monkeypatch.setattr(predict_split, "json", SimpleNamespace(dumps=full_disk))
+    with pytest.raises(UserError, match=r"process_0\.jsonl: No space left .* goes on"):
+        go(run, FakeSplit(images=5), top_k=58)
+
+
+def full_disk(*arguments):
+    raise OSError(28, "No space left on device")

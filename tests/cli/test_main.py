@@ -35,6 +35,7 @@ def test_train_evaluate_predict(folder):
     assert "mAP, percent" in done.stdout
     written = [line.strip() for line in done.stdout.partition("drawings:\n")[2].splitlines()]
     assert len(written) >= 2 and all(Path(drawing).is_file() for drawing in written)
+    assert "\r" not in done.stderr
     assert "step 8/8" in done.stderr and "images/s" in done.stderr and "left" in done.stderr
 
     config = json.loads((run / "config.json").read_text())

@@ -129,7 +129,10 @@ def test_two_images_of_one_name_cannot_be_told_apart_by_the_evaluators(run, phot
         predict(run, [photos, photos / "below"], tmp_path, format="ppdm")
 
 
-@pytest.mark.parametrize("options", [{"format": "coco"}, {"max_pixels": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [{"format": "coco"}, {"max_pixels": 0}, {"threshold": float("nan")}, {"threshold": 20.0}],
+)
 def test_options_that_cannot_be_are_named(run, photos, options):
     (name,) = options
     with pytest.raises(UserError, match=f"--{name}="):
@@ -153,6 +156,21 @@ def test_patterns_do_not_follow_loops_of_links(photos):
     assert find_images(f"{photos}/**/*.png") == [
         photos / name for name in ("a.png", "b.png", "c.png")
     ]
+
+
+def test_patterns_match_as_a_shell_does(photos, monkeypatch):
+    (photos / "below" / "deep").mkdir(parents=True)
+    (photos / ".cache").mkdir()
+    for folder in ("below", "below/deep", ".cache"):
+        (photos / folder / "d.png").write_bytes(b"")
+    deep = [photos / "below" / "d.png", photos / "below" / "deep" / "d.png"]
+    assert find_images(f"{photos}/**/d.png") == deep
+    assert find_images(f"{photos}/below/**") == deep
+    assert find_images(f"{photos}/b**/d.png") == deep[:1]
+    assert find_images(f"{photos}/*/d.png") == deep[:1]
+    assert find_images(f"{photos}/**/.cache/*.png") == [photos / ".cache" / "d.png"]
+    monkeypatch.chdir(photos / "below")
+    assert find_images("**/*.png") == [prediction.Path("d.png"), prediction.Path("deep/d.png")]
 
 
 def test_drawings_have_names_of_their_own():

@@ -145,7 +145,7 @@ def test_entries_of_an_image_are_merged_box_by_box():
     report = Report()
     other = entry("b.jpg")
     merged, same = unique_entries([first, second, other, third, 3], report)
-    assert same is other
+    assert same == other
     assert merged["file_name"] == "a.jpg" and merged["width"] == 640
     assert merged["annotations"] == [
         *entry()["annotations"],

@@ -89,15 +89,16 @@ def test_class_lists_in_every_encoding_of_unicode_are_read(tmp_path, encoding):
 
 
 def test_entries_of_an_image_are_merged_for_training_and_evaluation(tmp_path):
-    pairs = [entry("a.png"), entry("a.png", 2), entry("a.png")]
+    pairs = [entry("a.png"), entry("a.png", 2), *[entry("a.png")] * 9]
     dataset = load(tmp_path, pairs)
     assert (dataset.num_train, dataset.num_eval) == (1, 1)
     (truth,) = dataset.ground_truth("test")
     assert len(truth["annotations"]) == 2
     assert [pair["category_id"] for pair in truth["hoi_annotation"]] == [1, 2]
     assert dataset.statistics("train").pairs == {(1, 0): 1, (1, 1): 1}
+    assert dataset.vocabulary.rare == (True, True)
     findings = dataset.builder.metadata["reports"]["train"]["findings"]
-    assert {kind: found["count"] for kind, found in findings.items()} == {"image_twice": 2}
+    assert {kind: found["count"] for kind, found in findings.items()} == {"image_twice": 10}
 
 
 def test_nothing_is_built_of_files_that_are_something_else(tmp_path):

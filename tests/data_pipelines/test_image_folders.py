@@ -112,7 +112,7 @@ def test_the_first_folder_and_the_first_name_count(tree):
 
 def test_a_file_larger_than_any_image_is_not_read(tree):
     os.truncate(tree / "images" / "sub" / "in.png", 1 << 40)
-    with pytest.raises(ValueError, match="in.png"):
+    with pytest.raises(ValueError, match=r"in\.png"):
         ImageFolders([str(tree / "images")]).read("in.png")
 
 

@@ -1,9 +1,11 @@
 """A prepared data set is what its files say: changed files, damage, and builds that end early."""
 
 import errno
+import fcntl
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import tensorflow as tf
 from data_trees import VSRL, coco_instances, config_of, examples, own_config, write_images
 from PIL import Image
+from subprocesses import start_python
 
 import data_pipelines
 from data_pipelines import records, shards
@@ -377,6 +380,53 @@ def test_ctrl_c_while_building_leaves_nothing_and_keeps_the_older(tmp_path, monk
     assert content(config) == fresh(config, tmp_path)
 
 
+@pytest.mark.slow
+def test_builds_killed_at_any_moment_leave_the_next_start_what_the_files_say(tmp_path):
+    config = own(tmp_path)
+    many = [f"{number}.png" for number in range(200)]
+    write_images(tmp_path / "images", many)
+    code = (
+        "import sys, json; from ml_collections import ConfigDict\n"
+        "from data_pipelines import load_dataset; print('ready', flush=True)\n"
+        "load_dataset(ConfigDict(json.loads(sys.argv[1])))"
+    )
+    for number, delay in enumerate((0.1, 0.3, 0.6, 0.9)):
+        train = [entry(name) for name in many]
+        train[0]["annotations"][0]["bbox"][0] = number
+        write_train(tmp_path, train)
+        with start_python("-c", code, config.data.to_json()) as process:
+            assert process.stdout.readline() == "ready\n"
+            time.sleep(delay)
+            process.kill()
+        if number % 2:
+            truth = data_pipelines.load_dataset(config.data).ground_truth("train")
+            assert len(truth) == 200
+            assert truth[0]["annotations"][0]["bbox"][0] == number
+            folder = folder_of(config)
+            assert sorted(p.name for p in folder.parent.iterdir()) == [".building", "1.0.0"]
+
+
+def test_without_locks_the_first_of_two_builds_counts(tmp_path, monkeypatch):
+    config = own(tmp_path)
+
+    def no_locks(*args):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    write_split, others = shards.write_split, []
+
+    def write_late(*args):
+        info = write_split(*args)
+        if not others:
+            others.append(None)
+            others.append(content(config))  # another process, which is faster
+        return info
+
+    monkeypatch.setattr(shards, "write_split", write_late)
+    assert content(config) == others[1]
+    assert sorted(p.name for p in folder_of(config).parent.iterdir()) == [".building", "1.0.0"]
+
+
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path):
     config = own(tmp_path)
     (tmp_path / "prepared").write_text("a file")
@@ -397,6 +447,19 @@ def test_relative_paths_name_the_same_data_set_from_every_folder(tmp_path, monke
     monkeypatch.chdir("/")
     assert content(run) == before
     assert capsys.readouterr().err.count("Preparing hoi_json in") == 1
+
+
+def test_the_fingerprint_tells_what_is_trained_on_wherever_it_lies(tmp_path):
+    config = own(tmp_path / "one", ["a.png", "b.png"])
+    first = data_pipelines.load_dataset(config.data).fingerprint
+    copy = own(tmp_path / "two", ["a.png", "b.png"])
+    assert data_pipelines.load_dataset(copy.data).fingerprint == first
+    (tmp_path / "two" / "test.json").write_text(json.dumps([entry("a.png")]))
+    assert data_pipelines.load_dataset(copy.data).fingerprint == first
+    write_images(tmp_path / "two" / "images", ["c.png"])
+    assert data_pipelines.load_dataset(copy.data).fingerprint != first
+    write_train(tmp_path / "one", [entry(name, 1) for name in NAMES])
+    assert data_pipelines.load_dataset(config.data).fingerprint != first
 
 
 def test_a_path_with_a_comma_is_one_path(tmp_path):

@@ -49,7 +49,8 @@ def test_a_bad_box_among_cocos_is_left_to_the_cleaning():
         ({"label": [1, 0, 2]}, r"label\[2\] is 2, not 0 or 1"),
         ({"role_object_id": [70, 71, 90, 72, 0, 0, 73, 0, None]}, r"role_object_id\[8\] is None"),
         ({"role_name": []}, "lists of different lengths"),
-        ({"role_name": "agent"}, "the unknown role 'g'"),
+        ({"role_name": "agent"}, "lacks a list: 'role_name' is 'agent'"),
+        ({"role_name": {"agent": 1}}, "lacks a list"),
     ],
 )
 def test_a_file_that_is_not_v_cocos_is_named(change, message):
@@ -137,7 +138,11 @@ def test_a_list_of_ids_in_any_unicode_is_read_and_anything_else_is_named(tmp_pat
     ids = tmp_path / "vcoco_train.ids"
     ids.write_bytes("7\r\n9\r\n".encode("utf-16"))
     assert vsrl.read_ids(str(tmp_path / "vcoco_train.json.gz")) == [7, 9]
-    for text, message in (("7\nnine\n", "'nine' is none"), ("", "it is empty")):
+    for text, message in (
+        ("7\nnine\n", "'nine' is none"),
+        ("7\n" + "9" * 5000, "999' is none"),
+        ("", "it is empty"),
+    ):
         ids.write_text(text)
         with pytest.raises(UserError, match=message):
             vsrl.read_ids(str(tmp_path / "vcoco_train.json"))

@@ -114,7 +114,8 @@ def resolves(config, field: str) -> bool:
 def test_commands_of_main():
     """Flags and configuration fields; the processes parse at the same time."""
     code = (
-        "import sys; from ggnet_jax.cli.command import parse; sys.exit(len(parse(sys.argv)) != 1)"
+        "import sys; from configs.base import get_config; from ggnet_jax.cli.command import parse; "
+        "sys.exit(len(parse(sys.argv, base=get_config())) != 1)"
     )
     lines = [
         (page, words)

@@ -111,7 +111,7 @@ def test_failed_imports_write_nothing(tmp_path, monkeypatch):
     torch_files.save(
         tmp_path / "nan.pth", weights | {"hm.0.1.bias": weights["hm.0.1.bias"] * np.nan}
     )
-    refused(tmp_path / "nan.pth", config, r"1 arrays with NaN or infinite values \(hm.0.1.bias\)")
+    refused(tmp_path / "nan.pth", config, r"1 array with NaN or infinite values \(hm.0.1.bias\)")
 
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.txt").write_text("")

@@ -121,6 +121,20 @@ def test_averages_are_left_aside(tmp_path, small, name):
         )
 
 
+def test_an_optimizers_moments_are_no_network(tmp_path, small):
+    """Some keep them under the parameters' names."""
+    config, weights = small
+    moments = {k: np.asarray(v * 0) for k, v in weights.items()}
+    content = {
+        "optimizer": {"exp_avg": moments},
+        "optimizer_states": moments,
+        "model": {"net": prefixed(weights, "module.")},
+    }
+    torch_files.save(tmp_path / "model.pth", content)
+    arrays = read_state_dict(tmp_path / "model.pth")
+    equal(from_torch(arrays, config), from_torch(weights, config))
+
+
 def test_what_is_saved_beside_a_network_under_a_prefix(small):
     """The parameters of a loss; without a prefix such a surplus is another network."""
     config, weights = small
@@ -206,6 +220,8 @@ def test_a_bare_dla34_from_imagenet(dla):
     variables, report = pretrained(prefixed(weights, "module."), config)
     parts = {name.split(".")[0] for name, _ in report.missing}
     assert parts >= {"dla_up", "ida_up", "hm", "hm_rel"} and "base" not in parts
+    assert "taken to have seen R, G, B" in report.table()
+    assert "R, G, B" not in pretrained(detector, config)[1].table()
     stem = variables["params"]["backbone"]["stem"]["conv"]["kernel"]
     np.testing.assert_array_equal(stem, weights["base_layer.0.weight"].transpose(2, 3, 1, 0))
     assert isinstance(jax.tree.leaves(variables["params"]["heads0"])[0], jax.ShapeDtypeStruct)

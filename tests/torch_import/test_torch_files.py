@@ -51,10 +51,12 @@ def test_the_files_of_these_tests_are_those_of_pytorch(torch, path, old):
 
 
 @pytest.mark.parametrize("method", ["STORED", "DEFLATED", "BZIP2", "LZMA"])
-@pytest.mark.parametrize("folder", ["model/", "", "unpacked/model/"])
+@pytest.mark.parametrize("folder", ["model/", "", "unpacked/model/", "model\\"])
 def test_archives_that_were_packed_again(path, method, folder):
     members = torch_files.zip_members({"state_dict": WEIGHTS})
     members = {name.replace("model/", folder): data for name, data in members.items()}
+    if folder.endswith("\\"):
+        members = {name.replace("/", "\\"): data for name, data in members.items()}
     members |= {"__MACOSX/model/._data.pkl": b"resource fork"}
     path.write_bytes(torch_files.packed(members, getattr(zipfile, f"ZIP_{method}")))
     same(path)

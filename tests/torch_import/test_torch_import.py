@@ -240,6 +240,13 @@ def test_tensors_without_values(torch, tmp_path):
                 read_state_dict(path)
 
 
+def test_a_network_without_values_at_all(torch, tmp_path):
+    empty = torch.nn.Conv2d(3, 4, 1, device="meta").state_dict()
+    torch.save({"epoch": 3, "state_dict": empty}, tmp_path / "model.pth")
+    with pytest.raises(UserError, match=r"no tensors, .* 'weight' is a tensor on the meta device"):
+        read_state_dict(tmp_path / "model.pth")
+
+
 def test_what_pytorch_saves_beside_plain_tensors(torch, tmp_path):
     """Parameters, attributes, lazy negation, memory layouts: as `torch.load` gives them."""
     layer = torch.nn.Parameter(torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last))
@@ -260,7 +267,7 @@ def test_what_pytorch_saves_beside_plain_tensors(torch, tmp_path):
         (np.nan, "2 arrays with NaN or infinite values \\(pre.0.bn.running_var, hm.1.1.bias\\)"),
         (-np.inf, "2 arrays with NaN or infinite values"),
         (1e39, "2 arrays with values beyond the range of float32"),
-        (-0.5, "1 arrays of negative variances \\(pre.0.bn.running_var\\)"),
+        (-0.5, "1 array of negative variances \\(pre.0.bn.running_var\\)"),
         (1j, "2 arrays of type complex128, not real numbers"),
         ("int8", "2 arrays of type int8, not real numbers"),
     ],

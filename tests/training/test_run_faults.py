@@ -224,7 +224,7 @@ def test_other_errors_keep_their_traceback(toy, tmp_path):
 
 
 FOLDERS = {
-    "log.jsonl": "log.jsonl: Is a directory",
+    "log.jsonl": "log.jsonl is not a file",
     "config.json": "config.json is a folder",
     "vocabulary.json": "vocabulary.json is a folder",
     "run.lock": "Is a directory",
