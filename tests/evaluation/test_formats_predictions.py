@@ -174,6 +174,37 @@ def _float32(value):
     return value if isinstance(value, int) else np.array(value, np.float32).astype(float).tolist()
 
 
+def test_vcoco_s_pickle_agrees_with_the_reference(tmp_path, shared_dir):
+    """Each (person, role, object) once, as the reference's own converter writes them."""
+    folder, data = shared_dir / "reference" / "eval", shared_dir / "data" / "vcoco"
+    expected = json.loads((folder / "expected_vcoco.json").read_text())
+    best = {}
+    for entry in vcoco_list(read_json(folder / "vcoco_predictions.json.gz")):
+        role = next(key for key in entry if key in V_COCO.verbs)
+        key = (entry["image_id"], *entry["person_box"], role, *entry[role][:4])
+        if key not in best or best[key][role][4] < entry[role][4]:
+            best[key] = entry
+    path = write_pickle(tmp_path / "vcoco.pickle", [*best.values()])
+    truth = data / "vcoco_val.json.gz", data / "instances_vcoco_val.json.gz"
+    result = vcoco.evaluate(path, *truth)
+    for setting in ("scenario_1", "scenario_2"):
+        rows = expected[setting]["rows"]
+        np.testing.assert_allclose(
+            result[setting].ap, [row["AP"] for row in rows], rtol=0, atol=1e-6
+        )
+        assert result[setting].predictions.tolist() == [row["n_det"] for row in rows]
+
+
+def test_a_pickle_by_class_agrees_with_the_reference(tmp_path, shared_dir):
+    folder, data = shared_dir / "reference" / "eval", shared_dir / "data" / "hico_det_test"
+    expected = json.loads((folder / "expected_hico.json").read_text())
+    table = hico_by_class(read_json(folder / "hico_predictions.json.gz"))
+    path = write_pickle(tmp_path / "preds.pkl", table)
+    result = hico.evaluate(path, data / "test_hico.json.gz")
+    for setting in ("default", "known_object"):
+        assert result.means[setting]["full"] == pytest.approx(expected[setting]["mAP"], abs=1e-9)
+
+
 def test_by_hand_a_filled_role_finds_an_action_without_object(tmp_path):
     """A cache with one prediction: its other roles are found in Scenario 2, at score 0."""
     _, vsrl, instances = random_split(0)
@@ -479,6 +510,10 @@ def test_kinds_are_told_by_content_not_by_name(tmp_path):
     expected = vcoco.evaluate(write_pickle(tmp_path / "e", entries), vsrl, instances).means
     path = write_json(tmp_path / "f", entries)
     assert vcoco.evaluate(path, vsrl, instances).means == expected
+    assert vcoco.evaluate(entries, vsrl, instances).means == expected
+    caches = vcoco_list(predictions, CacheTemplate)
+    expected_of_caches = vcoco.evaluate(write_pickle(tmp_path / "h", caches), vsrl, instances)
+    assert vcoco.evaluate(caches, vsrl, instances).means == expected_of_caches.means
     arrays = copy.deepcopy(entries)
     for entry in arrays:
         entry["person_box"] = np.array(entry["person_box"])

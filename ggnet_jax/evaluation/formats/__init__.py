@@ -29,7 +29,8 @@ def load_predictions(source: Any, progress: Callable[[str, float], None] | None 
     """The predictions in a file of any kind but PPDM's JSON.
 
     Args:
-        source: a path; anything else is handed back as it is, and so is the path of a JSON list.
+        source: a path, or what such a file holds; anything else is handed back as it is, and so is
+            the path of PPDM's JSON.
         progress: called with what is being done and how much of it is done.
 
     Returns:
@@ -39,7 +40,8 @@ def load_predictions(source: Any, progress: Callable[[str, float], None] | None 
         UserError: the file is damaged, or something else: the message says what, and what is read.
     """
     if not isinstance(source, str | Path):
-        return source
+        is_content = vcoco_pickle.is_list(source) or hico_pickle.is_table(source)
+        return _of_content("predictions", source, None) if is_content else source
     told = None if progress is None else lambda part: progress("reading predictions", part)
     if Path(source).is_dir():
         files.of_folder(source)

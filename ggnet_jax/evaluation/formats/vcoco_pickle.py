@@ -26,7 +26,7 @@ import numpy as np
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.formats.table import PERSON, Table
-from ggnet_jax.evaluation.formats.unpickle import Filled, numbers_of
+from ggnet_jax.evaluation.formats.unpickle import CACHE_CLASS, Filled, numbers_of
 
 ACTIONS_WITHOUT_OBJECT = {3: "walk", 17: "smile", 22: "run", 27: "stand"}
 """The four verb-role ids that the vocabulary does not have; they count for agent AP alone."""
@@ -111,7 +111,7 @@ def read(
         where = f"{path}: entry {row}"
         if not isinstance(entry, Mapping) or not {"image_id", "person_box"} <= entry.keys():
             raise UserError(f"{where} is not a dictionary with 'image_id' and 'person_box'")
-        if isinstance(entry, Filled):
+        if isinstance(entry, Filled) or type(entry).__name__ == CACHE_CLASS:
             absent[:, row] = True
         for key, value in entry.items():
             index = known.get(key)
