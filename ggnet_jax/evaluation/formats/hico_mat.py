@@ -72,11 +72,20 @@ def read(folder: str | Path, progress: Callable[[float], None] | None = None) ->
             f"{folder}: HICO-DET's detections are detections_01.mat .. detections_80.mat, a file "
             f"for each object; the folder {what}{', ..' if len(missing) > 5 else ''})"
         )
-    parts, shapes = {}, {}
+    shapes: dict[int, tuple[int, int]] = {}
+    places, rows, source = [], [np.empty((0, 9))], []
     for number in numbers:
-        shapes[number], *parts[number] = read_cells(
+        shapes[number], cells, matrices = read_cells(
             files[number], read_bytes(files[number]), "all_boxes"
         )
+        counts = [
+            _check(matrix, files[number], cell)
+            for matrix, cell in zip(matrices, cells, strict=True)
+        ]
+        places.append(np.repeat(cells, counts, axis=0))
+        source.append(np.full(sum(counts), number))
+        if counts:
+            rows.append(np.concatenate(matrices, dtype=np.float64))
         if progress:
             progress(number / len(numbers))
     classes = _classes_of_each(shapes, vocabulary, folder)
@@ -86,28 +95,18 @@ def read(folder: str | Path, progress: Callable[[float], None] | None = None) ->
             f"{folder}: all_boxes has {' or '.join(map(str, sorted(columns)))} columns; HICO-DET's "
             f"test set has {NUM_IMAGES:,} images, a column each"
         )
-    image, index, rows, source = [], [], [], []
-    for number, (places, matrices) in parts.items():
-        counts = [
-            _check(matrix, files[number], place)
-            for matrix, place in zip(matrices, places, strict=True)
-        ]
-        if counts:
-            image.append(np.repeat(places[:, 1], counts))
-            index.append(np.repeat(np.array(classes[number])[places[:, 0]], counts))
-            source.append(np.full(sum(counts), number))
-            rows.append(np.concatenate(matrices, dtype=np.float64))
-    rows = np.concatenate(rows) if rows else np.empty((0, 9))
-    empty = [np.empty(0, np.int64)]
-    source, class_index = np.concatenate(source or empty), np.concatenate(index or empty)
+    place, found, source = np.concatenate(places), np.concatenate(rows), np.concatenate(source)
+    class_index = np.concatenate(
+        [np.array(classes[number])[one[:, 0]] for number, one in zip(numbers, places, strict=True)]
+    )
     pairs = np.array(vocabulary.classes)[class_index]
     return Table(
         names=image_names()[: max(columns)],
-        image=np.concatenate(image or empty),
-        boxes=rows[:, :8],
+        image=place[:, 1],
+        boxes=found[:, :8],
         category=np.array(vocabulary.object_ids)[pairs[:, 1]],
         verb=np.array(vocabulary.verb_ids)[pairs[:, 0]],
-        score=rows[:, 8],
+        score=found[:, 8],
         where=lambda row: f"a row of class {class_index[row] + 1} in {files[source[row]].name}",
     )
 

@@ -86,7 +86,7 @@ def _read_cells(data: bytes, name: str) -> Cells:
         if kind != _CELLS or len(shape) != 2:
             raise _DamagedError(f"{name!r} is not a cell array with two dimensions")
         places, matrices = reader.cells(at, shape[0] * shape[1])
-        index = np.array(places, np.int64)
+        index = np.array(places, np.int64).reshape(-1)
         rows = max(1, shape[0])
         return (shape[0], shape[1]), np.column_stack([index % rows, index // rows]), matrices
     there = ", ".join(map(repr, names[:8])) or "nothing"
