@@ -17,8 +17,6 @@ PREDICTIONS = (
     "class (preds.pkl) and folders of HICO-DET's detections_01.mat .. detections_80.mat"
 )
 """The files of predictions that are read, for messages."""
-ANNOTATIONS = "PPDM's JSON, pocket's instances_*.json and V-COCO's own (VSRL)"
-"""The files of annotations that are read, for messages."""
 
 _HEAD = 1 << 16  # bytes that tell the kind
 _PICKLE = re.compile(rb"\x80[\x00-\x05]|[(\]})]|c[\w.]+\n\w+\n")  # no JSON begins like this

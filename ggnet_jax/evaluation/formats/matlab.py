@@ -14,7 +14,6 @@ import numpy as np
 
 from ggnet_jax.errors import UserError
 
-MAGIC = b"MATLAB 5.0 MAT-file"
 HDF5 = b"MATLAB 7.3 MAT-file"
 
 _MATRIX, _COMPRESSED = 14, 15
