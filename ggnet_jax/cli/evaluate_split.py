@@ -205,7 +205,7 @@ def scorer(
     """
     protocol = config.eval.protocol
     if protocol in HICO:
-        split = config.data.get("zero_shot", "")
+        split = getattr(config.data, "zero_shot", "")
         return lambda entries: hico.evaluate(
             entries,
             truth,

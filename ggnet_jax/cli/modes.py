@@ -15,7 +15,7 @@ import numpy as np
 
 from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
-from ggnet_jax.config import padded_batch_size
+from ggnet_jax.config import absolute_paths, padded_batch_size
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import folder as run_folder
@@ -35,7 +35,7 @@ def start(processes: str | None) -> None:
         compilation_cache.enable()
 
 
-def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
+def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
     """Train, or go on training; then evaluate the result and draw a few images.
 
     A run that was asked to stop ends after its checkpoint: no evaluation, exit status 0.
@@ -45,6 +45,7 @@ def train(config: Any | None, workdir: str | Path, data: DataPipelines) -> int:
 
     if config is None:
         raise UserError("give a configuration, such as --config=configs/demo.py")
+    config = absolute_paths(config)
     boxes = config.eval.detections
     if boxes and not Path(boxes).is_file():  # better now than after the training
         raise UserError(f"eval.detections: there is no file {boxes}")
@@ -138,7 +139,7 @@ def use_font(path: str) -> None:
     fonts.use(path)
 
 
-def import_checkpoint(checkpoint: str | None, config: Any | None, workdir: str | Path) -> int:
+def import_checkpoint(checkpoint: str | None, config: Any, workdir: str | Path) -> int:
     """Make a workdir of a PyTorch checkpoint."""
     from ggnet_jax import torch_import
 
@@ -146,6 +147,7 @@ def import_checkpoint(checkpoint: str | None, config: Any | None, workdir: str |
         raise UserError("give the file to import, --checkpoint=model.pth")
     if config is None:
         raise UserError("give the configuration of its network, such as --config=configs/hico.py")
+    config = absolute_paths(config)
     torch_import.import_checkpoint(checkpoint, config, workdir)
     return 0
 
@@ -155,7 +157,7 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     from ml_collections import ConfigDict
 
     trained = run_folder.read_config(workdir)
-    asked = trained if config is None else config.to_dict()
+    asked = trained if config is None else absolute_paths(config).to_dict()
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)

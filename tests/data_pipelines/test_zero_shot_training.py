@@ -11,6 +11,7 @@ import data_pipelines
 from data_pipelines.zero_shot import seen_relations
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
+from ggnet_jax.vocabularies import zero_shot
 
 # A person rides and holds a bicycle, holds a cup; another person rides the same bicycle.
 RELATIONS = np.array([[0, 2, 1], [0, 2, 0], [0, 3, 0], [1, 2, 1]], np.int64)
@@ -68,7 +69,7 @@ def test_training_batches_lose_what_evaluation_keeps(tmp_path):
 
 def test_a_split_of_hico_det_names_the_unseen_pairs():
     vocabulary = vocabularies.load("hico_det")
-    pairs = vocabularies.zero_shot.unseen_pairs("uo", vocabulary)
+    pairs = zero_shot.unseen_pairs("uo", vocabulary)
     dog = vocabulary.objects.index("dog")
     bicycle = vocabulary.objects.index("bicycle")
     assert pairs[dog].sum() == 18 and not pairs[bicycle].any()
