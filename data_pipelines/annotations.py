@@ -23,6 +23,7 @@ from data_pipelines import keys
 from data_pipelines.entries import Entries
 from data_pipelines.report import Report
 from ggnet_jax import io
+from ggnet_jax.evaluation.formats import annotation_entries
 from ggnet_jax.vocabularies import Vocabulary
 
 _IDS = ("subject_id", "object_id", "category_id")
@@ -44,14 +45,15 @@ class Cleaned:
 
 
 def read_entries(path: str | Path) -> Entries:
-    """The list in an annotation file, `.json`, `.json.gz` or `.jsonl`.
+    """The list in an annotation file, `.json`, `.json.gz` or `.jsonl`; or pocket's, as entries.
 
     Raises:
         UserError: the file is missing, not JSON, not a list of entries, or most of them lack a key.
     """
     reader = io.JsonReader(path, allow_nan=True)  # cleaning counts what is not finite
     if reader.peek() != "[" or Path(path).name.removesuffix(".gz").endswith(".jsonl"):
-        return Entries(keys.check_list(io.read_json(path, allow_nan=True), path))
+        content = annotation_entries(io.read_json(path, allow_nan=True))
+        return Entries(keys.check_list(content, path))
     entries = Entries(reader.items())
     reader.end()
     keys.check_list(entries, path)

@@ -53,7 +53,7 @@ def read_text(path: str | Path) -> str:
     Raises:
         UserError: the file cannot be read or unpacked, or its text is encoded otherwise.
     """
-    data = _unpack(path, _read_bytes(path))
+    data = read_bytes(path)
     encoding = _encoding(data)
     try:
         return data.decode(encoding)
@@ -65,6 +65,15 @@ def read_text(path: str | Path) -> str:
             f"cannot read {path}: it is not {encoding.upper()} text{what} ({error.reason} at byte "
             f"{error.start}, line {line}); save it as {'JSON' if kind else 'UTF-8'}"
         ) from None
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file, unpacked if its first bytes are gzip's.
+
+    Raises:
+        UserError: the file cannot be read or unpacked.
+    """
+    return _unpack(path, _read_bytes(path))
 
 
 def _read_bytes(path: str | Path) -> bytes:

@@ -15,6 +15,8 @@ ONE_BASED: Mapping[str, bool] = {
     "anno_bbox.mat": True,
     "test_hico.json": True,
     "trainval_hico.json": False,
+    "instances_train2015.json": True,  # pocket's, with the boxes of anno_bbox.mat
+    "instances_test2015.json": True,
 }
 
 

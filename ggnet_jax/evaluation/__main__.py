@@ -1,6 +1,7 @@
 """The evaluators' commands under one name: `ggnet-eval hico ...`, `ggnet-eval vcoco ...`.
 
-The same as `python -m ggnet_jax.evaluation.hico` and `.vcoco`.
+The same as `python -m ggnet_jax.evaluation.hico` and `.vcoco`; `ggnet-eval convert ...` writes the
+files that these read as PPDM's JSON.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-EVALUATORS = ("hico", "vcoco")
+COMMANDS = ("hico", "vcoco", "convert")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="ggnet-eval", description="Score the HOI predictions of any repository."
     )
-    parser.add_argument("evaluator", choices=EVALUATORS, help="its own --help says more")
+    parser.add_argument("evaluator", choices=COMMANDS, help="its own --help says more")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="of the evaluator")
     chosen = parser.parse_args(argv)
     evaluator = importlib.import_module(f"ggnet_jax.evaluation.{chosen.evaluator}")

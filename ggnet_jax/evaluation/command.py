@@ -53,7 +53,9 @@ def parser(description: str) -> argparse.ArgumentParser:
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     result.add_argument(
-        "--predictions", required=True, help="JSON, JSON lines or gzip, in PPDM's format"
+        "--predictions",
+        required=True,
+        help="PPDM's JSON, a V-COCO pickle, a pickle by class or a folder of detections_01.mat ..",
     )
     result.add_argument("--ground_truth", required=True, help="JSON, JSON lines or gzip")
     result.add_argument("--output", help="folder for metrics.json, table.txt and the plots")
@@ -85,7 +87,27 @@ def run(
     arguments: argparse.Namespace,
     evaluate: Callable[[Progress], tuple[Result, Callable[[], Matched]]],
 ) -> int:
-    """Evaluate, write the files, print the table.
+    """Evaluate, write the files, print the table; see `guarded` for the exit status."""
+
+    def work(progress: Progress) -> str:
+        if arguments.images and not (arguments.diagnose and arguments.output):
+            raise UserError("--images draws the worst mistakes: add --diagnose and --output")
+        result, match = evaluate(progress)
+        lines, paths = [result.table()], []
+        if arguments.diagnose:
+            mistakes = diagnosis.diagnose(match())
+            lines += ["", diagnosis_report.table(mistakes)]
+            if arguments.output:  # first: the images may be missing
+                paths = diagnosis_report.write(mistakes, arguments.output, arguments.images)
+        if arguments.output:
+            paths = [*write(result, arguments.output), *paths]
+        return "\n".join([*lines, *(f"wrote {path}" for path in paths)])
+
+    return guarded(work)
+
+
+def guarded(work: Callable[[Progress], str]) -> int:
+    """Do a command's work and print the text that comes of it.
 
     Returns:
         The exit status: 0 (also if the reader of a pipe has seen enough, as `head` has), 2 for a
@@ -96,22 +118,12 @@ def run(
     try:
         gc.disable()  # millions of small objects, none of which refers to itself
         try:
-            if arguments.images and not (arguments.diagnose and arguments.output):
-                raise UserError("--images draws the worst mistakes: add --diagnose and --output")
-            result, match = evaluate(bar)
-            mistakes = diagnosis.diagnose(match()) if arguments.diagnose else None
+            text = work(bar)
         finally:
             bar.close()
             if collecting:
                 gc.enable()
-        tables, paths = [result.table()], []
-        if mistakes is not None:
-            tables += ["", diagnosis_report.table(mistakes)]
-        if mistakes is not None and arguments.output:  # first: the images may be missing
-            paths = diagnosis_report.write(mistakes, arguments.output, arguments.images)
-        if arguments.output:
-            paths = [*write(result, arguments.output), *paths]
-        _print("\n".join([*tables, *(f"wrote {path}" for path in paths)]))
+        _print(text)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except MemoryError:

@@ -2,7 +2,8 @@
 
     python -m ggnet_jax.evaluation.hico --predictions=P --ground_truth=G [--protocol=all|--diagnose]
 
-scores the predictions of any repository: PPDM's format, `.json`, `.jsonl` or either packed by gzip.
+scores the predictions of any repository: PPDM's format, `.json`, `.jsonl` or either packed by gzip,
+the .mat files for HICO-DET's own code, or pickles by class (see `formats`).
 The class list is HICO-DET's unless `--vocabulary` names another; any data set with (verb, object)
 classes, such as figures_hoi, is scored alike.
 

@@ -1,11 +1,13 @@
 """What the evaluators take as input: a path, or the content of such a file already read."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.formats import annotation_entries
 
 Source = str | Path | Iterable[Mapping[str, Any]]
 """A path of a JSON list, or its entries."""
@@ -41,6 +43,8 @@ def iterate(
     Raises:
         UserError: the file is missing, not JSON, or not a list.
     """
+    if what == "ground truth":
+        source = annotation_entries(source)
     if isinstance(source, str | Path):
         told = None if progress is None else lambda part: progress(f"reading {what}", part)
         yield from io.iterate_json(
@@ -66,14 +70,43 @@ def load_instances(source: Any, progress: Progress | None = None) -> Any:
     COCO's own files have hundreds of megabytes; as Python objects they would take gigabytes.
 
     Args:
-        source: a path; anything else is handed back as it is.
+        source: a path, several of them, as a list or with commas between them; anything else is
+            handed back as it is. What several files have alike is taken once.
         progress: called with how far the reading is.
 
     Raises:
-        UserError: the file is missing, not JSON, or not COCO's.
+        UserError: a file is missing, not JSON, or not COCO's, or two say different things.
     """
-    if not isinstance(source, str | Path):
+    if isinstance(source, str) and "," in source and not Path(source).exists():
+        source = [part.strip() for part in source.split(",") if part.strip()]
+    if isinstance(source, str | Path):
+        return _load_instances(source, progress)
+    if not isinstance(source, list | tuple):
         return source
+    parts = [load_instances(part, progress) for part in source]
+    if not parts:
+        raise UserError("no file of COCO's instances is given")
+    return _merge(parts) if len(parts) > 1 else parts[0]
+
+
+def _merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """The images and annotations of several files, each once."""
+    merged: dict[str, list[Any]] = {}
+    for key in _INSTANCES:
+        items: dict[Any, Any] = {}
+        for item in itertools.chain.from_iterable(part[key] for part in parts):
+            number = item.get("id")
+            if not isinstance(number, int | str):
+                raise UserError(f"the instances have an item of {key} with the id {number!r:.40}")
+            if items.setdefault(number, item) != item:
+                raise UserError(
+                    f"two files of instances have the id {number} in {key} for different things"
+                )
+        merged[key] = [*items.values()]
+    return merged
+
+
+def _load_instances(source: str | Path, progress: Progress | None) -> dict[str, Any]:
     reader = io.JsonReader(source, allow_nan=True)
     if reader.peek() != "{":
         raise UserError(

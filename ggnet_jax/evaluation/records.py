@@ -5,7 +5,6 @@ Files are read image by image, so that a large one is never held in memory as Py
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,12 @@ import numpy as np
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.boxes import LARGEST, as_sizes, box_problem, clean_boxes
 from ggnet_jax.evaluation.columns import ColumnReader
+from ggnet_jax.evaluation.formats import Detections, Table, load_predictions, to_table
+from ggnet_jax.evaluation.images import number_images
 from ggnet_jax.evaluation.pairs import index_of, numbering_of, outside, pair_problem, repeated
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
 from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import load as load_vocabulary
 from ggnet_jax.vocabularies.numbering import Numbering
 
 MERGED = "{} entries of the ground truth are of {} images: entries of one image are merged"
@@ -80,10 +82,10 @@ def read_predictions(
     missing_object: bool = False,
     progress: Progress | None = None,
 ) -> Interactions:
-    """Predictions in PPDM's format, every entry checked.
+    """Predictions, every entry checked.
 
     Args:
-        source: path or entries.
+        source: path of a file of any kind that `formats` reads, or entries.
         images: number of each ground-truth image by its key; `Interactions.image` holds these
             numbers. An image with a negative one is known, but predictions for it don't count.
         vocabulary: whose ids they have. Another numbering of verbs is recognized and converted.
@@ -105,25 +107,13 @@ def read_predictions(
     """
     if unknown_images not in ("error", "ignore"):
         raise UserError(f"unknown_images must be 'error' or 'ignore', not {unknown_images!r}")
-    reader = ColumnReader("predictions", "predictions", "hoi_prediction", truth=False)
-    numbers: list[int] = []
-    seen, unknown = set(), 0
-    for entry in iterate(source, "predictions", progress, allow_nan=True):
-        name = reader.add(entry).strip()
-        number = key(name)
-        if number in seen:
-            raise UserError(f"predictions: image {name!r:.80} occurs twice; merge its entries")
-        seen.add(number)
-        if number not in images:
-            if unknown_images == "error":
-                raise UserError(
-                    f"predictions: image {name!r:.80} (entry {len(numbers)}) is not in the ground "
-                    f"truth{_namesake(name, images)}; check the split, or set unknown_images to "
-                    "'ignore'"
-                )
-            unknown += 1
-        numbers.append(images.get(number, -1))
-    if numbers and max(numbers) < 0 <= max(images.values(), default=0):
+    reader = _read_columns(load_predictions(source, progress), vocabulary, progress)
+    numbers, matched = number_images(
+        reader.names, images, key, ignore_unknown=unknown_images == "ignore"
+    )
+    unknown = sum(number is None for number in numbers)
+    best = max((-1 if number is None else number for number in numbers), default=0)
+    if best < 0 <= max(images.values(), default=0):
         raise UserError(
             f"none of the {len(numbers)} predicted images is annotated; check that "
             "predictions and ground truth are of the same split"
@@ -157,7 +147,7 @@ def read_predictions(
     reader.forbid_pair(no_object & ~absent, "has its object_id out of range", columns.object)
     reader.forbid_pair(verb < 0, unknown_id, columns.verb)
     reader.forbid_pair(~np.isfinite(columns.score), "has a score that is not finite", columns.score)
-    image_of_entry = np.array(numbers, np.int64)
+    image_of_entry = np.array([-1 if one is None else one for one in numbers], np.int64)
     image = image_of_entry[columns.pair_entry]
     known = image >= 0
     target = np.where(absent, len(boxes), columns.object + columns.first_box)
@@ -179,16 +169,27 @@ def read_predictions(
             "unknown_images": unknown,
             "predictions_in_images_without_ground_truth": int((~known).sum()),
         },
-        notes=_notes(numbering, len(verb), len(numbers)),
+        notes=_notes(numbering, len(verb), len(numbers)) + matched,
     )
 
 
-def _namesake(name: str, images: Mapping[Any, int]) -> str:
-    """For a message: the image of the same name in another folder, or of another ending."""
-    stem = PurePath(name.replace("\\", "/")).stem
-    same = (key for key in images if isinstance(key, str) and PurePath(key).stem == stem)
-    found = next(same, None)
-    return "" if found is None else f", which has {found!r:.80}"
+def _read_columns(
+    source: Any, vocabulary: Vocabulary, progress: Progress | None
+) -> ColumnReader | Table:
+    """The predictions of a file of any kind, with the names of their images."""
+    if isinstance(source, Detections):
+        if vocabulary.verbs != load_vocabulary("v_coco").verbs:
+            raise UserError(
+                f"{source.path} holds V-COCO's verb-roles, not classes of {vocabulary.name!r}; "
+                "score it with ggnet_jax.evaluation.vcoco"
+            )
+        return to_table(source)
+    if isinstance(source, Table):
+        return source
+    reader = ColumnReader("predictions", "predictions", "hoi_prediction", truth=False)
+    for entry in iterate(source, "predictions", progress, allow_nan=True):
+        reader.add(entry)
+    return reader
 
 
 def _notes(numbering: Numbering, predictions: int, entries: int) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=VSRL --instances=COCO
     python -m ggnet_jax.evaluation.vcoco --predictions=P --ground_truth=PPDM
 
-scores the predictions of any repository (PPDM's format, `.json`, `.jsonl` or either packed by gzip)
-against V-COCO's annotations with COCO's instances or, where there is only that, PPDM's pair lists.
+scores the predictions of any repository (PPDM's format, `.json`, `.jsonl` or either packed by gzip;
+the pickles that V-COCO's own code takes, which count as there: see `vcoco_detections`) against
+V-COCO's annotations with COCO's instances or, where there is only that, PPDM's pair lists.
 
 Every mean is given over 24 roles and over 25, which differ by `point`: papers report either and
 seldom say which. The paper's 54.7 is Scenario 1; 24 roles are the usual count.
@@ -35,9 +36,10 @@ from typing import Any
 import numpy as np
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation import command, matching, overlap
+from ggnet_jax.evaluation import command, formats, matching, overlap, vcoco_detections
 from ggnet_jax.evaluation.average_precision import area_under_curve
 from ggnet_jax.evaluation.diagnosis import Matched
+from ggnet_jax.evaluation.formats.vcoco_pickle import ACTIONS_WITHOUT_OBJECT
 from ggnet_jax.evaluation.reading import Progress, Source, load, load_instances
 from ggnet_jax.evaluation.records import (
     Interactions,
@@ -47,12 +49,9 @@ from ggnet_jax.evaluation.records import (
 )
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
 from ggnet_jax.evaluation.vcoco_matches import role_matches
-from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join
+from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join, match_people
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
-
-ACTIONS_WITHOUT_OBJECT = {3: "walk", 17: "smile", 22: "run", 27: "stand"}
-"""The four verb-role ids that the vocabulary does not have; they count for agent AP alone."""
 
 _COCO_ID = re.compile(r"(\d{12})(?:\.\w+)?$")
 
@@ -69,9 +68,11 @@ def evaluate(
     """AP of every verb-role, by whichever protocol the ground truth allows.
 
     Args:
-        predictions: path or entries in PPDM's format, boxes in image pixels.
+        predictions: path of a file of any kind that `formats` reads, or entries in PPDM's format;
+            boxes in image pixels.
         ground_truth: path or content of V-COCO's VSRL file, or of pair lists in PPDM's format.
-        instances: path or content of COCO's instances; VSRL needs it, pair lists don't use it.
+        instances: path or content of COCO's instances, or a list of them; VSRL needs it, pair lists
+            don't use it.
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
         accept_losses: go on with pair lists of which most boxes or pairs are no use.
@@ -110,7 +111,7 @@ def evaluate_and_match(
         protocol.
     """
     vocabulary = load_vocabulary("v_coco")
-    content = load(ground_truth)
+    content = formats.annotation_entries(load(ground_truth))
     if hasattr(content, "keys") and "images" in content:
         raise UserError(
             "the ground truth is COCO's instances: give V-COCO's own (VSRL) list as ground truth, "
@@ -127,6 +128,10 @@ def evaluate_and_match(
         )
     people = join(content, load_instances(instances, progress))
     notes = _compare_actions(people, vocabulary)
+    predictions = formats.load_predictions(predictions, progress)
+    if isinstance(predictions, formats.Detections):
+        result = _evaluate_detections(predictions, people, unknown_images, notes, progress)
+        return result, _no_matches
     found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
     if progress:
         progress("matching", 0.0)
@@ -150,6 +155,14 @@ def evaluate_and_match(
     return Result(title, settings, {**counts, **left_out}, found.notes + notes), match
 
 
+def _no_matches() -> Matched:
+    """V-COCO's own files have no pairs: a person has one object for each role."""
+    raise UserError(
+        "V-COCO's own predictions are not diagnosed as they are: write them as PPDM's JSON with "
+        "`ggnet-eval convert` first"
+    )
+
+
 def _compare_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
     """A note if the actions are not V-COCO's, all of them."""
     names = {verb.rpartition("_")[0] for verb in vocabulary.verbs}
@@ -159,6 +172,39 @@ def _compare_actions(people: People, vocabulary: Vocabulary) -> tuple[str, ...]:
         f"ground truth: {len(those)} actions are {what}: {', '.join(sorted(those)):.80}"
         for what, those in (("missing", names - ours), ("unknown", ours - names))
         if those
+    )
+
+
+def _evaluate_detections(
+    detections: formats.Detections,
+    people: People,
+    unknown_images: str,
+    notes: tuple[str, ...],
+    progress: Progress | None,
+) -> Result:
+    """The scenarios and agent AP of a file that V-COCO's own code takes."""
+    cleaned, unknown = vcoco_detections.clean(detections, people, unknown_images)
+    if progress:
+        progress("matching", 0.0)
+    scorer = vcoco_detections.Scorer(cleaned, people)
+    counts = {
+        "images": sum(number >= 0 for number in people.image_of_id.values()),
+        "people": len(people.boxes),
+        "people_without_annotation": int((~people.annotated).sum()),
+        "predicted_people": len(cleaned.image_id),
+        "predictions": scorer.predictions,
+        "predictions_for_people_without_annotation": scorer.ignored,
+    }
+    left_out = {"entries_of_unknown_images": unknown, **people.dropped}
+    return Result(
+        "v_coco: AP_role and agent AP",
+        {
+            "scenario_1": _role_scores(scorer.roles(any_object=False), people),
+            "scenario_2": _role_scores(scorer.roles(any_object=True), people),
+            "agent": _agent_scores(scorer.agents(), people),
+        },
+        {**counts, **{name: number for name, number in left_out.items() if number}},
+        detections.notes + notes,
     )
 
 
@@ -211,15 +257,10 @@ class _Records:
         new[1:] = ~new[1:]
         self.found, self.rows = found, order[new]
         self.person = human[self.rows]
-        person, first, inverse = np.unique(self.person, return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(self.person, return_index=True, return_inverse=True)
         image = found.image[self.rows][first]
         boxes = found.boxes[found.human[self.rows][first]]
-        match, overlaps = np.full(len(person), -1), np.zeros(len(person))
-        for one, other in matching.candidates(image, people.image):
-            value = overlap.vsrl(boxes[one], people.boxes[other])
-            best = np.lexsort((other, -value, one))
-            best = best[np.flatnonzero(np.diff(one[best], prepend=-1))]
-            match[one[best]], overlaps[one[best]] = other[best], value[best]
+        match, overlaps = match_people(image, boxes, people)
         self.match, self.overlap = match[inverse], overlaps[inverse]
         annotated = np.append(people.annotated, True)  # the last is for nobody
         self.ignored = ~annotated[self.match]
@@ -263,15 +304,7 @@ def _score_roles(
     claims = rows, (match * len(names) + role)[rows]
     hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(names)) >= 0
     total = people.acts.sum(axis=0)[action_of_role]
-    scores = Scores(
-        labels=tuple(names),
-        classes=tuple(
-            {"action": people.actions[action], "role": role} for action, role in people.roles
-        ),
-        groups=_role_groups(names),
-        **score_classes(role, hits, total, area_under_curve),
-    )
-    verbs = np.array([vocabulary.verbs.index(name) for name in names])
+    scores = _role_scores(score_classes(role, hits, total, area_under_curve), people)
     return scores, partial(
         role_matches,
         found,
@@ -279,9 +312,22 @@ def _score_roles(
         role,
         np.where(hits, match, -1),
         people,
-        verbs,
+        np.array([vocabulary.verbs.index(name) for name in names]),
         scores,
         [people.image_of_id.get(image_key(name), -1) for name in found.file_names],
+    )
+
+
+def _role_scores(columns: Mapping[str, Any], people: People) -> Scores:
+    """A scenario's scores with the names of the roles."""
+    names = [f"{people.actions[action]}_{role}" for action, role in people.roles]
+    return Scores(
+        labels=tuple(names),
+        classes=tuple(
+            {"action": people.actions[action], "role": role} for action, role in people.roles
+        ),
+        groups=_role_groups(names),
+        **columns,
     )
 
 
@@ -304,13 +350,20 @@ def _score_agents(records: _Records, people: People, vocabulary: Vocabulary) -> 
     rows = np.flatnonzero(right)
     claims = rows, (match * len(actions) + action)[rows]
     hits = matching.first_of_each([claims], len(ranked), len(people.boxes) * len(actions)) >= 0
-    everyone = np.ones(len(actions), bool)
-    with_object = np.isin(np.arange(len(actions)), [action for action, _ in people.roles])
+    columns = score_classes(action, hits, people.acts.sum(axis=0), area_under_curve)
+    return _agent_scores(columns, people)
+
+
+def _agent_scores(columns: Mapping[str, Any], people: People) -> Scores:
+    """The scores of the agents with the names of the actions."""
+    number = len(people.actions)
+    everyone = np.ones(number, bool)
+    with_object = np.isin(np.arange(number), [action for action, _ in people.roles])
     return Scores(
         labels=people.actions,
-        classes=tuple({"action": action} for action in actions),
-        groups={f"actions_{with_object.sum()}": with_object, f"actions_{len(actions)}": everyone},
-        **score_classes(action, hits, people.acts.sum(axis=0), area_under_curve),
+        classes=tuple({"action": action} for action in people.actions),
+        groups={f"actions_{with_object.sum()}": with_object, f"actions_{number}": everyone},
+        **columns,
     )
 
 
@@ -414,7 +467,11 @@ def _number_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
     parser = command.parser(__doc__ or "")
-    parser.add_argument("--instances", help="COCO's instances, JSON or gzip, for VSRL")
+    parser.add_argument(
+        "--instances",
+        action="append",
+        help="COCO's instances, JSON or gzip, for VSRL; several with commas, or the flag repeated",
+    )
     arguments = parser.parse_args(argv)
     return command.run(
         arguments,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation import matching, overlap
 from ggnet_jax.evaluation.boxes import LARGEST
 
 _FIELDS = ("action_name", "role_name", "image_id", "ann_id", "label", "role_object_id")
@@ -124,6 +125,29 @@ def join(vsrl: Sequence[Mapping[str, Any]], instances: Mapping[str, Any]) -> Peo
             "images_without_a_size": sum(sizes[number][0] == np.inf for number in image_ids),
         },
     )
+
+
+def match_people(
+    image: np.ndarray, boxes: np.ndarray, people: People
+) -> tuple[np.ndarray, np.ndarray]:
+    """The annotated person whom each predicted one overlaps most.
+
+    Args:
+        image: [k] image of each predicted person.
+        boxes: [k, 4] of the predicted people.
+        people: the ground truth.
+
+    Returns:
+        [k] row of the person, the first of the image if nobody is overlapped, -1 in an image
+        without people; [k] the overlap.
+    """
+    match, overlaps = np.full(len(image), -1), np.zeros(len(image))
+    for one, other in matching.candidates(image, people.image):
+        value = overlap.vsrl(boxes[one], people.boxes[other])
+        best = np.lexsort((other, -value, one))
+        best = best[np.flatnonzero(np.diff(one[best], prepend=-1))]
+        match[one[best]], overlaps[one[best]] = other[best], value[best]
+    return match, overlaps
 
 
 class _Table(NamedTuple):

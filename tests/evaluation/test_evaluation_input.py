@@ -78,7 +78,7 @@ def test_a_bad_prediction_is_named_with_its_image_and_place(where, value, messag
     ("value", "message"),
     [
         ("c.jpg", r"'c\.jpg' \(entry 1\) is not in the ground truth; check"),
-        ("test/b.jpg", r"'test/b\.jpg' .* is not in the ground truth, which has 'b\.jpg'; check"),
+        ("test/b.png", r"'test/b\.png' .* is not in the ground truth, which has 'b\.jpg'; check"),
         ("C:\\x\\b.png", r"is not in the ground truth, which has 'b\.jpg'; check"),
         ("b", r"'b' \(entry 1\) is not in the ground truth, which has 'b\.jpg'; check"),
         ("a.jpg", r"'a\.jpg' occurs twice"),

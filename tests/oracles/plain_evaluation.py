@@ -207,6 +207,53 @@ def vcoco(predictions, vsrl, instances, verb_names, *, any_object):
     return result
 
 
+def vcoco_detections(detections, vsrl, instances, *, any_object):
+    """{verb-role or action_agent: AP} of what V-COCO's own code reads, every entry by itself.
+
+    A `detections[n]` answers for every key, or raises a KeyError for what it does not predict.
+    """
+    _, people = _vcoco_people(vsrl, instances)
+    result = {}
+    for action in vsrl:
+        verb = action["action_name"]
+        total = sum(verb in person["actions"] for one in people.values() for person in one)
+        for slot, role in enumerate(action["role_name"]):
+            outcomes, covered = [], set()
+            found = []
+            for entry in detections:
+                try:
+                    value = entry[f"{verb}_{role}"]
+                except KeyError:
+                    continue
+                *box, score = [value] if role == "agent" else value
+                if not math.isnan(score):
+                    box = [0.0 if math.isnan(v) else v for v in box]
+                    found.append((-score, entry["image_id"], list(entry["person_box"]), box))
+            for _, image, human, target in sorted(found):
+                overlaps = [_iou_vsrl(human, one["box"]) for one in people[image]]
+                if not overlaps:
+                    outcomes.append(False)
+                    continue
+                index = overlaps.index(max(overlaps))
+                person = people[image][index]
+                if not person["annotated"]:
+                    continue
+                real = person["objects"].get((verb, slot))
+                if role == "agent":
+                    right = True
+                elif real is not None:
+                    right = _iou_vsrl(target, real) >= 0.5
+                else:
+                    right = any_object or not any(target)
+                right = right and verb in person["actions"] and max(overlaps) >= 0.5
+                right = right and (image, index) not in covered
+                if right:
+                    covered.add((image, index))
+                outcomes.append(right)
+            result[f"{verb}_{role}"] = _average_precision(outcomes, total, area_under_curve)
+    return result
+
+
 def vcoco_ppdm(predictions, ground_truth, verb_ids):
     """{verb id: AP} after PPDM's V-COCO code."""
     truth = {entry["file_name"]: entry for entry in ground_truth}
