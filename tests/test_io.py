@@ -20,6 +20,7 @@ from ggnet_jax.errors import UserError
 
 CONTENT = [{"file_name": "köpek.jpg", "score": 0.5}, {"file_name": "b.jpg", "score": 1}]
 TEXT = json.dumps(CONTENT, ensure_ascii=False)
+PACKED = gzip.compress(TEXT.encode(), mtime=0)
 
 
 def write(path, content):
@@ -46,7 +47,7 @@ def write(path, content):
 def test_every_unicode_encoding_packed_or_not(tmp_path, data, packed, indent):
     """Whether a file is packed is seen from its content, not from its name."""
     for name in ("a.json", "a.json.gz", "a"):
-        path = write(tmp_path / name, gzip.compress(data) if packed else data)
+        path = write(tmp_path / name, gzip.compress(data, mtime=0) if packed else data)
         assert io.read_json(path) == list(io.iterate_json(path, "entries")) == CONTENT
 
 
@@ -83,10 +84,10 @@ DIGITS = sys.get_int_max_str_digits() + 1
         (b'["a",\n "\xe9"]', r"cannot read .*: it is not UTF-8 text \(.* at byte 8, line 2\)"),
         (b"\xff\xd8\xff\xe0", "cannot read .*: it is not UTF-8 text"),
         (codecs.BOM_UTF16_LE + b"a", "cannot read .*: it is not UTF-16 text"),
-        (gzip.compress(TEXT.encode())[:-6], "cannot read .*: damaged gzip file"),
-        (gzip.compress(TEXT.encode())[:12], "cannot read .*: damaged gzip file"),
-        (gzip.compress(TEXT.encode())[:10] + b"\xff" * 20, "cannot read .*: damaged gzip file"),
-        (gzip.compress(TEXT.encode()) + b"more", "cannot read .*: damaged gzip file"),
+        (PACKED[:-6], "cannot read .*: damaged gzip file"),
+        (PACKED[:12], "cannot read .*: damaged gzip file"),
+        (PACKED[:10] + b"\xff" * 20, "cannot read .*: damaged gzip file"),
+        (PACKED + b"more", "cannot read .*: damaged gzip file"),
         (b"\x1f\x8b\x07" + b"\0" * 20, "cannot read .*: damaged gzip file"),
     ],
 )  # fmt: skip
@@ -115,7 +116,9 @@ def other_files():
         "a zip archive": packed.getvalue(),
         "a bzip2 file": bz2.compress(data),
         "an xz file": lzma.compress(data),
-        "a gzip file": gzip.compress(gzip.compress(data)),  # inside of the first one
+        "a gzip file": gzip.compress(
+            gzip.compress(data, mtime=0), mtime=0
+        ),  # inside of the first one
         "a Python pickle": pickle.dumps(CONTENT),
         "a Python pickle ": pickle.dumps(CONTENT, protocol=0),
         "a MATLAB file": b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + b" " * 86 + b"\0\1IM\x0e\0",
