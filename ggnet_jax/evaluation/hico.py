@@ -28,7 +28,7 @@ import numpy as np
 
 from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation import average_precision, command, matching
+from ggnet_jax.evaluation import average_precision, command, known_object, matching
 from ggnet_jax.evaluation.diagnosis import Matched
 from ggnet_jax.evaluation.hico_rules import ALIASES, RULES, Rule
 from ggnet_jax.evaluation.reading import Progress, Source, iterate
@@ -71,6 +71,7 @@ def evaluate(
     *,
     protocol: str = PAPER,
     groups: Sequence[str] = (),
+    known_objects: str | Path | None = None,
     unknown_images: str = "error",
     accept_losses: bool = False,
     progress: Progress | None = None,
@@ -85,6 +86,8 @@ def evaluate(
         groups: what else to give means over: zero-shot splits of HICO-DET (`zero_shot.SPLITS`, for
             each the unseen classes, the seen ones and the harmonic mean of both), or "interactions"
             for the classes other than `no_interaction` (HICO-DET: 520).
+        known_objects: HICO-DET's anno.mat or anno_bbox.mat, which say on which images Known Object
+            scores a class; None for the annotated pairs.
         unknown_images: "error", or "ignore" to leave out predictions for images without
             ground truth.
         accept_losses: go on with ground truth of which most boxes or pairs are no use.
@@ -103,6 +106,7 @@ def evaluate(
         vocabulary,
         protocol=protocol,
         groups=groups,
+        known_objects=known_objects,
         unknown_images=unknown_images,
         accept_losses=accept_losses,
         progress=progress,
@@ -116,6 +120,7 @@ def evaluate_and_match(
     *,
     protocol: str = PAPER,
     groups: Sequence[str] = (),
+    known_objects: str | Path | None = None,
     unknown_images: str = "error",
     accept_losses: bool = False,
     progress: Progress | None = None,
@@ -146,12 +151,16 @@ def evaluate_and_match(
     )
     if progress:
         progress("matching", 0.0)
+    listed, said = known_object.objects_of_pairs(truth, vocabulary), known_object.OF_PAIRS
+    if known_objects is not None:
+        more, said = known_object.read_objects(known_objects, truth.file_names, vocabulary)
+        listed |= more
     chosen = RULES if protocol == "all" else {protocol: RULES[_rule_of(protocol)]}
     found_settings: list[tuple[str, Scores]] = []
     left_out: Counter[str] = Counter()
     matches: dict[str, Callable[[], Matched]] = {}
     for name, rule in chosen.items():
-        scores, dropped, matched = _score(rule, found, truth, vocabulary, groups)
+        scores, dropped, matched = _score(rule, found, truth, vocabulary, groups, listed)
         left_out |= dropped
         found_settings += scores.items()
         matches[_rule_of(name)] = partial(
@@ -173,7 +182,9 @@ def evaluate_and_match(
         title=f"{vocabulary.name}: {vocabulary.num_classes} classes, {_describe(protocol)}",
         settings=settings,
         counts={**counts, **{name: number for name, number in left_out.items() if number}},
-        notes=found.notes + truth.notes,
+        notes=found.notes
+        + truth.notes
+        + ((said,) if any("known_object" in name for name in settings) else ()),
     )
     return result, matches[PAPER if protocol == "all" else _rule_of(protocol)]
 
@@ -197,6 +208,7 @@ def _score(
     truth: Interactions,
     vocabulary: Vocabulary,
     groups: Sequence[str],
+    listed: np.ndarray,
 ) -> tuple[dict[str, Scores], Counter[str], Callable[..., Matched]]:
     """The scores of a rule's settings, and how many predictions and pairs have no class there.
 
@@ -222,7 +234,6 @@ def _score(
         kept = np.ones(len(ranked), bool)
         if name == "known_object":
             # The same matches: an image with a class's ground truth has the class's object.
-            listed = _listed_objects(truth, vocabulary)
             objects = np.array([obj for _, obj in vocabulary.classes])
             kept = listed[found.image[ranked], objects[group]]
         if rule.most is not None:
@@ -278,17 +289,6 @@ def _matched(
 def _classes(pairs: Interactions, vocabulary: Vocabulary) -> np.ndarray:
     """[m] class of every pair, -1 where it is none."""
     return vocabulary.class_index[pairs.verb, pairs.box_object[pairs.object]]
-
-
-def _listed_objects(truth: Interactions, vocabulary: Vocabulary) -> np.ndarray:
-    """[I, O] bool: the objects of an image's annotated pairs, for Known Object.
-
-    (HICO-DET's own table is not published with its code.) A person counts only where a person is
-    the object of a pair; an image without pairs lists nothing.
-    """
-    listed = np.zeros((len(truth.file_names), vocabulary.num_objects), bool)
-    listed[truth.image, truth.box_object[truth.object]] = True
-    return listed
 
 
 def _match(
@@ -478,6 +478,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"also give means over these, separated by commas: {', '.join(GROUPS)}",
     )
     parser.add_argument(
+        "--known_objects",
+        help="HICO-DET's anno.mat or anno_bbox.mat, which say on which images Known Object scores "
+        "a class (the annotated pairs); needs SciPy",
+    )
+    parser.add_argument(
         "--vocabulary",
         default="hico_det",
         help="a shipped class list, or a JSON file: a run's vocabulary.json or a class list as "
@@ -494,6 +499,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             truth,
             vocabulary,
             protocol=arguments.protocol,
+            known_objects=arguments.known_objects,
             groups=[name.strip() for name in arguments.groups.split(",") if name.strip()],
             unknown_images=arguments.unknown_images,
             accept_losses=arguments.accept_losses,
