@@ -169,7 +169,7 @@ def _check_same_run(
     changes = [
         f"{name}: {old} -> {new}"
         for name, old, new in _differences(before, config)
-        if old is not None  # a field that is younger than the run
+        if not (old is None and new in (False, ""))  # younger than the run, and off
     ]
     if (workdir / VOCABULARY).is_file():  # not where a process was killed between the two files
         # Other pairs seen in training only mean other hard negatives: an imported run, which had
