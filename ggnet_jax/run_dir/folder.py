@@ -152,7 +152,7 @@ def check_model(workdir: str | Path, before: Mapping[str, Any], config: Mapping[
             `create_model` knows what that means.
         config: the configuration asked for.
     """
-    for name, old, new in _differences(before.get("model", {}), config["model"], "model."):
+    for name, old, new in differences_of(before.get("model", {}), config["model"], "model."):
         if old is not None:
             raise UserError(
                 f"the run in {workdir} has config.{name}={old}, not {new}; "
@@ -168,7 +168,7 @@ def _check_same_run(
     check_model(workdir, before, config)
     changes = [
         f"{name}: {old} -> {new}"
-        for name, old, new in _differences(before, config)
+        for name, old, new in differences_of(before, config)
         if not (old is None and new in (False, ""))  # younger than the run, and off
     ]
     if (workdir / VOCABULARY).is_file():  # not where a process was killed between the two files
@@ -186,7 +186,7 @@ def _check_same_run(
     return changes
 
 
-def _differences(
+def differences_of(
     old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
 ) -> list[tuple[str, Any, Any]]:
     """(dotted name, old value, new value) of every field that differs; None where it is missing."""
@@ -195,7 +195,7 @@ def _differences(
     for name in sorted({*old, *new}):
         a, b = old.get(name), new.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{prefix}{name}.")
+            found += differences_of(a, b, f"{prefix}{name}.")
         elif a != b:
             found.append((prefix + name, a, b))
     return found

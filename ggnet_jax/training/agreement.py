@@ -13,6 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir.folder import differences_of
 
 T = TypeVar("T")
 _SHOWN = 5  # differences
@@ -57,7 +58,7 @@ def compare(facts: Mapping[str, Any]) -> None:
     all_facts = [json.loads(text) for text in _gather(json.dumps(facts))]
     differences = []
     for process, other in enumerate(all_facts[1:], 1):
-        for name, first, here in _differences(all_facts[0], other):
+        for name, first, here in differences_of(all_facts[0], other):
             if name == "workdir" and first[1] is not None and first[1] == here[1]:
                 continue
             if name == "workdir":
@@ -69,20 +70,6 @@ def compare(facts: Mapping[str, Any]) -> None:
             f"the processes of this run differ: {'; '.join(differences[:_SHOWN])}{more}. "
             "Start all with the same command"
         )
-
-
-def _differences(
-    one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = ""
-) -> list[tuple[str, Any, Any]]:
-    """(dotted name, value, other value) of what differs; None where it is missing."""
-    found = []
-    for name in sorted({*one, *other}):
-        a, b = one.get(name), other.get(name)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found += _differences(a, b, f"{prefix}{name}.")
-        elif a != b:
-            found.append((prefix + name, a, b))
-    return found
 
 
 def _gather(text: str) -> list[str]:
