@@ -19,22 +19,21 @@ a class is neither right nor wrong: it is left out and counted.
 import dataclasses
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ggnet_jax import io, vocabularies
 from ggnet_jax.errors import UserError
-from ggnet_jax.evaluation import average_precision, command, known_object, matching
+from ggnet_jax.evaluation import average_precision, command, known_object
+from ggnet_jax.evaluation.class_list import read_vocabulary
 from ggnet_jax.evaluation.diagnosis import Matched
+from ggnet_jax.evaluation.hico_matches import match
 from ggnet_jax.evaluation.hico_rules import ALIASES, RULES, Rule
-from ggnet_jax.evaluation.reading import Progress, Source, iterate
+from ggnet_jax.evaluation.reading import Progress, Source
 from ggnet_jax.evaluation.records import (
     Interactions,
-    name_rank,
     read_ground_truth,
     read_predictions,
 )
@@ -225,7 +224,7 @@ def _score(
         dropped["predictions_with_a_subject_that_is_not_a_person"] = (
             int((found_class < 0).sum()) - dropped["predictions_of_no_class"]
         )
-    ranked, taken = _match(rule, found, found_class, truth, true_class)
+    ranked, taken = match(rule, found, found_class, truth, true_class)
     group = found_class[ranked]
     total = np.bincount(true_class[true_class >= 0], minlength=vocabulary.num_classes)
     precision = partial(average_precision.eleven_point, recalls=rule.recalls)
@@ -291,103 +290,6 @@ def _classes(pairs: Interactions, vocabulary: Vocabulary) -> np.ndarray:
     return vocabulary.class_index[pairs.verb, pairs.box_object[pairs.object]]
 
 
-def _match(
-    rule: Rule,
-    found: Interactions,
-    found_class: np.ndarray,
-    truth: Interactions,
-    true_class: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Match predictions to pairs of the same class in the same image.
-
-    Returns:
-        The rows of the predictions that have a class, ranked, and the row of `truth` that each is
-        a true positive for, -1 for a false positive.
-    """
-    ranked = _rank(found, found_class, truth.file_names)
-    blocks = _overlapping(
-        _same_class_and_image(found, found_class, ranked, truth, true_class),
-        ranked,
-        found,
-        found.boxes + rule.predicted_shift,
-        truth,
-        truth.boxes + np.array(rule.truth_shift),
-        rule,
-    )
-    if rule.takes_first:
-        matches = ((row, pair) for row, pair, _ in blocks)
-        return ranked, matching.first_free(matches, len(ranked), len(truth.verb))
-    # Every prediction claims its best pair; the first to claim a pair gets it.
-    best = (_best_of_each(*block) for block in blocks)
-    return ranked, matching.first_of_each(best, len(ranked), len(truth.verb))
-
-
-def _best_of_each(row: np.ndarray, pair: np.ndarray, smaller: np.ndarray) -> matching.Matches:
-    """Of each row the pair with the largest overlap; of equals the first of the annotation."""
-    order = np.lexsort((pair, -smaller, row))
-    row, pair = row[order], pair[order]
-    best = np.flatnonzero(np.diff(row, prepend=-1))
-    return row[best], pair[best]
-
-
-def _rank(found: Interactions, group: np.ndarray, file_names: Sequence[str]) -> np.ndarray:
-    """Rows of the predictions that have a class, ordered by class, then descending score."""
-    rows = np.flatnonzero(group >= 0)
-    order = matching.by_descending_score(
-        group[rows], found.score[rows], lambda: found.tie_columns(rows, name_rank(file_names))
-    )
-    return rows[order]
-
-
-def _same_class_and_image(
-    found: Interactions,
-    found_class: np.ndarray,
-    ranked: np.ndarray,
-    truth: Interactions,
-    true_class: np.ndarray,
-) -> Iterator[matching.Matches]:
-    """Blocks of candidates: (position in `ranked`, row of `truth`), in annotation order."""
-    num_images = len(truth.file_names)
-    pairs = np.flatnonzero(true_class >= 0)
-    key = true_class[pairs] * num_images + truth.image[pairs]
-    order = np.argsort(key, kind="stable")
-    pairs, key = pairs[order], key[order]
-    wanted = found_class[ranked] * num_images + found.image[ranked]
-    for row, place in matching.candidates(wanted, key):
-        yield row, pairs[place]
-
-
-def _overlapping(
-    candidates: Iterator[matching.Matches],
-    ranked: np.ndarray,
-    found: Interactions,
-    boxes: np.ndarray,
-    truth: Interactions,
-    true_boxes: np.ndarray,
-    rule: Rule,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The candidates whose human and object boxes both overlap enough.
-
-    Args:
-        candidates: from `_same_class_and_image`.
-        ranked: rows of the predictions.
-        found, truth: predictions and ground truth.
-        boxes, true_boxes: [n, 4] those of `found` and `truth` as the rule takes them.
-        rule: how boxes overlap and what is enough.
-
-    Yields:
-        For each block position in `ranked`, row of `truth` and the smaller of the two overlaps, in
-        the order of the candidates. (All of them at once would fill the memory where an image has
-        thousands of equal pairs.)
-    """
-    for row, pair in candidates:
-        human = rule.overlap(boxes[found.human[ranked[row]]], true_boxes[truth.human[pair]])
-        row, pair, human = (column[rule.enough(human)] for column in (row, pair, human))
-        target = rule.overlap(boxes[found.object[ranked[row]]], true_boxes[truth.object[pair]])
-        kept = rule.enough(target)
-        yield row[kept], pair[kept], np.minimum(human, target)[kept]
-
-
 def _scores(
     columns: dict[str, np.ndarray],
     vocabulary: Vocabulary,
@@ -425,47 +327,6 @@ def _without(verb_name: str, vocabulary: Vocabulary) -> np.ndarray:
     return np.array([vocabulary.verbs[verb] != verb_name for verb, _ in vocabulary.classes])
 
 
-def read_vocabulary(
-    name: str, ground_truth: Source, accept_losses: bool = False
-) -> tuple[Vocabulary, Source, str]:
-    """The classes that `--vocabulary` names.
-
-    Args:
-        name: of a shipped class list, or of a JSON file: a vocabulary, such as a run's
-            `vocabulary.json`, or a class list as training takes it, {"objects": {id: name},
-            "verbs": {id: name}}, whose classes are the pairs of the ground truth.
-        ground_truth: path or entries.
-        accept_losses: see `evaluate`.
-
-    Returns:
-        The vocabulary; the ground truth, read if it was needed; a note, "" if there is none.
-
-    Raises:
-        UserError: there is no such file, it holds no classes, or the ground truth is malformed.
-    """
-    path = Path(name)
-    fields: Any = None
-    if path.is_file() and name not in vocabularies.names():
-        fields = io.read_json(path)
-    if not isinstance(fields, dict) or "classes" in fields:
-        return load_vocabulary(name), ground_truth, ""
-    if not {"objects", "verbs"} <= fields.keys():
-        return load_vocabulary(name), ground_truth, ""
-    entries = list(iterate(ground_truth, "ground truth", allow_nan=True))
-    lists = {"objects": fields["objects"], "verbs": fields["verbs"], "name": path.stem}
-    try:
-        bare = vocabularies.from_annotations([], **lists)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    read_ground_truth(entries, bare, accept_losses=accept_losses)  # says what is wrong with it
-    found = vocabularies.from_annotations(entries, **lists)
-    note = (
-        f"{path} is a class list: the {found.num_classes} pairs of the ground truth are the "
-        "classes, and which are rare is not known; a run's vocabulary.json has both of training"
-    )
-    return dataclasses.replace(found, rare=None), entries, note
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; see the module's docstring."""
     parser = command.parser(__doc__ or "")
@@ -494,7 +355,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         vocabulary, truth, note = read_vocabulary(
             arguments.vocabulary, arguments.ground_truth, arguments.accept_losses
         )
-        result, match = evaluate_and_match(
+        result, matches = evaluate_and_match(
             arguments.predictions,
             truth,
             vocabulary,
@@ -506,7 +367,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=progress,
         )
         notes = (note, *result.notes) if note else result.notes
-        return dataclasses.replace(result, notes=notes), match
+        return dataclasses.replace(result, notes=notes), matches
 
     return command.run(arguments, score)
 
