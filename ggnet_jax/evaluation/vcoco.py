@@ -53,6 +53,7 @@ from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join, match_people
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
 
+_TITLE = "v_coco: AP_role and agent AP, the rule of V-COCO's own code (the figures of papers)"
 _COCO_ID = re.compile(r"(\d{12})(?:\.\w+)?$")
 
 
@@ -151,8 +152,7 @@ def evaluate_and_match(
         "predictions_for_people_without_annotation": int(records.ignored.sum()),
     }
     left_out = {k: v for k, v in {**found.dropped, **people.dropped}.items() if v}
-    title = "v_coco: AP_role and agent AP"
-    return Result(title, settings, {**counts, **left_out}, found.notes + notes), match
+    return Result(_TITLE, settings, {**counts, **left_out}, found.notes + notes), match
 
 
 def _no_matches() -> Matched:
@@ -197,7 +197,7 @@ def _evaluate_detections(
     }
     left_out = {"entries_of_unknown_images": unknown, **people.dropped}
     return Result(
-        "v_coco: AP_role and agent AP",
+        _TITLE,
         {
             "scenario_1": _role_scores(scorer.roles(any_object=False), people),
             "scenario_2": _role_scores(scorer.roles(any_object=True), people),
@@ -421,7 +421,7 @@ def _evaluate_ppdm(
     }
     left_out = {k: v for k, v in {**found.dropped, **truth.dropped}.items() if v}
     result = Result(
-        "v_coco: protocol ppdm, on pair lists",
+        "v_coco: protocol ppdm, on pair lists (PPDM's repository)",
         {"ppdm": scores},
         {**counts, **left_out},
         found.notes + truth.notes,
