@@ -183,7 +183,7 @@ def evaluate_and_match(
         counts={**counts, **{name: number for name, number in left_out.items() if number}},
         notes=found.notes
         + truth.notes
-        + ((said,) if any("known_object" in name for name in settings) else ())
+        + ((said,) if known_objects is not None or "official" in chosen else ())
         + tuple(f"{n}: {r.used_by}" for n, r in RULES.items() if protocol == "all"),
     )
     return result, matches[PAPER if protocol == "all" else _rule_of(protocol)]
