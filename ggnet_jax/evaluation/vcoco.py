@@ -27,9 +27,8 @@ predictions but no ground truth has none and is left out of the means (with `ppd
 in PPDM's code). In an image without people every prediction is a false positive.
 """
 
-import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,18 +42,17 @@ from ggnet_jax.evaluation.formats.vcoco_pickle import ACTIONS_WITHOUT_OBJECT
 from ggnet_jax.evaluation.reading import Progress, Source, load, load_instances
 from ggnet_jax.evaluation.records import (
     Interactions,
-    name_rank,
     read_ground_truth,
-    read_predictions,
 )
 from ggnet_jax.evaluation.results import Result, Scores, score_classes
 from ggnet_jax.evaluation.vcoco_matches import role_matches
+from ggnet_jax.evaluation.vcoco_pairs import evaluate_pairs
+from ggnet_jax.evaluation.vcoco_reading import image_key, read_pairs, role_groups
 from ggnet_jax.evaluation.vcoco_truth import People, is_vsrl, join, match_people
 from ggnet_jax.vocabularies import Vocabulary
 from ggnet_jax.vocabularies import load as load_vocabulary
 
 _TITLE = "v_coco: AP_role and agent AP, the rule of V-COCO's own code (the figures of papers)"
-_COCO_ID = re.compile(r"(\d{12})(?:\.\w+)?$")
 
 
 def evaluate(
@@ -122,7 +120,7 @@ def evaluate_and_match(
         truth = read_ground_truth(
             content, vocabulary, key=image_key, accept_losses=accept_losses, progress=progress
         )
-        return _evaluate_ppdm(predictions, truth, vocabulary, unknown_images, progress)
+        return evaluate_pairs(predictions, truth, vocabulary, unknown_images, progress)
     if instances is None:
         raise UserError(
             "VSRL ground truth has no boxes: give COCO's instances file too (--instances)"
@@ -133,7 +131,7 @@ def evaluate_and_match(
     if isinstance(predictions, formats.Detections):
         result = _evaluate_detections(predictions, people, unknown_images, notes, progress)
         return result, _no_matches
-    found = _read(predictions, people.image_of_id, vocabulary, unknown_images, progress)
+    found = read_pairs(predictions, people.image_of_id, vocabulary, unknown_images, progress)
     if progress:
         progress("matching", 0.0)
     records = _Records(found, people)
@@ -205,32 +203,6 @@ def _evaluate_detections(
         },
         {**counts, **{name: number for name, number in left_out.items() if number}},
         detections.notes + notes,
-    )
-
-
-def image_key(file_name: str) -> Any:
-    """COCO's image id, the last 12 digits of a file name; any other name is its own key."""
-    match = _COCO_ID.search(file_name)
-    return int(match[1]) if match else file_name
-
-
-def _read(
-    predictions: Source,
-    images: Mapping[Any, int],
-    vocabulary: Vocabulary,
-    unknown_images: str,
-    progress: Progress | None,
-) -> Interactions:
-    """The predictions, with V-COCO's ids and its ways to say that there is no object."""
-    return read_predictions(
-        predictions,
-        images,
-        vocabulary,
-        more_verb_ids=tuple(ACTIONS_WITHOUT_OBJECT),
-        key=image_key,
-        unknown_images=unknown_images,
-        missing_object=True,
-        progress=progress,
     )
 
 
@@ -326,7 +298,7 @@ def _role_scores(columns: Mapping[str, Any], people: People) -> Scores:
         classes=tuple(
             {"action": people.actions[action], "role": role} for action, role in people.roles
         ),
-        groups=_role_groups(names),
+        groups=role_groups(names),
         **columns,
     )
 
@@ -365,91 +337,6 @@ def _agent_scores(columns: Mapping[str, Any], people: People) -> Scores:
         groups={f"actions_{with_object.sum()}": with_object, f"actions_{number}": everyone},
         **columns,
     )
-
-
-def _evaluate_ppdm(
-    predictions: Source,
-    truth: Interactions,
-    vocabulary: Vocabulary,
-    unknown_images: str,
-    progress: Progress | None,
-) -> tuple[Result, Callable[[], Matched]]:
-    """PPDM's figure: a prediction takes every free pair that it matches, and counts once."""
-    images = {image_key(name): number for number, name in enumerate(truth.file_names)}
-    found = _read(predictions, images, vocabulary, unknown_images, progress)
-    members = np.flatnonzero(found.verb < vocabulary.num_verbs)
-    order = matching.by_descending_score(
-        found.verb[members],
-        found.score[members],
-        lambda: found.tie_columns(members, name_rank(truth.file_names)),
-    )
-    ranked = members[order]
-    key = truth.verb * len(truth.file_names) + truth.image
-    by_key = np.argsort(key, kind="stable")
-    wanted = found.verb[ranked] * len(truth.file_names) + found.image[ranked]
-
-    def overlapping() -> Iterator[matching.Matches]:
-        for row, place in matching.candidates(wanted, key[by_key]):
-            pair, prediction = by_key[place], ranked[row]
-            human = overlap.plain(
-                found.boxes[found.human[prediction]], truth.boxes[truth.human[pair]]
-            )
-            target = overlap.plain(
-                found.boxes[found.object[prediction]], truth.boxes[truth.object[pair]]
-            )
-            good = (human >= 0.5) & (target >= 0.5)
-            yield row[good], pair[good]
-
-    # It takes all of them, so a pair always goes to the first prediction that matches it.
-    taken = matching.first_of_each(overlapping(), len(ranked), len(truth.verb))
-    total = np.bincount(truth.verb, minlength=vocabulary.num_verbs)
-    columns = score_classes(found.verb[ranked], taken >= 0, total, area_under_curve)
-    columns["ap"] = np.where(total > 0, columns["ap"], 0.0)
-    scores = Scores(
-        labels=vocabulary.verbs,
-        classes=tuple(
-            {"verb": name, "verb_id": number}
-            for name, number in zip(vocabulary.verbs, vocabulary.verb_ids, strict=True)
-        ),
-        groups=_role_groups(vocabulary.verbs),
-        **columns,
-    )
-    counts = {
-        "images": len(truth.file_names),
-        "predictions": len(found.verb),
-        "ground_truth_pairs": len(truth.verb),
-    }
-    left_out = {k: v for k, v in {**found.dropped, **truth.dropped}.items() if v}
-    result = Result(
-        "v_coco: protocol ppdm, on pair lists (PPDM's repository)",
-        {"ppdm": scores},
-        {**counts, **left_out},
-        found.notes + truth.notes,
-    )
-    return result, partial(
-        Matched,
-        title="v_coco, protocol ppdm",
-        found=found,
-        truth=truth,
-        rows=ranked,
-        group=found.verb[ranked],
-        taken=taken,
-        true_class=truth.verb,
-        boxes=found.boxes,
-        true_boxes=truth.boxes,
-        overlap=overlap.plain,
-        enough=lambda overlaps: overlaps >= 0.5,
-        average_precision=area_under_curve,
-        scores=scores,
-        categories=False,
-    )
-
-
-def _role_groups(names: Sequence[str]) -> dict[str, np.ndarray]:
-    """The roles without and with `point`."""
-    everyone = np.ones(len(names), bool)
-    without = np.array([not name.startswith("point_") for name in names])
-    return {f"roles_{without.sum()}": without, f"roles_{len(names)}": everyone}
 
 
 def _number_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
