@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
@@ -41,8 +40,10 @@ from jax.experimental import multihost_utils
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import checksums
+from ggnet_jax.run_dir.arrays import check_equal, check_finite
 from ggnet_jax.run_dir.checksums import DamagedError
 from ggnet_jax.run_dir.folder import CHECKPOINTS
+from ggnet_jax.run_dir.plain_path import plain_path
 
 _PARTS = ("variables", "training")
 _DROPPED = "dropped-"  # prefix of a checkpoint that is being deleted
@@ -52,7 +53,6 @@ _UNFINISHED = re.compile(
     rf"{_STEP}(?:{_SAVING})?\.orbax-checkpoint-tmp|{_STEP}{_SAVING}|{_DROPPED}{_STEP}"
 )
 _ENTRIES = frozenset({*_PARTS, checksums.RECORD, "_CHECKPOINT_METADATA", "commit_success.txt"})
-_PLAIN = re.compile(r"[\w ./+,=@:~-]*", re.ASCII)
 _SMALL = 1 << 20  # bytes; all of Orbax's metadata are in files of less
 
 
@@ -132,7 +132,7 @@ def variable_shapes(
         UserError: there is no such checkpoint, or it cannot be read.
     """
     place = folder(workdir) / str(existing(workdir, step))
-    with _named(place), _plain_path(place) as plain:
+    with _named(place), plain_path(place) as plain:
         _check(place, "variables", largest=_SMALL)
         leaves = _leaves(plain / "variables")
     return _nested(
@@ -187,7 +187,7 @@ class Checkpoints:
             if self._writes:
                 _make(place)
                 _remove_unfinished(place)
-            self._plain = stack.enter_context(_plain_path(place))
+            self._plain = stack.enter_context(plain_path(place))
             self._thread = stack.enter_context(ThreadPoolExecutor(1, "checkpoint"))
             self._checkpointer = None
             if self._writes:
@@ -303,7 +303,7 @@ class Checkpoints:
             checkpointer.wait_until_finished()
             place = folder(self._workdir)
             for part in _PARTS:
-                _compare(_restore(self._plain / f"{step}{_SAVING}" / part), arrays[part])
+                check_equal(_restore(self._plain / f"{step}{_SAVING}" / part), arrays[part])
             draft = place / f"{step}{_SAVING}"
             checksums.write(draft, {"step": step, **self._about})
             draft.rename(place / str(step))
@@ -358,11 +358,11 @@ def _read(
     workdir: str | Path, step: int, part: str, onto: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     place = folder(workdir) / str(step)
-    with _named(place), _plain_path(place) as plain:
+    with _named(place), plain_path(place) as plain:
         _check(place, part)
         leaves = _restore(plain / part, onto)
     if part == "variables":
-        _check_finite(place, leaves)
+        check_finite(place, leaves)
     return leaves
 
 
@@ -408,35 +408,6 @@ def _other_step(place: Path, step: Any) -> UserError:
     )
 
 
-def _check_finite(place: Path, leaves: Mapping[str, Any]) -> None:
-    for name, leaf in leaves.items():
-        if not jnp.issubdtype(leaf.dtype, jnp.floating):
-            continue
-        with np.errstate(all="ignore"):
-            # One pass without a temporary array: a sum of float32 numbers does not leave float64.
-            fine = np.isfinite(np.sum(np.asarray(leaf), dtype=np.float64))
-        if not fine:
-            raise UserError(
-                f"checkpoint {place}: {name} holds values that are not finite (NaN or infinity); "
-                "remove that folder to use the one before it"
-            )
-
-
-def _compare(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    """Raise a DamagedError unless the very same arrays were read."""
-    if found.keys() != expected.keys():
-        name = min(found.keys() ^ expected.keys())
-        raise DamagedError(f"what was written does not read as it was: {name}")
-    for name, array in expected.items():
-        same = found[name].dtype == array.dtype and found[name].shape == array.shape
-        if not same or not np.array_equal(_bytes(found[name]), _bytes(array)):
-            raise DamagedError(f"what was written does not read as it was: {name}")
-
-
-def _bytes(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-
-
 @contextmanager
 def _named(place: Path) -> Iterator[None]:
     """Turn what Orbax raises into a UserError that names the checkpoint."""
@@ -458,29 +429,6 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
-@contextmanager
-def _plain_path(place: Path) -> Iterator[Path]:
-    """A path to a folder that Orbax and TensorStore take as it is.
-
-    Orbax looks for its files with glob patterns and would take brackets in a path for one; and
-    TensorStore knows no name that is not UTF-8. Such a path is replaced by a symbolic link.
-    """
-    if _PLAIN.fullmatch(str(place)):
-        yield place
-        return
-    parent = next((p for p in (tempfile.gettempdir(), "/tmp") if _PLAIN.fullmatch(p)), None)
-    with contextlib.ExitStack() as stack:
-        try:
-            link = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=parent))) / "linked"
-            link.symlink_to(place, target_is_directory=True)
-        except OSError as error:
-            raise UserError(
-                f"cannot make a symbolic link to {place} in {parent} ({error.strerror}); "
-                "use a path of letters, digits, '-' and '_'"
-            ) from error
-        yield link
 
 
 def _silence_orbax() -> None:
