@@ -11,6 +11,7 @@ from typing import Any
 
 from data_pipelines.entries import Entries
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.vcoco_truth import is_vsrl
 
 # What other formats call a key; beyond what looks similar.
 _SYNONYMS: Mapping[str, tuple[str, ...]] = {
@@ -44,16 +45,6 @@ _FORM = (
     '[{"file_name": ..., "annotations": [{"bbox": [x1, y1, x2, y2], "category_id": ...}], '
     '"hoi_annotation": [{"subject_id": ..., "object_id": ..., "category_id": ...}]}]'
 )
-
-
-def is_vsrl(content: Any) -> bool:
-    """Whether a list is V-COCO's own ("VSRL") rather than PPDM's."""
-    return (
-        isinstance(content, list | Entries)
-        and len(content) > 0
-        and isinstance(content[0], Mapping)
-        and "action_name" in content[0]
-    )
 
 
 def check_list(content: Any, path: Any) -> list[Any] | Entries:

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from data_pipelines import keys
 from data_pipelines.files import FilesBuilder, FilesConfig, Source
 from data_pipelines.hico_det import official
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.vcoco_truth import is_vsrl
 
 # Whether the first pixel is (1, 1): the official MATLAB file counts from 1, PPDM's test file kept
 # that, its training file did not.
@@ -57,7 +57,7 @@ class HicoDet(FilesBuilder):
         if Path(source.annotations).suffix == ".mat":
             return official.read(source.annotations, source.split, self.load_vocabulary())
         content = super().read_source(source)
-        if keys.is_vsrl(content):
+        if is_vsrl(content):
             raise UserError(
                 f"{source.annotations} is V-COCO's own file, which data.name=v_coco reads"
             )

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from data_pipelines import keys
 from data_pipelines.entries import Entries
 from data_pipelines.files import FilesBuilder, Source
 from data_pipelines.hoi_json import class_list
@@ -15,6 +14,7 @@ from data_pipelines.merging import unique_entries
 from data_pipelines.report import Report
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.vcoco_truth import is_vsrl
 from ggnet_jax.vocabularies import Vocabulary
 
 
@@ -51,7 +51,7 @@ class HoiJson(FilesBuilder):
     def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON."""
         content = super().read_source(source)
-        if keys.is_vsrl(content):
+        if is_vsrl(content):
             raise UserError(
                 f"{source.annotations} is V-COCO's own file, which data.name=v_coco reads"
             )

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines import annotations
-from data_pipelines.keys import is_vsrl
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.reading import load_instances
+from ggnet_jax.evaluation.vcoco_truth import is_vsrl
 from ggnet_jax.vocabularies import Vocabulary
 
 __all__ = ["ids_files", "is_vsrl", "read", "read_ids", "read_instances", "select"]

@@ -49,15 +49,19 @@ INTERACTIONS = "interactions"
 GROUPS = (*zero_shot.SPLITS, INTERACTIONS)
 """Groups of classes that means can be asked for."""
 
+
+def _key_of_all(name: str, setting: str) -> str:
+    """What a rule's setting is called beside those of other rules."""
+    return f"{name}_{setting}" if len(RULES[name].settings) > 1 else name
+
+
 SETTINGS = {
     **{name: rule.settings for name, rule in RULES.items()},
     **{name: RULES[rule].settings for name, rule in ALIASES.items()},
     "default": ("default",),
     "known_object": ("known_object",),
     "all": tuple(
-        f"{name}_{setting}" if len(rule.settings) > 1 else name
-        for name, rule in RULES.items()
-        for setting in rule.settings
+        _key_of_all(name, setting) for name, rule in RULES.items() for setting in rule.settings
     ),
 }
 """Protocol -> the settings of its result: a rule's name, an old one's, one half of `PAPER`, all."""
@@ -155,20 +159,19 @@ def evaluate_and_match(
         more, said = known_object.read_objects(known_objects, truth.file_names, vocabulary)
         listed |= more
     chosen = RULES if protocol == "all" else {protocol: RULES[_rule_of(protocol)]}
-    found_settings: list[tuple[str, Scores]] = []
+    settings: dict[str, Scores] = {}
     left_out: Counter[str] = Counter()
     matches: dict[str, Callable[[], Matched]] = {}
     for name, rule in chosen.items():
         scores, dropped, matched = _score(rule, found, truth, vocabulary, groups, listed)
         left_out |= dropped
-        found_settings += scores.items()
+        for setting, numbers in scores.items():
+            key = _key_of_all(name, setting) if protocol == "all" else setting
+            if key in SETTINGS[protocol]:  # of one half of the paper's rule, the other is dropped
+                settings[key] = numbers
         matches[_rule_of(name)] = partial(
             matched, title=f"{vocabulary.name}, rule {_rule_of(name)}"
         )
-    if protocol == "all":
-        settings = dict(zip(SETTINGS["all"], (s for _, s in found_settings), strict=True))
-    else:
-        settings = {name: dict(found_settings)[name] for name in SETTINGS[protocol]}
     counts = {
         "images": len(truth.file_names),
         "images_without_an_entry": len(truth.file_names)

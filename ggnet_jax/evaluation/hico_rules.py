@@ -62,20 +62,12 @@ class Rule:
     most: int | None = None
 
 
-def _half(overlaps: np.ndarray) -> np.ndarray:
-    return overlaps >= 0.5
-
-
-def _more_than_half(overlaps: np.ndarray) -> np.ndarray:
-    return overlaps > 0.5
-
-
 RULES = {
     "official": Rule(
         used_by="HICO-DET's own Matlab code, which UPT, PViC, ADA-CM and LAIN write .mat files for",
         settings=("default", "known_object"),
         overlap=overlap.vsrl,
-        enough=_half,
+        enough=overlap.at_least_half,
         predicted_shift=1.0,
         # Its recalls are 0:0.1:1. Matlab may count those from both ends (`FROM_ENDS`); the field's
         # restatements in Python use NumPy's, and so does this one.
@@ -84,7 +76,7 @@ RULES = {
         used_by="no-frills' and GGNet's own code: the paper's figures",
         settings=("default", "known_object"),
         overlap=overlap.no_frills,
-        enough=_more_than_half,
+        enough=overlap.more_than_half,
         takes_first=True,
         ap_without_truth=np.nan,
     ),
@@ -92,7 +84,7 @@ RULES = {
         used_by="UPT, PViC, ADA-CM, CMMP, EZ-HOI, HOLa and LAIN in Python",
         settings=("default",),
         overlap=overlap.plain,
-        enough=_more_than_half,
+        enough=overlap.more_than_half,
         truth_shift=(-1.0, -1.0, 0.0, 0.0),
         recalls=average_precision.FROM_ENDS,
     ),
@@ -100,7 +92,7 @@ RULES = {
         used_by="PPDM, QPIC, CDN and HOICLIP",
         settings=("ppdm",),
         overlap=overlap.ppdm,
-        enough=_half,
+        enough=overlap.at_least_half,
         predicted_shift=1.0,
         person_subject=True,
         ap_without_truth=np.nan,
@@ -110,7 +102,7 @@ RULES = {
         used_by="INP-CC",
         settings=("default",),
         overlap=overlap.plain,
-        enough=_half,
+        enough=overlap.at_least_half,
         recalls=average_precision.TENTHS,
         without_verb="no_interaction",
         most=19_999,

@@ -8,6 +8,16 @@ its last pixel ("+1") and in what they do with empty ones, which is enough to ch
 import numpy as np
 
 
+def at_least_half(overlaps: np.ndarray) -> np.ndarray:
+    """Which overlaps match: 0.5 or more."""
+    return overlaps >= 0.5
+
+
+def more_than_half(overlaps: np.ndarray) -> np.ndarray:
+    """Which overlaps match: more than 0.5."""
+    return overlaps > 0.5
+
+
 def no_frills(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Inclusive boxes; a box or intersection without extent has area 0; union + 1e-6."""
     intersection = _area_no_frills(*_intersection(a, b))

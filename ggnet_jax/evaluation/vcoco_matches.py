@@ -67,7 +67,7 @@ def role_matches(
         boxes=found.boxes,
         true_boxes=truth.boxes,
         overlap=overlap.vsrl,
-        enough=lambda overlaps: overlaps >= 0.5,
+        enough=overlap.at_least_half,
         average_precision=area_under_curve,
         scores=scores,
         categories=False,

@@ -89,7 +89,7 @@ def evaluate_pairs(
         boxes=found.boxes,
         true_boxes=truth.boxes,
         overlap=overlap.plain,
-        enough=lambda overlaps: overlaps >= 0.5,
+        enough=overlap.at_least_half,
         average_precision=area_under_curve,
         scores=scores,
         categories=False,

@@ -1,6 +1,5 @@
 """Wrappers, prefixes, averages and foreign heads: which entries of a file are the network's."""
 
-import functools
 import re
 
 import jax
@@ -18,14 +17,7 @@ from ggnet_jax.torch_import.architecture import describe
 from ggnet_jax.torch_import.convert import clean
 from ggnet_jax.torch_import.files import read
 
-
-@pytest.fixture(scope="module", autouse=True)
-def shapes_once():
-    """Tracing a network for its shapes is most of a conversion's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        cached = functools.cache(conversion.expected_variables)
-        patch.setattr(conversion, "expected_variables", cached)
-        yield
+pytestmark = pytest.mark.usefixtures("shapes_once")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,5 @@
 """Reading and converting PyTorch checkpoints: layouts, files, refusals."""
 
-import functools
 import os
 import pickle
 from pathlib import Path
@@ -14,19 +13,11 @@ from reference_networks import dla_config, model_config
 from torch_checkpoints import DETECTOR_LACKS, change
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.torch_import import convert as conversion
 from ggnet_jax.torch_import import fill, from_torch, pretrained, read_state_dict
 from ggnet_jax.torch_import.convert import convert, expected_variables
 from ggnet_jax.torch_import.names import is_head
 
-
-@pytest.fixture(scope="module", autouse=True)
-def shapes_once():
-    """Tracing a network for its shapes is most of a conversion's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        cached = functools.cache(conversion.expected_variables)
-        patch.setattr(conversion, "expected_variables", cached)
-        yield
+pytestmark = pytest.mark.usefixtures("shapes_once")
 
 
 @pytest.fixture(scope="module")
