@@ -15,7 +15,7 @@ from ggnet_jax.cli import config_flag
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 
-MODES = ("train", "evaluate", "predict", "import")
+MODES = ("train", "evaluate", "predict", "import", "estimate")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
@@ -32,7 +32,7 @@ _DISTRIBUTED = flags.DEFINE_string(
 )
 # The flags that only some modes read.
 _READ_BY = {
-    config_flag.NAME: ("train", "evaluate", "import"),
+    config_flag.NAME: ("train", "evaluate", "import", "estimate"),
     "step": ("evaluate", "predict"),
     "images": ("predict",),
     "output": ("predict",),
@@ -112,7 +112,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} belongs to no flag; lists take commas, not spaces")
     workdir, mode = _WORKDIR.value, _MODE.value
-    if not workdir:
+    if not workdir and mode != "estimate":  # which leaves nothing behind
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     # These import JAX, which a mistyped flag need not wait for.
@@ -138,6 +138,8 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
         )
+    if mode == "estimate":
+        return modes.estimate(config_flag.value())
     if mode == "import":
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:

@@ -152,6 +152,16 @@ def import_checkpoint(checkpoint: str | None, config: Any, workdir: str | Path) 
     return 0
 
 
+def estimate(config: Any) -> int:
+    """Print what a training step takes here, and the largest batch that fits."""
+    from ggnet_jax.cli import estimate as estimates
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        return estimates.estimate(absolute_paths(config))
+
+
 def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     """A configuration with the network of the run; a UserError if another one was asked for."""
     from ml_collections import ConfigDict

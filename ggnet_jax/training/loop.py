@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -22,6 +23,7 @@ from ggnet_jax.run_dir.checkpoints import steps as saved_steps
 from ggnet_jax.run_dir.lock import RunLock
 from ggnet_jax.training import state as train_state
 from ggnet_jax.training.agreement import compare, together
+from ggnet_jax.training.estimate import check_memory, compile_step
 from ggnet_jax.training.initial import put_initial_weights, read_initial_weights
 from ggnet_jax.training.log import RunLog, Stopwatch, has_evaluation
 from ggnet_jax.training.memory import memory_in_one_line
@@ -86,6 +88,10 @@ def train(
         plan = together(lambda: _plan(config, workdir, data, lock, check))
         config, total = plan.config, plan.total
         compare(plan.facts(workdir))
+        if plan.start is None or plan.start < total:
+            if first:
+                print("compiling the training step", file=sys.stderr, flush=True)
+            together(lambda: _compile(plan))
         changes = together(lambda: _prepare(plan, workdir, lock))
         with Checkpoints(workdir, keep=config.keep_checkpoints, about=plan.about) as checkpoints:
             state, start = _first_state(plan, checkpoints)
@@ -147,6 +153,14 @@ def _plan(
     )  # fmt: skip
 
 
+def _compile(plan: Plan) -> None:
+    """Compile the step ahead of time, and refuse it if the memory does not suffice."""
+    compiled = compile_step(plan.step_function, plan.make_state, plan.parallel, plan.config)
+    plan.step_function = compiled
+    if (line := check_memory(compiled, plan.config)) and jax.process_index() == 0:
+        print(line)
+
+
 def _prepare(plan: Plan, workdir: Path, lock: RunLock) -> list[str]:
     """Take the workdir and write what it starts with; what differs from the run so far."""
     first = jax.process_index() == 0
@@ -189,7 +203,9 @@ def build(
     model = create_model(config.model, axis_name=parallel.axis_name)
     # Parameters do not depend on the axis, and outside of pmap's step it does not exist.
     unmapped = create_model(config.model)
-    make_state = partial(create_state, unmapped, optimizer, size, config.seed)
+    make_state = partial(
+        create_state, unmapped, optimizer, size, config.seed, average=bool(config.ema_decay)
+    )
     try:
         jax.eval_shape(make_state)
     except ValueError as error:
@@ -201,6 +217,8 @@ def build(
         config.loss,
         np.asarray(verbs_of_object, bool),
         axis_name=parallel.axis_name,
+        accumulate_steps=config.accumulate_steps,
+        ema_decay=config.ema_decay,
     )
     return parallel.compile(step_function), make_state
 
@@ -262,7 +280,6 @@ class _Run:
         if start and self._evaluates_at(start) and not evaluated:
             if not self._evaluate(start):
                 return self._stopped(start, total)
-        self.log.compiling()
         for step in range(start + 1, total + 1):
             batch = next(batches)
             # What moves between host and device does so where the code says it. Anything else
