@@ -1,8 +1,8 @@
 """Run by test_accumulation.py in a process with four virtual CPU devices; prints JSON.
 
-SGD steps in float64 on eight images in two parts, by jit over a mesh and by pmap, against one device
-that sees all images at once: with batch norms that use their running statistics, as those of a part
-are others. Then over the mesh with the batch norms of training, whose statistics move once a part.
+An SGD step in float64 on eight images in two parts, by jit over a mesh and by pmap, against one
+device that sees all images at once: with batch norms that use their running statistics, as those of
+a part are others. Then over the mesh with the batch norms of training.
 """
 
 import json

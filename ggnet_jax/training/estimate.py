@@ -131,7 +131,7 @@ def check_memory(compiled: Any, config: Any) -> str:
     place = "this host" if there.on_host else "each device"
     needs = (
         f"a training step of {config.batch_size} images needs at least {gib(least)} "
-        f"(weights and optimizer {gib(memory.state * there.devices)}, activations and gradients "
+        f"(weights and optimizer {gib(memory.state * there.devices)}, activations, gradients "
         f"{gib((memory.total - memory.state) * there.devices)})"
     )
     if least <= there.available or config.ignore_memory:
@@ -167,7 +167,7 @@ def _advice(memory: StepMemory, there: Room, config: Any) -> str:
 
 
 def parts_that_fit(batch_size: int, images: int) -> int | None:
-    """The fewest equal parts of a batch with at most so many images each; None if there are none."""
+    """The fewest equal parts of a batch with at most `images` each; None if there are none."""
     devices = jax.device_count()
     for parts in range(1, batch_size // devices + 1):
         if batch_size % (parts * devices) == 0 and batch_size // parts <= images:
@@ -177,8 +177,7 @@ def parts_that_fit(batch_size: int, images: int) -> int | None:
 
 def gib(count: float) -> str:
     """Bytes for people."""
-    value = count / GIB
-    return f"{value:.2f} GiB" if value < 0.995 else f"{value:.1f} GiB"
+    return f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / 2**20:.0f} MiB"
 
 
 def _bytes(shapes: Any) -> int:

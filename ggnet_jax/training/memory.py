@@ -30,5 +30,6 @@ def memory_in_one_line(config: Any) -> Iterator[None]:
             f"out of memory ({text.splitlines()[0][:200]}); lower --config.batch_size "
             f"({config.batch_size}) or work through it in parts, --config.accumulate_steps "
             f"({config.accumulate_steps}), set --config.model.remat=True (it is "
-            f"{config.model.remat}), or lower --config.data.image_size {tuple(config.data.image_size)}"
+            f"{config.model.remat}), or lower --config.data.image_size "
+            f"{tuple(config.data.image_size)}"
         ) from error

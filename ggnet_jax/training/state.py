@@ -9,7 +9,6 @@ import numpy as np
 import optax
 from flax import serialization, struct
 
-
 _WARM_UP = 9  # an average of n updates is one of about the last n / 9 of them, at most
 
 
