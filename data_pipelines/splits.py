@@ -22,7 +22,7 @@ from ggnet_jax.errors import UserError
 
 _SHARE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*%?", re.IGNORECASE)
 _DRAWN = 1 << 62  # stands for the epoch; no epoch's order tells what is held out
-_HOW = (
+HOW = (
     'give a part of the training split such as "train[90%:]", a random share of it such as 0.1, '
     "or files of its own, config.data.val_annotations and config.data.val_images"
 )
@@ -45,8 +45,8 @@ def share(split: str) -> float | None:
     value = float(text.rstrip("% ")) / (100 if text.endswith("%") else 1)
     if not 0 < value < 1:
         raise UserError(
-            f"config.data.val_split={split!r} is no share of a split: give a number between 0 and "
-            '1, such as 0.1 for a tenth, or images by number, "train[:50]"'
+            f"{split!r} is no share of a split: give a number between 0 and 1, such as 0.1 for a "
+            'tenth, or images by number, "train[:50]"'
         )
     return value
 
@@ -87,12 +87,7 @@ def index(
     if part is not None:
         whole = records.index_split(builder, train_split)
         return whole.take(_draw(len(whole), part, seed))
-    try:
-        found = records.index_split(builder, split)
-    except records.DamagedError:
-        raise
-    except UserError as error:
-        raise UserError(f"{error}. For a validation split {_HOW}") from error
+    found = records.index_split(builder, split)
     if not len(found):
         raise UserError(f"the split {split!r} of {builder.name} holds no image")
     return found
