@@ -76,13 +76,13 @@ class HoiJson(FilesBuilder):
             return vocabularies.load(given)
         self._computed = True
 
-        def entries(split: str) -> Entries:
+        def entries(*splits: str) -> Entries:
             every = Entries()
-            for source in sources.get(split, ()):
+            for source in (source for split in splits for source in sources.get(split, ())):
                 every.extend(self.read_source(source))
             return unique_entries(every, Report())  # as they are trained on
 
-        train, test = entries("train"), entries("test")
+        train, test = entries("train"), entries("test", "val")
         try:
             return vocabularies.from_annotations(
                 train, fields["objects"], fields["verbs"], name=path.stem, evaluation_entries=test

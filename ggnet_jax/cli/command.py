@@ -14,12 +14,13 @@ from absl import app, flags, logging
 from ggnet_jax.cli import config_flag
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir.best import BEST
 
 MODES = ("train", "evaluate", "predict", "import")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
+_STEP = flags.DEFINE_string("step", None, "Checkpoint to use, or best; the newest by default.")
 _IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
@@ -133,7 +134,7 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             workdir,
             _IMAGES.value,
             _OUTPUT.value,
-            _STEP.value,
+            _step(),
             _THRESHOLD.value,
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
@@ -143,8 +144,21 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
     if data is None:
         raise UserError(f"--mode={mode} needs a data set: use main.py of a checkout")
     if mode == "evaluate":
-        return modes.evaluate(config_flag.value(), workdir, _STEP.value, data)
+        return modes.evaluate(config_flag.value(), workdir, _step(), data)
     return modes.train(config_flag.value(), workdir, data)
+
+
+def _step() -> int | str | None:
+    """The checkpoint that was asked for: a number, "best", or None for the newest."""
+    text = _STEP.value
+    if text is None or text == BEST:
+        return text
+    if not text.isdecimal():
+        raise UserError(
+            f"--step={text}: give the number of a checkpoint, or {BEST} for the one that was "
+            "chosen on the validation split"
+        )
+    return int(text)
 
 
 def _fail(message: object) -> int:
