@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.config import check_config, frozen_modules, resolve_config
 from ggnet_jax.dataset import Batch, DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
@@ -22,7 +22,7 @@ from ggnet_jax.run_dir.checkpoints import steps as saved_steps
 from ggnet_jax.run_dir.lock import RunLock
 from ggnet_jax.training import state as train_state
 from ggnet_jax.training.agreement import compare, together
-from ggnet_jax.training.initial import put_initial_weights, read_initial_weights
+from ggnet_jax.training.initial import initial_weights, put_initial_weights
 from ggnet_jax.training.log import RunLog, Stopwatch, has_evaluation
 from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
@@ -137,10 +137,8 @@ def _plan(
     vocabulary = dataset.vocabulary.to_dict()
     vocabulary["verbs_of_object"] = np.asarray(dataset.verbs_of_object, bool).tolist()
     saved = saved_steps(workdir)
-    weights = None
-    if config.init_from and not saved:  # a run that goes on has weights of its own
-        weights = read_initial_weights(config, say=first)
     start = saved[-1] if saved else None
+    weights = initial_weights(config, dataset.vocabulary, workdir, start, say=first)
     return Plan(
         config, dataset, vocabulary, steps_per_epoch, parallel, step_function, make_state, weights,
         start,
@@ -201,6 +199,7 @@ def build(
         config.loss,
         np.asarray(verbs_of_object, bool),
         axis_name=parallel.axis_name,
+        frozen=frozen_modules(config.freeze),
     )
     return parallel.compile(step_function), make_state
 
