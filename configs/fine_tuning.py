@@ -33,7 +33,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 def get_config(name: str = "tuned") -> Any:
-    """The demo's network on one of the two sets of images.
+    """The demo's network at 96 x 96 on one of the two sets of images.
 
     Raises:
         ValueError: there is no such row.
@@ -44,14 +44,17 @@ def get_config(name: str = "tuned") -> Any:
     config.log_every_steps = 10
     config.checkpoint_every_steps = 1000
     config.eval.pictures = 0
+    config.data.image_size = (96, 96)
+    config.data.figures.size = 96
     if name == "source":
-        config.num_epochs = 6
+        config.num_epochs = 5
+        config.data.figures.num_test = 50  # only to see that it has learnt something
         config.data.figures.seed = 1  # other images than those below
         config.data.vocabulary = str(HALF)
         config.model.num_verbs = config.model.num_objects = 0  # the vocabulary's
         return config
-    config.num_epochs = 25
-    config.warmup_steps = 15
+    config.num_epochs = 20
+    config.warmup_steps = 12
     config.data.figures.num_train = 100
     config.update(ROWS[name])
     return config

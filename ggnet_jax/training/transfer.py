@@ -108,7 +108,7 @@ class Transfer:
     def fresh(self, modules: Collection[str]) -> list[str]:
         """Those parts of some of `config.MODULES` that start fresh, if only some channels."""
         layers = [layer for layer in self.layers if layer.module in modules]
-        return list(dict.fromkeys(layer.part for layer in layers if layer.how != "whole"))
+        return sorted({layer.part for layer in layers if layer.how != "whole"}, key=_place)
 
     def table(self) -> str:
         """A line for each part of the network, and what starts fresh."""
@@ -330,8 +330,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _other_shapes(ours: Leaves, theirs: Leaves, *, free: int = 0) -> str:
-    """The first difference of shapes, of which the last `free` axes may differ; "" for none."""
-    for path, leaf in ours.items():
+    """A difference of shapes, the kernel's first; "" for none. The last `free` axes may differ."""
+    for path, leaf in sorted(ours.items(), key=lambda item: -len(item[1].shape)):
         here, there = tuple(leaf.shape), tuple(theirs[path].shape)
         end = max(len(here) - free, 0)
         if len(here) != len(there) or here[:end] != there[:end]:
