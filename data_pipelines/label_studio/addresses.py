@@ -26,6 +26,8 @@ def is_embedded(address: str) -> bool:
 def names(address: str) -> tuple[str, ...]:
     """What the image's file may be called relative to the folder, best first."""
     parts = _parts(address)
+    if parts[:2] == ["data", "upload"]:
+        parts = parts[1:]
     found = ["/".join(parts[first:]) for first in range(len(parts))]
     if parts and "upload" in parts[:-1]:
         found += without_prefix(parts[-1])

@@ -132,12 +132,14 @@ def entries(
             kept[index] = len(boxes)
             category = vocabulary.object_ids[number]
             boxes.append({"bbox": _pixels(region, size or (0, 0)), "category_id": category})
-        pairs = [
-            {"subject_id": kept[pair.subject], "object_id": kept[pair.object], "category_id": verb}
-            for pair in image.relations
-            if pair.subject in kept and pair.object in kept
-            for verb in _verb_ids(pair, image.where, verbs, vocabulary, findings)
-        ]
+        pairs = []
+        for pair in image.relations:
+            if not {pair.subject, pair.object} <= kept.keys():
+                findings.add("relation_lost", f"{image.where}, {pair.name}")
+                continue
+            ends = {"subject_id": kept[pair.subject], "object_id": kept[pair.object]}
+            for verb in _verb_ids(pair, image.where, verbs, vocabulary, findings):
+                pairs.append({**ends, "category_id": verb})
         entry = {"file_name": name, "annotations": boxes, "hoi_annotation": pairs}
         found.append({**entry, "width": size[0], "height": size[1]} if size else entry)
     if not accept_losses:
@@ -180,7 +182,7 @@ def _refuse(export: Export, objects: labels.Names, verbs: labels.Names) -> None:
     findings.refuse(
         "rotated",
         path,
-        "rectangles are rotated, and a box has sides along the image's",
+        "rotated rectangles, which are no boxes along the image's sides",
         'set their rotation to 0 in Label Studio (canRotate="false" in the labeling configuration '
         "prevents it)",
     )
@@ -197,7 +199,7 @@ def _refuse(export: Export, objects: labels.Names, verbs: labels.Names) -> None:
         findings.refuse(
             kind,
             path,
-            f"{what} have labels that the class list lacks, {', '.join(named)}{more}",
+            f"{what} with labels that the class list lacks, {', '.join(named)}{more}",
             "add them to the class list",
         )
 

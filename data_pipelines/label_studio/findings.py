@@ -22,6 +22,7 @@ KINDS = {
     "unknown_verb": "relation whose label is not in the class list: left out",
     "turned_around": "relation from an object to a person: the person is its subject",
     "relation_nowhere": "relation with a region that is no labeled rectangle: left out",
+    "relation_lost": "relation of a rectangle that was left out: left out with it",
     "no_verb": "relation without a label: left out; a verb in the class list is expected",
     "only_verb": "relation without a label: it has the only verb of the class list",
 }
@@ -58,11 +59,11 @@ class Findings:
         Args:
             kind: key of KINDS.
             path: the export.
-            what: there are, in words that follow the number.
+            what: they are.
             mend: what can be done about it.
         """
         if number := self.counts[kind]:
             raise UserError(
-                f"{path}: {number} {what}, the first: {self.first[kind]}; {mend}, or leave them "
-                "out, --config.data.accept_losses=True"
+                f"{path}: {what}: {number}, the first in {self.first[kind]}; {mend}, or leave "
+                "them out, --config.data.accept_losses=True"
             )
