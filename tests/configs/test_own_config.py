@@ -1,6 +1,7 @@
 """configs/own.py: the network of the machine, or the one that is asked for."""
 
 import glob
+import importlib.metadata
 import importlib.util
 
 import pytest
