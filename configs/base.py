@@ -50,7 +50,8 @@ def get_config() -> Any:
     config.wandb = False  # True: also log to Weights & Biases; pip install -e ".[wandb]"
 
     config.data = ConfigDict()
-    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own images
+    # 'figures_hoi', 'hico_det', 'v_coco'; of your own images 'json' (PPDM's) or 'label_studio'.
+    config.data.name = ""
     config.data.data_dir = ""  # where prepared data sets lie; '' is TFDS's own folder
     # Of data sets that are not rendered: files in PPDM's format, image folders; or "a, b".
     config.data.train_annotations = ""
