@@ -36,7 +36,11 @@ def get_config() -> Any:
     config.warmup_steps = 0  # linear, from zero
     config.glance_lr_multiplier = 1.0  # the released code trains the glance head at 10
     config.grad_clip = 0.0  # largest global norm of the gradient; 0 never clips
-    config.init_from = ""  # a PyTorch file to start from
+    config.backbone_lr_multiplier = 1.0  # less than 1: a taken backbone changes more slowly
+    # To start from: a run's workdir (or WORKDIR/checkpoints/STEP), or a PyTorch file.
+    config.init_from = ""
+    # What stays as it is: "backbone", "objects", "interactions" or "matching"; or "a,b".
+    config.freeze = ""
     config.parallel = "jit"  # or "pmap"
 
     config.log_every_steps = 50
@@ -46,7 +50,8 @@ def get_config() -> Any:
     config.wandb = False  # True: also log to Weights & Biases; pip install -e ".[wandb]"
 
     config.data = ConfigDict()
-    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own images
+    # 'figures_hoi', 'hico_det', 'v_coco'; of your own images 'json' (PPDM's) or 'label_studio'.
+    config.data.name = ""
     config.data.data_dir = ""  # where prepared data sets lie; '' is TFDS's own folder
     # Of data sets that are not rendered: files in PPDM's format, image folders; or "a, b".
     config.data.train_annotations = ""

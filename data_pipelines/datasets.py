@@ -31,6 +31,7 @@ BUILDERS = {  # config.data.name -> module and class, imported when asked for
     "hico_det": ("data_pipelines.hico_det", "HicoDet"),
     "v_coco": ("data_pipelines.v_coco", "VCoco"),
     "json": ("data_pipelines.hoi_json", "HoiJson"),
+    "label_studio": ("data_pipelines.label_studio.label_studio", "LabelStudio"),
 }
 
 

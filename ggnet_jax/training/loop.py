@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ggnet_jax.config import check_config, resolve_config
+from ggnet_jax.config import check_config, frozen_modules, resolve_config
 from ggnet_jax.dataset import Batch, DataPipelines, Dataset
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
@@ -25,7 +25,7 @@ from ggnet_jax.training import selection as selections
 from ggnet_jax.training import state as train_state
 from ggnet_jax.training import wandb_log
 from ggnet_jax.training.agreement import compare, of_first, together
-from ggnet_jax.training.initial import put_initial_weights, read_initial_weights
+from ggnet_jax.training.initial import initial_weights, put_initial_weights
 from ggnet_jax.training.log import RunLog, Stopwatch, has_evaluation
 from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
@@ -215,12 +215,10 @@ def _plan(
     vocabulary = dataset.vocabulary.to_dict()
     vocabulary["verbs_of_object"] = np.asarray(dataset.verbs_of_object, bool).tolist()
     saved = saved_steps(workdir)
-    weights = None
-    if config.init_from and not saved:  # a run that goes on has weights of its own
-        weights = read_initial_weights(config, say=first)
     start = saved[-1] if saved else None
     if saved:
         selections.check_same_split(workdir, config, dataset)
+    weights = initial_weights(config, dataset.vocabulary, workdir, start, say=first)
     return Plan(
         config, dataset, vocabulary, steps_per_epoch, parallel, step_function, make_state, weights,
         start, metric, notes,
@@ -281,6 +279,7 @@ def build(
         config.loss,
         np.asarray(verbs_of_object, bool),
         axis_name=parallel.axis_name,
+        frozen=frozen_modules(config.freeze),
     )
     return parallel.compile(step_function), make_state
 
