@@ -26,7 +26,7 @@ def require() -> Any:
         import wandb
     except ImportError as error:
         raise UserError(
-            f"config.wandb=True needs Weights & Biases ({error}): pip install wandb, or leave "
+            f'config.wandb=True needs Weights & Biases ({error}): pip install -e ".[wandb]", or leave '
             "config.wandb at False; TensorBoard and log.jsonl have the same numbers"
         ) from None
     return wandb
