@@ -17,11 +17,11 @@ from ggnet_jax import io
 from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
-from ggnet_jax.inference.export import loader, stablehlo
+from ggnet_jax.inference.export import loader, onnx_format, stablehlo
 
 LABELS, PREPROCESSING, LOADER = "labels.json", "preprocessing.json", "load.py"
-FORMATS = {"stablehlo": stablehlo}
-_EXTRAS = {"stablehlo": "export"}  # of this package, with what each format needs
+FORMATS = {"stablehlo": stablehlo, "onnx": onnx_format}
+_EXTRAS = {"stablehlo": "export", "onnx": "onnx"}  # of this package, with what each format needs
 
 
 def write(
