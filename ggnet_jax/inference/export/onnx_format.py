@@ -10,13 +10,13 @@ from ggnet_jax.inference.export import onnx_graph
 from ggnet_jax.inference.export.function import network_function
 from ggnet_jax.inference.export.onnx_operators import OPERATORS
 
-MODEL, IMAGES = "model.onnx", "images"
+MODEL, PAGE, IMAGES = "model.onnx", "index.html", "images"
 PACKAGES = ("onnx", "onnxruntime")
 _LARGEST = 1 << 31  # bytes of one file of ONNX's
 
 
 def write(folder: Path, trained: detection.Trained) -> dict[str, object]:
-    """Write `MODEL`, checked by `onnx.checker`.
+    """Write `MODEL`, checked by `onnx.checker`, and `PAGE`, which runs it in a browser.
 
     It takes images uint8 [B, H, W, 3] and has the outputs of `function.to_arrays`. All of it is
     computed in float32, whatever the network's dtype.
@@ -46,4 +46,5 @@ def write(folder: Path, trained: detection.Trained) -> dict[str, object]:
     outputs = dict(zip(sorted(traced.out_info), results, strict=True))
     model = graph.to_model(outputs, f"GGNet, step {trained.step}")
     io.write_file(folder / MODEL, model.SerializeToString())
+    io.write_file(folder / PAGE, Path(__file__).with_name("page.html").read_bytes())
     return {"model": MODEL, "opset": onnx_graph.OPSET}

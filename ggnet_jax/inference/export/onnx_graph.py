@@ -10,7 +10,7 @@ No ONNX is imported before `Graph.to_model`.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import numpy as np
@@ -179,7 +179,21 @@ class Graph:
         return model
 
 
-Operator = Callable[..., "Value | Constant | Sequence[Value | Constant]"]
+class Operator(NamedTuple):
+    """How a primitive is translated.
+
+    Attributes:
+        emit: function of the graph, the equation and its operands; returns its result or results.
+        elementwise: whether results have the operands' shape, and so may wait for the batch.
+    """
+
+    emit: Callable[..., Operand | Sequence[Operand]]
+    elementwise: bool = False
+
+
+def unsupported(what: str) -> NoReturn:
+    """Raise the UserError for what has no counterpart."""
+    raise UserError(f"the export to ONNX has no counterpart of {what}; use --format=stablehlo")
 
 
 def translate(
@@ -195,7 +209,7 @@ def translate(
         program: what to compute.
         arguments: of the program.
         operators: by the names of JAX's primitives, and "jit NAME" for jitted functions that are
-            not to be looked into: functions of the graph, the equation and its operands.
+            not to be looked into.
 
     Returns:
         The results.
@@ -247,14 +261,18 @@ def _results(
     name = f"jit {equation.params.get('name')}" if inner else equation.primitive.name
     if inner and name not in operators:
         return translate(graph, inner, operands, operators)
-    sizes = [size for var in equation.outvars for size in var.aval.shape]
     known = all(isinstance(one, Constant) for one in operands)
-    if known and all(isinstance(size, int) for size in sizes):
+    sizes = [size for var in equation.outvars for size in var.aval.shape]
+    operator = operators.get(name)
+    if known and (
+        all(isinstance(size, int) for size in sizes) or (operator and operator.elementwise)
+    ):
         found = equation.primitive.bind(*(one.array for one in operands), **equation.params)
-        return [constant(array) for array in jax.tree.leaves(found)]
-    if name not in operators:
-        raise UserError(f"ONNX has no counterpart here for JAX's operation {name!r}")
-    found = operators[name](graph, equation, *operands)
+        arrays = map(np.asarray, jax.tree.leaves(found))
+        return [Constant(a, v.aval.shape) for a, v in zip(arrays, equation.outvars, strict=True)]
+    if operator is None:
+        unsupported(f"JAX's operation {name!r}")
+    found = operator.emit(graph, equation, *operands)
     return [found] if isinstance(found, Value | Constant) else found
 
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ggnet_jax.inference.export.onnx_graph import FIRST, LAST, Constant, Graph, Operand, Value
+from ggnet_jax.inference.export.onnx_graph import (
+    FIRST,
+    LAST,
+    Constant,
+    Graph,
+    Operand,
+    Operator,
+    Value,
+    unsupported,
+)
 from ggnet_jax.ops.deform_conv import deform_conv2d_on_any
 
 _KINDS = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "float64": 11}  # of ONNX
@@ -73,7 +82,7 @@ def _convolve(graph: Graph, equation: Any, x: Operand, kernel: Operand) -> Value
     numbers = params["dimension_numbers"]
     last = (0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)
     if tuple(numbers) != last or params["lhs_dilation"] != (1, 1):
-        raise NotImplementedError(f"a convolution with {numbers}")
+        unsupported(f"a convolution with {numbers}")
     y = graph.add(
         "Conv",
         graph.read(x, FIRST),
@@ -196,7 +205,7 @@ def _transpose(graph: Graph, equation: Any, x: Operand) -> Value:
 def _pad(graph: Graph, equation: Any, x: Operand, value: Operand) -> Value:
     config = equation.params["padding_config"]
     if any(interior for _, _, interior in config):
-        raise NotImplementedError("padding between elements")
+        unsupported("padding between elements")
     pads = [low for low, _, _ in config] + [high for _, high, _ in config]
     name = graph.add("Pad", graph.read_whole(x), graph.array(pads), graph.read(value))
     return _value(name, equation)
@@ -261,7 +270,7 @@ def _gather(graph: Graph, equation: Any, x: Operand, index: Operand) -> Value:
     if one_axis and places == list(range(mapped[0], mapped[0] + len(places))):
         rows = graph.reshape(graph.read_whole(index), index.shape[:-1])
         return _value(graph.add("Gather", graph.read_whole(x), rows, axis=mapped[0]), equation)
-    raise NotImplementedError(f"a gather with {numbers}")
+    unsupported(f"a gather with {numbers}")
 
 
 # Reductions and order.
@@ -298,7 +307,7 @@ def _top_k(graph: Graph, equation: Any, x: Operand) -> tuple[Value, Value]:
 
 def _sort(graph: Graph, equation: Any, keys: Operand, *others: Operand) -> list[Value]:
     if equation.params["num_keys"] != 1:
-        raise NotImplementedError("sorting by several keys")
+        unsupported("sorting by several keys")
     axis = equation.params["dimension"]
     count = graph.array([keys.shape[axis]])
     values, places = graph.add(
@@ -310,22 +319,15 @@ def _sort(graph: Graph, equation: Any, keys: Operand, *others: Operand) -> list[
     return [_value(name, equation, result=i) for i, name in enumerate(names)]
 
 
-OPERATORS: dict[str, Any] = {
+_ELEMENTWISE = {
     "abs": _elementwise("Abs"),
     "add": _elementwise("Add"),
     "and": _elementwise("And"),
-    "argmax": _argmax,
-    "broadcast_in_dim": _broadcast,
-    "concatenate": _concatenate,
-    "conv_general_dilated": _convolve,
     "convert_element_type": _convert,
-    "copy": _same,
     "div": _elementwise("Div"),
     "eq": _elementwise("Equal"),
-    "gather": _gather,
     "ge": _elementwise("GreaterOrEqual"),
     "gt": _elementwise("Greater"),
-    "iota": _iota,
     "le": _elementwise("LessOrEqual"),
     "logistic": _elementwise("Sigmoid"),
     "lt": _elementwise("Less"),
@@ -336,24 +338,35 @@ OPERATORS: dict[str, Any] = {
     "neg": _elementwise("Neg"),
     "not": _elementwise("Not"),
     "or": _elementwise("Or"),
+    "rem": _elementwise("Mod", fmod=1),
+    "select_n": _select,
+    "sign": _elementwise("Sign"),
+    "sub": _elementwise("Sub"),
+}
+_OTHERS = {
+    "argmax": _argmax,
+    "broadcast_in_dim": _broadcast,
+    "concatenate": _concatenate,
+    "conv_general_dilated": _convolve,
+    "copy": _same,
+    "gather": _gather,
+    "iota": _iota,
     "pad": _pad,
     "reduce_max": _reduce("ReduceMax"),
     "reduce_or": _any,
     "reduce_prod": _reduce("ReduceProd"),
     "reduce_sum": _reduce("ReduceSum"),
     "reduce_window_max": _max_pool,
-    "rem": _elementwise("Mod", fmod=1),
     "reshape": _reshape,
     "rev": _reverse,
-    "select_n": _select,
-    "sign": _elementwise("Sign"),
     "slice": _slice,
     "sort": _sort,
     "squeeze": _reshape,
     "stack": _stack,
     "stop_gradient": _same,
-    "sub": _elementwise("Sub"),
     "top_k": _top_k,
     "transpose": _transpose,
     f"jit {deform_conv2d_on_any.__name__}": _deform_conv,
 }
+OPERATORS = {name: Operator(emit, elementwise=True) for name, emit in _ELEMENTWISE.items()}
+OPERATORS |= {name: Operator(emit) for name, emit in _OTHERS.items()}
