@@ -158,7 +158,7 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             max_pixels=_MAX_PIXELS.value,
         )
     if mode == "export":
-        return modes.export(workdir, _OUTPUT.value, _STEP.value, format=_FORMAT.value)
+        return modes.export(workdir, _OUTPUT.value, _step(), format=_FORMAT.value)
     if mode == "import":
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:

@@ -138,7 +138,7 @@ def predict(
     return 1 if failed else 0
 
 
-def export(workdir: str | Path, output: str | None, step: int | None, *, format: str | None) -> int:
+def export(workdir: str | Path, output: str | None, step: Step, *, format: str | None) -> int:
     """Write the network of a run as files that need neither the run nor this package.
 
     Args:
