@@ -99,10 +99,8 @@ def _draw(number: int, part: float, seed: int) -> np.ndarray:
     return np.sort(records.epoch_order(seed, _DRAWN, number)[:count])
 
 
-def shared(
-    builder: Any, ours: records.RecordIndex, theirs: records.RecordIndex
-) -> np.ndarray:
-    """[n] bool: which of our examples are the same record, or show the same image, as one of theirs.
+def shared(builder: Any, ours: records.RecordIndex, theirs: records.RecordIndex) -> np.ndarray:
+    """[n] bool: which of our examples are a record of theirs, or show an image of theirs.
 
     Images are the same if their bytes are, whatever their names. (A data set that was prepared
     before these were compared tells records alone.)
@@ -110,9 +108,7 @@ def shared(
     keys = theirs.keys()
     digests = _digests(builder)
     known, seen = set(keys), {digests[key] for key in keys if key in digests}
-    return np.array(
-        [key in known or digests.get(key) in seen for key in ours.keys()], bool
-    )
+    return np.array([key in known or digests.get(key) in seen for key in ours.keys()], bool)
 
 
 def _digests(builder: Any) -> dict[tuple[str, int], str]:

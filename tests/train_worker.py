@@ -26,7 +26,6 @@ def evaluate(config, workdir, step):
     return {"checksum": total % 1000}
 
 
-
 config = get_config()
 config.num_epochs = 15
 config.data.figures.num_train = 10

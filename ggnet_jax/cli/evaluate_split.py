@@ -87,9 +87,7 @@ def score(
         ) from error
 
 
-def _score(
-    config: Any, workdir: str | Path, step: Step, data: DataPipelines
-) -> Scored | None:
+def _score(config: Any, workdir: str | Path, step: Step, data: DataPipelines) -> Scored | None:
     trained = detection.load(workdir, step)
     dataset = data.load_dataset(config.data, training=False)
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)

@@ -1,7 +1,8 @@
 """Training with a validation split as main.py does it: what is scored, kept, drawn and said."""
 
 import json
-from types import SimpleNamespace
+import sys
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,7 +113,7 @@ def test_a_step_that_is_none(monkeypatch, given):
 def test_no_best_is_one_line(tmp_path):
     run = make_run(tmp_path, steps=(3, 7))
     for use in (Detector.load, checkpoints.load_variables):
-        with pytest.raises(UserError, match="has no best checkpoint: .* such as 7, the newest"):
+        with pytest.raises(UserError, match=r"has no best checkpoint: .* such as 7, the newest"):
             use(run, "best")
 
 
@@ -249,7 +250,9 @@ def test_nothing_to_evaluate_on(tmp_path, monkeypatch, capsys):
     )
     assert modes.train(config, run, data_pipelines) == 0
     said = capsys.readouterr().out
-    assert "there is no data to evaluate on" in said and "the newest checkpoint is of step 7" in said
+    assert (
+        "there is no data to evaluate on" in said and "the newest checkpoint is of step 7" in said
+    )
     assert "mAP" not in said and not (run / "evaluation").exists()
     trained = evaluate_split.detection.load(run)
     dataset = data_pipelines.load_dataset(config.data)
@@ -264,11 +267,14 @@ def test_nothing_to_evaluate_on(tmp_path, monkeypatch, capsys):
         evaluate_split.evaluate(config, run, None, data=data_pipelines)
 
 
-def test_wandb_that_is_not_there(config, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+@pytest.mark.parametrize("module", [None, ModuleType("wandb")], ids=["missing", "a folder"])
+def test_wandb_that_is_not_there(config, tmp_path, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "wandb", module)
     config = config.copy_and_resolve_references()
     config.wandb = True
-    with pytest.raises(UserError, match=r"config\.wandb=True needs Weights & Biases .* pip install"):
+    with pytest.raises(
+        UserError, match=r"config\.wandb=True needs Weights & Biases, .* pip install"
+    ):
         modes.train(config, tmp_path / "run", data_pipelines)
     assert not (tmp_path / "run").exists()
 

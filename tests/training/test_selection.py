@@ -1,12 +1,10 @@
 """The best checkpoint and the early end: what is chosen, also by a run that is killed anywhere."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import NUM_TRAIN, VOCABULARY
-from tiny import training_config, verbs_of_object
+from tiny import training_config
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import best, checkpoints
@@ -65,16 +63,13 @@ def test_a_run_goes_on_with_its_evaluations():
 
 
 @pytest.fixture
-def validated(toy, monkeypatch):
+def validated(toy):
     """The toy with a validation split; `values` are what its evaluations find."""
-    dataset = SimpleNamespace(
-        vocabulary=VOCABULARY,
-        verbs_of_object=verbs_of_object(),
-        num_train=NUM_TRAIN,
+    dataset = toy.data.load_dataset(None)
+    vars(dataset).update(
         num_held_out=2,
         num_val=2,
         num_val_evaluated=0,
-        train_split="train",
         eval_split="test",
         val_split="0.1",
         val_fingerprint="abc",
@@ -326,5 +321,5 @@ def test_a_step_that_is_none(validated, tmp_path, step):
     with pytest.raises(UserError, match="give a number or 'best'"):
         checkpoints.existing(tmp_path, step)
     (tmp_path / "checkpoints" / "5").rename(tmp_path / "checkpoints" / "6")
-    with pytest.raises(UserError, match="the best checkpoint of .*, of step 5, is gone; it has 6"):
+    with pytest.raises(UserError, match=r"the best checkpoint of .*, of step 5, is gone; it has 6"):
         checkpoints.existing(tmp_path, "best")
