@@ -29,7 +29,7 @@ MODULES = ("backbone", "objects", "interactions", "matching")
 
 _PATH_LISTS = tuple(
     f"data.{split}_{what}"
-    for split in ("train", "eval")
+    for split in ("train", "val", "eval")
     for what in ("annotations", "images", "instances")
 )
 _PATHS = (*_PATH_LISTS, "data.data_dir", "data.vocabulary", "eval.detections", "init_from")
@@ -222,6 +222,8 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "data.max_relations": 1,
         "eval.batch_size": 1,
         "eval.top_k": 1,
+        "eval.patience": 0,
+        "data.val_seed": 0,
     }
     one_of = {
         "loss.interaction": ("hna", "focal"),
