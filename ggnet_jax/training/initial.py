@@ -5,6 +5,7 @@ network with other classes or layers is decided in `training.transfer`.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from flax import traverse_util
 from ggnet_jax import vocabularies
 from ggnet_jax.config import ModelConfig, frozen_modules
 from ggnet_jax.errors import UserError
-from ggnet_jax.run_dir import checkpoints
+from ggnet_jax.run_dir import best, checkpoints
 from ggnet_jax.run_dir import folder as run_folder
-from ggnet_jax.torch_import import files
+from ggnet_jax.torch_import import files, kinds
 from ggnet_jax.torch_import.architecture import Architecture
 from ggnet_jax.torch_import.convert import expected_variables, network_of
 from ggnet_jax.training.state import TrainState
@@ -34,8 +35,8 @@ def initial_weights(
     """Read what `config.init_from` has of the network, and print what came from where.
 
     Args:
-        config: resolved. `init_from` is a PyTorch file, the workdir of a run (its newest
-            checkpoint), or a folder `WORKDIR/checkpoints/STEP`.
+        config: resolved. `init_from` is a PyTorch file, the workdir of a run (its best checkpoint,
+            if it chose one, else its newest), or a folder `WORKDIR/checkpoints/STEP`.
         vocabulary: our classes.
         workdir: of the run that starts.
         start: the step of its checkpoint to go on from. It has weights of its own then, and
@@ -57,13 +58,18 @@ def initial_weights(
                 "config.init_from to start from"
             )
         return None
-    run = _run_and_step(Path(config.init_from))
+    try:
+        run = _run_and_step(Path(config.init_from))
+    except OSError as error:
+        raise UserError(f"config.init_from={config.init_from}: {error.strerror}") from error
     if run is not None and run[0].resolve() == Path(workdir).resolve():
         raise UserError(
             f"config.init_from={config.init_from} is the workdir itself, whose run goes on by "
             "itself; leave config.init_from out, or give a new --workdir"
         )
     if start is not None:
+        if say:
+            print(f"config.init_from is not read again: the run goes on from its step {start}")
         return None
     ours = ModelConfig.from_fields(config.model)
     source = _read_file(config.init_from, ours) if run is None else _read_run(*run)
@@ -94,7 +100,7 @@ def _run_and_step(path: Path) -> tuple[Path, int | None] | None:
     if run_folder.is_run(path):
         return path, None
     workdir, step = path, None
-    if re.fullmatch(r"\d+", path.name) and path.parent.name == run_folder.CHECKPOINTS:
+    if re.fullmatch(r"0|[1-9]\d*", path.name) and path.parent.name == run_folder.CHECKPOINTS:
         workdir, step = path.parent.parent, int(path.name)
     elif path.name == run_folder.CHECKPOINTS:
         workdir = path.parent
@@ -110,12 +116,24 @@ def _run_and_step(path: Path) -> tuple[Path, int | None] | None:
 
 def _read_run(workdir: Path, step: int | None) -> Source:
     """The network of a run; in one with an average of the weights, that."""
-    config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
     try:
+        config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
         classes = Vocabulary.from_dict(run_folder.read_vocabulary(workdir))
     except UserError as error:
         raise UserError(f"config.init_from={workdir}: {error}") from None
-    variables, step = checkpoints.load_variables(workdir, step)
+    if step is None and best.step_of(workdir) is not None:
+        chosen: int | str | None = best.BEST
+    else:
+        chosen = step
+    variables, step = checkpoints.load_variables(workdir, chosen)
+    if (config.num_verbs, config.num_objects) != (classes.num_verbs, classes.num_objects) or (
+        _shapes(variables) != _shapes(expected_variables(config))
+    ):
+        raise UserError(
+            f"config.init_from={workdir}: checkpoint {step} is not of the network and classes in "
+            f"{run_folder.CONFIG} and {run_folder.VOCABULARY}; restore the files of its run"
+        )
+    which = f"the best, step {step}" if chosen == best.BEST else f"step {step}"
     network = Architecture(
         config.backbone,
         config.stacks,
@@ -126,7 +144,7 @@ def _read_run(workdir: Path, step: int | None) -> Source:
         "",
     )
     return Source(
-        f"{workdir}, step {step}: {network}",
+        f"{workdir}, {which}: {network}",
         config,
         traverse_util.flatten_dict(variables),
         classes.objects,
@@ -134,9 +152,14 @@ def _read_run(workdir: Path, step: int | None) -> Source:
     )
 
 
+def _shapes(variables: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    flat = traverse_util.flatten_dict(dict(variables))
+    return {path: tuple(leaf.shape) for path, leaf in flat.items()}
+
+
 def _read_file(path: str, ours: ModelConfig) -> Source:
     """The network in a PyTorch file, with the classes that released networks have."""
-    if Path(path).is_dir() and not any(Path(path).glob("*data.pkl")):
+    if Path(path).is_dir() and kinds.of_folder(Path(path))[0] == "a folder":
         raise UserError(
             f"config.init_from={path} is a folder without a run ({run_folder.CONFIG} is missing); "
             "give the workdir of a run, or a PyTorch file"
