@@ -78,7 +78,7 @@ def test_the_backbone_stays_and_the_heads_learn(frozen, trained):
 
 
 def test_a_frozen_backbone_normalizes_by_its_running_statistics(frozen, trained):
-    """Other running statistics change the loss, as in inference; a trained one does not see them."""
+    """Other running statistics change the loss, as in inference; one in training ignores them."""
     for (parallel, step, make_state), differs in ((frozen, True), (trained, False)):
         losses = []
         for shift in (0.0, 1.0):
@@ -144,7 +144,11 @@ def test_updates_of_frozen_heads_are_nothing(name):
 
 @pytest.mark.parametrize(
     ("freeze", "names"),
-    [("", ()), ("backbone", ("backbone",)), (" objects,backbone, objects ,", ("objects", "backbone"))],
+    [
+        ("", ()),
+        ("backbone", ("backbone",)),
+        (" objects,backbone, objects ,", ("objects", "backbone")),
+    ],
 )
 def test_names_of_modules(freeze, names):
     assert frozen_modules(freeze) == names
@@ -153,7 +157,10 @@ def test_names_of_modules(freeze, names):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"freeze": "backbones"}, "'backbones'; it can be backbone, objects, interactions, matching"),
+        (
+            {"freeze": "backbones"},
+            "'backbones'; it can be backbone, objects, interactions, matching",
+        ),
         ({"freeze": "backbone objects"}, "or several of them with commas"),
         ({"freeze": "backbone,heads0"}, "it can be backbone"),
         ({"freeze": ",".join(MODULES)}, "leaves nothing to train"),

@@ -69,7 +69,9 @@ def test_a_checkpoint_of_a_run(run, place):
     step = 3 if "3" in place else 7
     expected, _ = checkpoints.load_variables(run, step)
     found = weights(f"{run}/{place}")
-    np.testing.assert_array_equal(found[STEM], expected["params"]["backbone"]["stem_conv"]["conv"]["kernel"])
+    np.testing.assert_array_equal(
+        found[STEM], expected["params"]["backbone"]["stem_conv"]["conv"]["kernel"]
+    )
 
 
 def test_the_best_checkpoint_of_a_run_that_chose_one(run, tmp_path, capsys):
