@@ -153,7 +153,7 @@ def _read_run(workdir: Path, step: int | None) -> Source:
 
 
 def _shapes(variables: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
-    flat = traverse_util.flatten_dict(dict(variables))
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(variables))
     return {path: tuple(leaf.shape) for path, leaf in flat.items()}
 
 
