@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from data_pipelines.figures_hoi import scenes
-from data_pipelines.hoi_json import class_list
 from ggnet_jax.errors import UserError
-from ggnet_jax.vocabularies import Vocabulary, names, same_name
+from ggnet_jax.vocabularies import Vocabulary, class_list, names, same_name
 
 
 def load(name_or_path: str) -> Vocabulary | None:
