@@ -16,15 +16,17 @@ from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir.best import BEST
 
-MODES = ("train", "evaluate", "predict", "import", "label-config")
+MODES = ("train", "evaluate", "predict", "export", "import", "label-config")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_string("step", None, "Checkpoint to use, or best; the newest by default.")
 _IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
-_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict, export: folder to write to.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
-_FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
+_FORMAT = flags.DEFINE_string(
+    "format", None, "predict: native, or ppdm for the evaluators; export: stablehlo, onnx."
+)
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .pth.")
@@ -35,11 +37,11 @@ _DISTRIBUTED = flags.DEFINE_string(
 # The flags that only some modes read.
 _READ_BY = {
     config_flag.NAME: ("train", "evaluate", "import"),
-    "step": ("evaluate", "predict"),
+    "step": ("evaluate", "predict", "export"),
     "images": ("predict",),
-    "output": ("predict",),
+    "output": ("predict", "export"),
     "threshold": ("predict",),
-    "format": ("predict",),
+    "format": ("predict", "export"),
     "max_pixels": ("predict",),
     "font": ("train", "evaluate", "predict"),
     "checkpoint": ("import",),
@@ -155,6 +157,8 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
         )
+    if mode == "export":
+        return modes.export(workdir, _OUTPUT.value, _step(), format=_FORMAT.value)
     if mode == "import":
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:

@@ -138,6 +138,22 @@ def predict(
     return 1 if failed else 0
 
 
+def export(workdir: str | Path, output: str | None, step: Step, *, format: str | None) -> int:
+    """Write the network of a run as files that need neither the run nor this package.
+
+    Args:
+        workdir: of the run.
+        output: a new folder.
+        step: of the checkpoint.
+        format: of the files.
+    """
+    from ggnet_jax.cli import export as exports
+
+    with _terminable():
+        exports.export(workdir, output, step, format=format)
+    return 0
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM and a closed terminal end the work as Ctrl-C does: nothing half-written stays."""

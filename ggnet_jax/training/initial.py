@@ -15,6 +15,7 @@ from ggnet_jax.config import ModelConfig, frozen_modules
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import checkpoints
 from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.run_dir.best import BEST
 from ggnet_jax.torch_import import files
 from ggnet_jax.torch_import.architecture import Architecture
 from ggnet_jax.torch_import.convert import expected_variables, network_of
@@ -35,7 +36,7 @@ def initial_weights(
 
     Args:
         config: resolved. `init_from` is a PyTorch file, the workdir of a run (its newest
-            checkpoint), or a folder `WORKDIR/checkpoints/STEP`.
+            checkpoint), or `WORKDIR/checkpoints/STEP`, also with `best` for the step.
         vocabulary: our classes.
         workdir: of the run that starts.
         start: the step of its checkpoint to go on from. It has weights of its own then, and
@@ -89,13 +90,13 @@ def put_initial_weights(state: TrainState, variables: dict[str, Any]) -> TrainSt
     )
 
 
-def _run_and_step(path: Path) -> tuple[Path, int | None] | None:
+def _run_and_step(path: Path) -> tuple[Path, checkpoints.Step] | None:
     """The workdir and the step that a path means; None where it means a file."""
     if run_folder.is_run(path):
         return path, None
     workdir, step = path, None
-    if re.fullmatch(r"\d+", path.name) and path.parent.name == run_folder.CHECKPOINTS:
-        workdir, step = path.parent.parent, int(path.name)
+    if re.fullmatch(rf"\d+|{BEST}", path.name) and path.parent.name == run_folder.CHECKPOINTS:
+        workdir, step = path.parent.parent, BEST if path.name == BEST else int(path.name)
     elif path.name == run_folder.CHECKPOINTS:
         workdir = path.parent
     if run_folder.is_run(workdir):
@@ -108,7 +109,7 @@ def _run_and_step(path: Path) -> tuple[Path, int | None] | None:
     return None
 
 
-def _read_run(workdir: Path, step: int | None) -> Source:
+def _read_run(workdir: Path, step: checkpoints.Step) -> Source:
     """The network of a run; in one with an average of the weights, that."""
     config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
     try:
