@@ -64,7 +64,7 @@ class Dataset:
     def statistics(self, split: str) -> Statistics:
         """The counts of every whole split that the expression `split` takes something from."""
         total = Statistics()
-        for name in _split_names(split):
+        for name in split_names(split):
             total.merge(Statistics.from_dict(self.builder.metadata["statistics"][name]))
         return total
 
@@ -90,7 +90,7 @@ class Dataset:
         """Changes with the images and annotations of training; the same in every copy of them."""
         originals = self.builder.metadata.get("originals", {"files": {}, "images": {}})
         seen: list[Any] = [self.train_split]
-        for name in _split_names(self.train_split):
+        for name in split_names(self.train_split):
             seen.append(self.builder.metadata["statistics"][name])
             for source in self.sources(name):
                 seen += [source["sha256"], *map(originals["files"].get, source["instances"])]
@@ -104,7 +104,7 @@ class Dataset:
         Each as `files.Source` has it, by field; none for a data set that is rendered.
         """
         sources = self.builder.metadata.get("sources", {})
-        return [source for name in _split_names(split) for source in sources.get(name, ())]
+        return [source for name in split_names(split) for source in sources.get(name, ())]
 
     def ground_truth(self, split: str) -> list[dict[str, Any]]:
         """The split's PPDM entries as evaluation reads them, boxes untouched.
@@ -121,7 +121,7 @@ class Dataset:
         with records.reading(self.builder):
             entries = [json.loads(bytes(text)) for text in texts.as_numpy_iterator()]
         lost = self.builder.metadata.get("lost", {})
-        for name in _split_names(split):
+        for name in split_names(split):
             if split == name or name in split.split("+"):
                 entries += lost.get(name, [])
         return [annotations.evaluation_entry(entry) for entry in entries]
@@ -147,18 +147,21 @@ class Dataset:
     def example_images(self, split: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
         """File names and RGB uint8 images [h, w, 3] of examples evenly spaced over a split."""
         index = records.index_split(self.builder, split)
-        count = min(count, len(index))
-        for position in np.linspace(0, len(index) - 1, count).round().astype(int):
-            with records.reading(self.builder):
-                serialized = index.read(tf.constant(int(position), tf.int64))
-            example = records.parse(self.builder, serialized)
-            name = bytes(example["file_name"].numpy()).decode()
-            yield name, np.asarray(records.decode_image(example))
+        positions = np.linspace(0, len(index) - 1, min(count, len(index))).round().astype(int)
+        return records.read_images(self.builder, index, positions.tolist())
 
 
-def _split_names(split: str) -> list[str]:
-    """The splits in an expression: 'train[:10]+val' -> train, val."""
+def split_names(split: str) -> list[str]:
+    """The whole splits in an expression: 'train[:10]+val' -> train, val."""
     return [re.sub(r"\[.*", "", part).strip() for part in split.split("+")]
+
+
+def builder_class(name: str) -> type[HoiBuilder]:
+    """The builder of `config.data.name`; a UserError for an unknown one."""
+    if name not in BUILDERS:
+        raise UserError(f"no data set {name!r}; data.name is one of {', '.join(BUILDERS)}")
+    module, kind = BUILDERS[name]
+    return getattr(importlib.import_module(module), kind)
 
 
 def load_dataset(config: Any, *, training: bool = True) -> Dataset:
@@ -175,13 +178,9 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
         UserError: an unknown name, or it has to be built and can't be.
     """
     _hide_accelerators()
-    if config.name not in BUILDERS:
-        raise UserError(f"no data set {config.name!r}; data.name is one of {', '.join(BUILDERS)}")
-    module, name = BUILDERS[config.name]
-    kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
-    builder = open_builder(kind, config)
+    builder = open_builder(builder_class(config.name), config)
     train_split = config.train_split
-    if not training and not builder.info.splits.keys() >= set(_split_names(train_split)):
+    if not training and not builder.info.splits.keys() >= set(split_names(train_split)):
         train_split = config.eval_split
     for split in (train_split, config.eval_split):
         records.index_split(builder, split)

@@ -130,6 +130,13 @@ class ModelConfig:
             )
         return cls(**given)
 
+    @property
+    def input_divisor(self) -> int:
+        """What height and width of the network's input must be divisible by."""
+        if self.backbone == "dla34":
+            return 32
+        return OUTPUT_STRIDE * 2 ** (len(self.widths) - 1)
+
     def to_fields(self) -> dict[str, Any]:
         """The fields of `config.model`."""
         fields = dataclasses.asdict(self)

@@ -15,13 +15,15 @@ from ggnet_jax.cli import config_flag
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 
-MODES = ("train", "evaluate", "predict", "import")
+MODES = ("train", "evaluate", "predict", "import", "inspect")
+
+_WITHOUT_WORKDIR = ("inspect",)
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
 _IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
-_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict, inspect: folder for what is written.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
 _FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
@@ -32,14 +34,14 @@ _DISTRIBUTED = flags.DEFINE_string(
 )
 # The flags that only some modes read.
 _READ_BY = {
-    config_flag.NAME: ("train", "evaluate", "import"),
+    config_flag.NAME: ("train", "evaluate", "import", "inspect"),
     "step": ("evaluate", "predict"),
     "images": ("predict",),
-    "output": ("predict",),
+    "output": ("predict", "inspect"),
     "threshold": ("predict",),
     "format": ("predict",),
     "max_pixels": ("predict",),
-    "font": ("train", "evaluate", "predict"),
+    "font": ("train", "evaluate", "predict", "inspect"),
     "checkpoint": ("import",),
     "distributed": ("train", "evaluate"),
 }
@@ -112,7 +114,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} belongs to no flag; lists take commas, not spaces")
     workdir, mode = _WORKDIR.value, _MODE.value
-    if not workdir:
+    if not workdir and mode not in _WITHOUT_WORKDIR:
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     # These import JAX, which a mistyped flag need not wait for.
@@ -142,6 +144,8 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:
         raise UserError(f"--mode={mode} needs a data set: use main.py of a checkout")
+    if mode == "inspect":
+        return modes.inspect(config_flag.value(), _OUTPUT.value, data)
     if mode == "evaluate":
         return modes.evaluate(config_flag.value(), workdir, _STEP.value, data)
     return modes.train(config_flag.value(), workdir, data)

@@ -64,6 +64,17 @@ def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
     return evaluate(config, workdir, None, data)
 
 
+def inspect(config: Any, output: str | None, data: DataPipelines) -> int:
+    """Say what is in a data set; with a folder, write a page with images there too."""
+    from ggnet_jax.cli import inspect_data
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        inspect_data.inspect(absolute_paths(config), output, data)
+    return 0
+
+
 def evaluate(config: Any | None, workdir: str | Path, step: int | None, data: DataPipelines) -> int:
     """Print the table of mAP for a checkpoint and the paths of a few drawings.
 
