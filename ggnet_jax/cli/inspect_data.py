@@ -63,19 +63,24 @@ def inspect(config: Any, output: str | os.PathLike | None, data: DataPipelines) 
         max_boxes=config.data.max_boxes,
         max_relations=config.data.max_relations,
     )
-    print(to_text(description))
-    if folder is None:
-        return
-    sheets: list[page.Sheet] = []
-    if inspection.dataset is not None:
-        vocabulary = inspection.vocabulary
-        fonts.say_missing([*vocabulary.objects, *vocabulary.verbs])
-        sheets += [_annotated(inspection, split) for split in inspection.splits]
-        if inspection.training is not None:
-            sheets.insert(1, _augmented(inspection, inspection.training, config, data))
-    path = folder / page.FILE
-    io.write_file(path, page.to_html(description, sheets))
-    print(f"\npage: {path}")
+    text = to_text(description)
+    if folder is not None:  # before anything is printed: whoever reads may have enough of it
+        path = folder / page.FILE
+        io.write_file(path, page.to_html(description, _sheets(inspection, config, data)))
+        text += f"\n\npage: {path}"
+    print(text)
+
+
+def _sheets(inspection: Inspection, config: Any, data: DataPipelines) -> list[page.Sheet]:
+    """The images of the page; none where the annotations are inspected alone."""
+    if inspection.dataset is None:
+        return []
+    vocabulary = inspection.vocabulary
+    fonts.say_missing([*vocabulary.objects, *vocabulary.verbs])
+    sheets = [_annotated(inspection, split) for split in inspection.splits]
+    if inspection.training is not None:
+        sheets.insert(1, _augmented(inspection, inspection.training, config, data))
+    return sheets
 
 
 def _annotated(inspection: Inspection, split: Split) -> page.Sheet:

@@ -89,7 +89,8 @@ def to_html(description: Description, sheets: Sequence[Sheet]) -> Iterator[str]:
     heading = escape(description.title)
     yield "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>"
     yield "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-    yield f"<title>{heading}</title><style>{_STYLE}</style></head><body>\n<h1>{heading}</h1>\n<nav>"
+    yield f"<title>{heading}</title><style>{_STYLE}</style></head><body>\n<h1>{heading}</h1>\n"
+    yield f"<p>{escape(description.place)}</p>\n<nav>"
     for title in titles:
         yield f"<a href='#{_anchor(title)}'>{escape(title)}</a>"
     yield "</nav>\n"

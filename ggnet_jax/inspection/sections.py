@@ -56,12 +56,14 @@ class Description:
     """All of it.
 
     Attributes:
-        title: the data set and where it lies.
+        title: the data set.
+        place: how many classes it has, and where it lies.
         remarks: what deserves a look before training, most pressing first.
         sections: the numbers.
     """
 
     title: str
+    place: str
     remarks: tuple[str, ...]
     sections: tuple[Section, ...]
 
@@ -105,12 +107,12 @@ def describe(
     ]
     if len(splits) > 1:
         sections.insert(-1, _overlaps(splits, remarks))
-    title = (
-        f"{inspection.name}: {_number(vocabulary.num_verbs, 'verb')}, "
+    place = (
+        f"{_number(vocabulary.num_verbs, 'verb')}, "
         f"{_number(vocabulary.num_objects, 'object')}, "
         f"{_number(vocabulary.num_classes, 'class')}; {inspection.place}"
     )
-    return Description(title, tuple(remarks), tuple(s for s in sections if s is not None))
+    return Description(inspection.name, place, tuple(remarks), tuple(s for s in sections if s is not None))
 
 
 def split_title(split: Split) -> str:
@@ -190,6 +192,8 @@ def _classes(
             f"{number['no class']} (verb, object) pairs are annotated but no class of the "
             "vocabulary: they are trained on and never predicted."
         )
+    absent = sum(not any(count[pair] for count in counts) for pair in vocabulary.classes)
+    notes += _absent(absent, vocabulary.num_classes)
     verbs = _count_table(
         "verb",
         header,
@@ -209,10 +213,13 @@ def _classes(
     )
     return [
         Section("Classes", tuple(notes), (table,)),
-        Section("Verbs", ("Relations of each verb.",), (verbs,)),
+        Section("Verbs", ("Relations of each verb.", *_absent(vocabulary.num_verbs - len(verbs.rows), vocabulary.num_verbs)), (verbs,)),
         Section(
             "Objects",
-            ("Boxes of each object.",),
+            (
+                "Boxes of each object.",
+                *_absent(vocabulary.num_objects - len(objects.rows), vocabulary.num_objects),
+            ),
             (objects,),
         ),
     ]
@@ -274,14 +281,20 @@ def _count_table(
     counts: Sequence[Sequence[int]],
     marks: Sequence[str],
 ) -> Table:
-    """Rows by descending first count."""
-    order = sorted(range(len(names)), key=lambda row: [-count for count in counts[row]])
+    """Rows by descending first count; without those that are nowhere."""
+    order = [row for row in range(len(names)) if any(counts[row])]
+    order.sort(key=lambda row: [-count for count in counts[row]])
     return Table(
         (what, *header),
         [(names[row], *counts[row]) for row in order],
         [marks[row] for row in order] if any(marks) else (),
         [counts[row][0] for row in order],
     )
+
+
+def _absent(number: int, total: int) -> list[str]:
+    """How many of the vocabulary's names are nowhere, as a sentence; none if all are there."""
+    return [f"{number:,} of the vocabulary's {total:,} are not annotated."] * (number > 0)
 
 
 def _report(splits: Sequence[Split], remarks: list[str]) -> Section:

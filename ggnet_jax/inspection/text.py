@@ -12,7 +12,7 @@ _ROWS = 60
 
 def to_text(description: Description) -> str:
     """The description to read in a terminal."""
-    lines = [description.title]
+    lines = [f"{description.title}: {description.place}"]
     if description.remarks:
         lines += ["", "Worth a look"]
         for remark in description.remarks:

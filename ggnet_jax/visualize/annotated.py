@@ -16,8 +16,9 @@ TEXT = 16.0
 MAX_PAIRS = 8  # more than this on one image can't be read
 MAX_VERBS = 4  # on one label
 LONE = "#C8C8C8"  # boxes that are in no pair
-POSITIVE, NEGATIVE, CENTER = "#E69F00", "#56B4E9", "#009E73"
+POSITIVE, NEGATIVE, CENTER = "#E69F00", "#0072B2", "#009E73"
 GAP = 8
+_AWAY = 24.0  # final pixels from which a line leads to a label
 
 
 class Scene(NamedTuple):
@@ -99,7 +100,13 @@ def draw_annotated(
         anchors or np.zeros((0, 2)), sizes or np.zeros((0, 2)), bounds=canvas.size,
         avoid=avoid, avoid_weight=np.full(len(avoid), 20.0),
     )  # fmt: skip
-    for corner, lines, color in zip(corners, labels, colors, strict=True):
+    for corner, lines, color, anchor, size in zip(
+        corners, labels, colors, anchors, sizes, strict=True
+    ):
+        nearest = np.clip(anchor, corner, np.add(corner, size))
+        if np.hypot(*(nearest - anchor)) > _AWAY:
+            start, end = ((point + 0.5) / canvas.scale - 0.5 for point in (anchor, nearest))
+            canvas.line(start, end, color, width=1.5)
         canvas.tag(corner, lines, color, size=TEXT)
     hidden = len(pairs) - len(shown)
     note = f"and {hidden} more pair{'s' if hidden > 1 else ''}" if hidden > 0 else ""
