@@ -5,6 +5,7 @@ No JAX here: everything may import this module.
 
 import dataclasses
 import difflib
+import itertools
 import math
 import numbers
 import os
@@ -208,7 +209,7 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         config: a ConfigDict.
         num_devices: also see whether the batch is divisible by them.
     """
-    ModelConfig.from_fields(config.model)
+    check_image_size(config)
     if num_devices is not None:
         divisible_batch_size(config.batch_size, num_devices, round_batch=config.round_batch)
     at_least = {
@@ -236,6 +237,38 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         _check_at_least(name, _field(config, name), least)
     for name, values in one_of.items():
         _check_one_of(name, _field(config, name), values)
+
+
+def check_image_size(config: Any) -> None:
+    """Raise a UserError unless the network can work on `data.image_size`, (height, width).
+
+    The message names the sizes nearest to it that fit.
+    """
+    model = ModelConfig.from_fields(config.model)
+    size = tuple(config.data.image_size)
+    whole = all(isinstance(side, numbers.Integral) and side > 0 for side in size)
+    if len(size) != 2 or not whole:
+        raise UserError(
+            f"config.data.image_size is {size}; it must be height and width of the network's "
+            "input in pixels, such as (512, 512)"
+        )
+    divisor = model.input_divisor
+    if not any(side % divisor for side in size):
+        return
+    # Of each side what is nearest below and above; the pair that changes least comes first.
+    around = [
+        sorted({max(side // divisor * divisor, divisor), -(-side // divisor) * divisor})
+        for side in size
+    ]
+    fitting = sorted(
+        itertools.product(*around),
+        key=lambda fit: sum(abs(math.log(new / old)) for new, old in zip(fit, size, strict=True)),
+    )
+    network = "DLA-34" if model.backbone == "dla34" else f"hourglass ({len(model.widths)} levels)"
+    raise UserError(
+        f"config.data.image_size is {size}, but height and width must be divisible by {divisor} "
+        f"for this {network}; nearest are {' and '.join(map(str, fitting[:2]))}"
+    )
 
 
 def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | None = None) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
-from ggnet_jax.config import absolute_paths, padded_batch_size
+from ggnet_jax.config import absolute_paths, check_image_size, padded_batch_size
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import folder as run_folder
@@ -172,6 +172,7 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
+    check_image_size(ConfigDict(asked))
     asked["eval"]["batch_size"] = padded_batch_size(asked["eval"]["batch_size"], jax.device_count())
     return ConfigDict(asked)
 

@@ -143,7 +143,9 @@ def _amounts(splits: Sequence[Split], remarks: list[str]) -> Section:
             }
         )
         if split.lost:
-            remarks.append(f"{split.lost} images of {split_title(split)} could not be used.")
+            remarks.append(
+                f"{_number(split.lost, 'image')} of {split_title(split)} could not be used."
+            )
         if empty and split.role == "training" and 2 * empty > n:
             remarks.append(f"{_percent(empty, n)} of the training images have no pair.")
     table = Table(
@@ -169,10 +171,10 @@ def _classes(
         list(known.values()),
     )
     notes = [f"Rare: fewer than {RARE_BELOW} relations in training, HICO-DET's rule."]
-    if training is None and vocabulary.rare is not None:
-        notes = [f"{notes[0][:-1]}; here as the vocabulary has it."]
-    elif training is None:
+    if training is None:
         notes = ["Which are rare is known with the training split."]
+        if _has_both(vocabulary.rare):
+            notes = ["Rare are those that the vocabulary has as rare."]
     elif vocabulary.rare is not None:
         pairs = zip(vocabulary.classes, vocabulary.rare, strict=True)
         other = sum(flag != (training[pair] < RARE_BELOW) for pair, flag in pairs)
@@ -236,10 +238,16 @@ def _class_marks(
             mark = "rare" if seen < RARE_BELOW else ""
             marks[verb, obj] = mark if seen else "rare, none in training"
         else:
-            marks[verb, obj] = "rare" if vocabulary.rare and vocabulary.rare[number] else ""
+            both = _has_both(vocabulary.rare)
+            marks[verb, obj] = "rare" if both and vocabulary.rare[number] else ""
     for verb, obj in np.argwhere(sum(counts) > 0).tolist():
         marks.setdefault((verb, obj), "no class")
     return marks
+
+
+def _has_both(rare: Sequence[bool] | None) -> bool:
+    """Whether flags tell rare classes from others; all are rare where no training split was."""
+    return rare is not None and len(set(rare)) == 2
 
 
 def _rare_marks(training: np.ndarray | None) -> list[str]:
