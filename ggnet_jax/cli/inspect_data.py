@@ -1,6 +1,7 @@
 """--mode=inspect: what is in a data set, as text and, with a folder to write to, as a page."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,7 @@ from PIL import Image
 
 from ggnet_jax import io
 from ggnet_jax.config import OUTPUT_STRIDE, ModelConfig, check_config
-from ggnet_jax.dataset import DataPipelines
+from ggnet_jax.dataset import Batch, DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.inspection import page
 from ggnet_jax.inspection.choice import varied_images
@@ -125,7 +126,7 @@ def _augmented(
     config = config.copy_and_resolve_references()
     config.batch_size = min(AUGMENTED, dataset.num_train)
     batch = next(data.train_batches(dataset, config))
-    targets = _targets(batch, dataset.verbs_of_object, vocabulary, config)
+    render = _renderer(dataset.verbs_of_object, vocabulary, config)
     figures = []
     for row, image_id in enumerate(batch["image_id"].tolist()):
         valid, related = batch["box_valid"][row], batch["relation_valid"][row]
@@ -135,7 +136,8 @@ def _augmented(
             [vocabulary.objects[obj].replace("_", " ") for obj in classes[valid].tolist()],
             _phrases(batch["relations"][row][related], classes, vocabulary),
         )
-        cell = targets["relation_cell"][row][related]
+        targets = render({name: values[row : row + 1] for name, values in batch.items()})
+        cell = targets["relation_cell"][0][related]
         width = targets["glance_mask"].shape[2]
         points = np.stack([cell % width, cell // width], axis=1) * OUTPUT_STRIDE
         image = np.clip(np.rint(batch["image"][row] * 255), 0, 255).astype(np.uint8)
@@ -143,8 +145,8 @@ def _augmented(
             image,
             scene,
             points,
-            targets["glance_mask"][row],
-            targets["object_heatmap"][row],
+            targets["glance_mask"][0],
+            targets["object_heatmap"][0],
         )
         figures.append(_figure(drawing, split.columns.file_names[image_id]))
     height, width = config.data.image_size
@@ -162,25 +164,31 @@ def _augmented(
     return page.Sheet(f"Augmented, with targets: {split_title(split)}", notes, key, figures, True)
 
 
-def _targets(
-    batch: Any, verbs_of_object: np.ndarray, vocabulary: Vocabulary, config: Any
-) -> dict[str, np.ndarray]:
-    """What training makes of a batch."""
+def _renderer(
+    verbs_of_object: np.ndarray, vocabulary: Vocabulary, config: Any
+) -> Callable[[Batch], dict[str, np.ndarray]]:
+    """What makes the targets of a batch, as training does."""
     import jax
 
     from ggnet_jax.training.targets import Annotations, render_targets
 
     height, width = config.data.image_size
-    render = partial(
-        render_targets,
-        map_size=(height // OUTPUT_STRIDE, width // OUTPUT_STRIDE),
-        num_verbs=vocabulary.num_verbs,
-        num_objects=vocabulary.num_objects,
-        verbs_of_object=verbs_of_object,
-        sharp_gaze_targets=config.loss.sharp_gaze_targets,
+    draw = jax.jit(
+        partial(
+            render_targets,
+            map_size=(height // OUTPUT_STRIDE, width // OUTPUT_STRIDE),
+            num_verbs=vocabulary.num_verbs,
+            num_objects=vocabulary.num_objects,
+            verbs_of_object=verbs_of_object,
+            sharp_gaze_targets=config.loss.sharp_gaze_targets,
+        )
     )
-    drawn = jax.jit(render)(Annotations(*(batch[name] for name in Annotations._fields)))
-    return {name: np.asarray(value) for name, value in drawn._asdict().items()}
+
+    def render(batch: Batch) -> dict[str, np.ndarray]:
+        drawn = draw(Annotations(*(batch[name] for name in Annotations._fields)))
+        return {name: np.asarray(value) for name, value in drawn._asdict().items()}
+
+    return render
 
 
 def _figure(drawing: Image.Image, caption: str) -> page.Figure:
