@@ -87,7 +87,9 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     @classmethod
     def of_annotations(cls, data: Any) -> "FilesBuilder":
         """A builder for `read_annotations` alone, from the annotation files of `config.data`."""
-        builder = cls(config=cls._config_of_paths(data, images=False), data_dir=data.data_dir or None)
+        builder = cls(
+            config=cls._config_of_paths(data, images=False), data_dir=data.data_dir or None
+        )
         builder.accept_losses = data.accept_losses
         return builder
 

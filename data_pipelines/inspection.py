@@ -120,14 +120,10 @@ def _inspect_annotations(kind: type[FilesBuilder], config: Any) -> Inspection:
         columns = _clean(usable, vocabulary, report, one_based)
         role = "training" if split == "train" else "test"
         splits.append(_split(role, split, columns, report))
-    return Inspection(
-        builder.name, builder.files.description or "", vocabulary, tuple(splits)
-    )
+    return Inspection(builder.name, builder.files.description or "", vocabulary, tuple(splits))
 
 
-def _clean(
-    entries: Iterable[Any], vocabulary: Any, report: Report, one_based: bool
-) -> Columns:
+def _clean(entries: Iterable[Any], vocabulary: Any, report: Report, one_based: bool) -> Columns:
     names, sizes, boxes, classes, numbers, relations = [], [], [], [], [], []
     first = 0
     for entry in entries:

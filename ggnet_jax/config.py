@@ -246,7 +246,7 @@ def check_image_size(config: Any) -> None:
     """
     model = ModelConfig.from_fields(config.model)
     size = tuple(config.data.image_size)
-    whole = all(isinstance(side, numbers.Integral) and side > 0 for side in size)
+    whole = all(isinstance(side, int) and side > 0 for side in size)
     if len(size) != 2 or not whole:
         raise UserError(
             f"config.data.image_size is {size}; it must be height and width of the network's "

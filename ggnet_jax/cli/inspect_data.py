@@ -130,13 +130,13 @@ def _augmented(
     figures = []
     for row, image_id in enumerate(batch["image_id"].tolist()):
         valid, related = batch["box_valid"][row], batch["relation_valid"][row]
+        targets = render({name: values[row : row + 1] for name, values in batch.items()})
         classes = batch["classes"][row]
         scene = Scene(
-            batch["boxes"][row][valid] * OUTPUT_STRIDE,
+            _clipped(batch["boxes"][row][valid], targets["glance_mask"].shape[1:3]) * OUTPUT_STRIDE,
             [vocabulary.objects[obj].replace("_", " ") for obj in classes[valid].tolist()],
             _phrases(batch["relations"][row][related], classes, vocabulary),
         )
-        targets = render({name: values[row : row + 1] for name, values in batch.items()})
         cell = targets["relation_cell"][0][related]
         width = targets["glance_mask"].shape[2]
         points = np.stack([cell % width, cell // width], axis=1) * OUTPUT_STRIDE
@@ -152,9 +152,10 @@ def _augmented(
     height, width = config.data.image_size
     notes = (
         f"The first images that training takes, in the network's input of {width} x {height}: "
-        "flipped, scaled, cropped and recolored as config.data.augment says. Left: the boxes, "
-        "moved with the image, and a white cross at each interaction point. Right: the heatmaps "
-        "that the network is to learn, all classes at once.",
+        "flipped, scaled, cropped and recolored as config.data.augment says. Left: what is inside "
+        "of the boxes, moved with the image, and a white cross at each interaction point, halfway "
+        "between two centers but for the rounding to whole cells. Right: the heatmaps that the "
+        "network is to learn, all classes at once, with a ring around each interaction point.",
     )
     key = (
         (POSITIVE, "interaction points, in the channels of their verbs"),
@@ -164,28 +165,35 @@ def _augmented(
     return page.Sheet(f"Augmented, with targets: {split_title(split)}", notes, key, figures, True)
 
 
+def _clipped(boxes: np.ndarray, map_size: tuple[int, ...]) -> np.ndarray:
+    """Boxes [n, 4] in cells, clipped to the map as the targets clip them."""
+    height, width = map_size
+    return np.clip(boxes, 0, np.array([width, height] * 2) - 1)
+
+
 def _renderer(
     verbs_of_object: np.ndarray, vocabulary: Vocabulary, config: Any
 ) -> Callable[[Batch], dict[str, np.ndarray]]:
     """What makes the targets of a batch, as training does."""
     import jax
+    import jax.numpy as jnp
 
     from ggnet_jax.training.targets import Annotations, render_targets
 
     height, width = config.data.image_size
-    draw = jax.jit(
+    draw: Any = jax.jit(
         partial(
             render_targets,
             map_size=(height // OUTPUT_STRIDE, width // OUTPUT_STRIDE),
             num_verbs=vocabulary.num_verbs,
             num_objects=vocabulary.num_objects,
-            verbs_of_object=verbs_of_object,
+            verbs_of_object=jnp.asarray(verbs_of_object),
             sharp_gaze_targets=config.loss.sharp_gaze_targets,
         )
     )
 
     def render(batch: Batch) -> dict[str, np.ndarray]:
-        drawn = draw(Annotations(*(batch[name] for name in Annotations._fields)))
+        drawn = draw(Annotations(*(jnp.asarray(batch[name]) for name in Annotations._fields)))
         return {name: np.asarray(value) for name, value in drawn._asdict().items()}
 
     return render

@@ -23,7 +23,7 @@ class Columns:
         hashes: [n] int64, equal for files of the same content; None where no image was read.
     """
 
-    file_names: Sequence[str]
+    file_names: list[str]
     sizes: np.ndarray
     boxes: np.ndarray
     classes: np.ndarray

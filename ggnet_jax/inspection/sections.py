@@ -112,7 +112,9 @@ def describe(
         f"{_number(vocabulary.num_objects, 'object')}, "
         f"{_number(vocabulary.num_classes, 'class')}; {inspection.place}"
     )
-    return Description(inspection.name, place, tuple(remarks), tuple(s for s in sections if s is not None))
+    return Description(
+        inspection.name, place, tuple(remarks), tuple(s for s in sections if s is not None)
+    )
 
 
 def split_title(split: Split) -> str:
@@ -215,7 +217,14 @@ def _classes(
     )
     return [
         Section("Classes", tuple(notes), (table,)),
-        Section("Verbs", ("Relations of each verb.", *_absent(vocabulary.num_verbs - len(verbs.rows), vocabulary.num_verbs)), (verbs,)),
+        Section(
+            "Verbs",
+            (
+                "Relations of each verb.",
+                *_absent(vocabulary.num_verbs - len(verbs.rows), vocabulary.num_verbs),
+            ),
+            (verbs,),
+        ),
         Section(
             "Objects",
             (
@@ -232,14 +241,16 @@ def _class_marks(
 ) -> dict[tuple[int, int], str]:
     """{(verb, object): mark} of every class, and of annotated pairs that are none."""
     marks = {}
+    flags = [False] * vocabulary.num_classes
+    if vocabulary.rare is not None and _has_both(vocabulary.rare):
+        flags = list(vocabulary.rare)
     for number, (verb, obj) in enumerate(vocabulary.classes):
         if training is not None:
             seen = int(training[verb, obj])
             mark = "rare" if seen < RARE_BELOW else ""
             marks[verb, obj] = mark if seen else "rare, none in training"
         else:
-            both = _has_both(vocabulary.rare)
-            marks[verb, obj] = "rare" if both and vocabulary.rare[number] else ""
+            marks[verb, obj] = "rare" if flags[number] else ""
     for verb, obj in np.argwhere(sum(counts) > 0).tolist():
         marks.setdefault((verb, obj), "no class")
     return marks
@@ -255,8 +266,7 @@ def _rare_marks(training: np.ndarray | None) -> list[str]:
     if training is None:
         return []
     return [
-        "none in training" if not n else "rare" if n < RARE_BELOW else ""
-        for n in training.tolist()
+        "none in training" if not n else "rare" if n < RARE_BELOW else "" for n in training.tolist()
     ]
 
 
@@ -343,10 +353,7 @@ def _box_sizes(
     header = tuple(map(split_title, splits))
     table = Table(
         ("shorter side, input pixels", *header),
-        [
-            (name, *(f"{values[row]:.1f}" for values in pixels))
-            for row, name in enumerate(names)
-        ],
+        [(name, *(f"{values[row]:.1f}" for values in pixels)) for row, name in enumerate(names)],
     )
     shares = []
     for factor in (0.5, 1.0, 1.5, 2.0):
@@ -393,7 +400,9 @@ def _box_line(columns: Columns, vocabulary: Vocabulary, row: int) -> str:
     x1, y1, x2, y2 = columns.boxes[row].tolist()
     name = columns.file_names[columns.box_image[row]]
     obj = vocabulary.objects[columns.classes[row]].replace("_", " ")
-    return f"{name}: {obj}, {x2 - x1:.4g} x {y2 - y1:.4g} pixels of the image at ({x1:.4g}, {y1:.4g})"
+    return (
+        f"{name}: {obj}, {x2 - x1:.4g} x {y2 - y1:.4g} pixels of the image at ({x1:.4g}, {y1:.4g})"
+    )
 
 
 def _map_cells(splits: Sequence[Split], input_size: Size, remarks: list[str]) -> Section | None:
@@ -431,9 +440,7 @@ def _map_cells(splits: Sequence[Split], input_size: Size, remarks: list[str]) ->
     return Section("Output map", tuple(notes), (Table(("", *map(split_title, splits)), rows),))
 
 
-def _batches(
-    split: Split, max_boxes: int, max_relations: int, remarks: list[str]
-) -> Section:
+def _batches(split: Split, max_boxes: int, max_relations: int, remarks: list[str]) -> Section:
     lost = statistics.dropped(split.columns, max_boxes, max_relations)
     table = Table(
         ("", f"data.max_boxes={max_boxes}", f"data.max_relations={max_relations}"),
@@ -455,7 +462,8 @@ def _batches(
         both = [_number(lost.boxes, "box")] * bool(lost.boxes)
         both += [_number(relations, "relation")] * bool(relations)
         remarks.append(
-            f"{' and '.join(both)} of {split_title(split)} do not fit into the batches; {keep} keeps all."
+            f"{' and '.join(both)} of {split_title(split)} do not fit into the batches; {keep} "
+            "keeps all."
         )
     return Section("Batches", tuple(notes), (table,))
 
@@ -474,9 +482,7 @@ def _overlaps(splits: Sequence[Split], remarks: list[str]) -> Section:
         for second in splits[i + 1 :]:
             shared = statistics.overlap(first.columns, second.columns)
             both = f"{split_title(first)} and {split_title(second)}"
-            lists.append(
-                (f"file names in {both}: {len(shared.names):,}", shared.names[:EXAMPLES])
-            )
+            lists.append((f"file names in {both}: {len(shared.names):,}", shared.names[:EXAMPLES]))
             if shared.same is not None:
                 lists.append(
                     (f"identical images in {both}: {len(shared.same):,}", _pair_lines(shared.same))
@@ -496,9 +502,7 @@ def _pair_lines(pairs: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     return tuple(a if a == b else f"{a} = {b}" for a, b in pairs[:EXAMPLES])
 
 
-def _shapes(
-    splits: Sequence[Split], input_size: Size, divisor: int, remarks: list[str]
-) -> Section:
+def _shapes(splits: Sequence[Split], input_size: Size, divisor: int, remarks: list[str]) -> Section:
     sizes = [split.columns.sizes for split in splits]
     every = np.concatenate(sizes)
     known = every[(every > 0).all(axis=1)]
@@ -507,9 +511,7 @@ def _shapes(
     common, number = np.unique(known, axis=0, return_counts=True)
     order = np.argsort(-number, kind="stable")[:8]
     count = [Counter(map(tuple, size.tolist())) for size in sizes]
-    rows = [
-        (f"{w} x {h}", *(one[w, h] for one in count)) for w, h in common[order].tolist()
-    ]
+    rows = [(f"{w} x {h}", *(one[w, h] for one in count)) for w, h in common[order].tolist()]
     if len(common) > len(rows):
         listed = {tuple(size) for size in common[order].tolist()}
         rest = [sum(n for s, n in one.items() if s not in listed and min(s) > 0) for one in count]

@@ -147,7 +147,10 @@ def draw_targets(
     for color, heat in layers:
         values = heat_over_image(heat, picture.size, image.shape[:2], canvas.scale)
         ink = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
-        canvas.overlay(np.broadcast_to(ink, (*values.shape, 3)).copy(), 0.9 * values)
+        opacity = 0.6 if color == CENTER else 0.9
+        canvas.overlay(np.broadcast_to(ink, (*values.shape, 3)).copy(), opacity * values)
+    for point in np.asarray(points, np.float64).reshape(-1, 2):  # a Gaussian may be a single cell
+        canvas.ring(canvas.inside(point), POSITIVE, 9)
     right = canvas.finish()
     both = Image.new("RGB", (left.width + GAP + right.width, left.height), INK)
     both.paste(left, (0, 0))

@@ -163,9 +163,7 @@ def test_boxes_go_with_the_pixels(scenes, size, augment):
                 box = batch["boxes"][row, k] * 4
                 if (box < 2).any() or (box > limit - 2).any():
                     continue  # partly outside
-                np.testing.assert_allclose(
-                    where(batch["image"][row] * scale, color), box, atol=1.6
-                )
+                np.testing.assert_allclose(where(batch["image"][row] * scale, color), box, atol=1.6)
                 compared += 1
     assert compared >= 6
 
@@ -186,9 +184,7 @@ def test_interaction_points_lie_halfway(scenes, size):
 
 BACKBONES = [
     pytest.param([], "(48,80)", id="hourglass"),
-    pytest.param(
-        ["--config.model.backbone=dla34"], "(32,64)", id="dla34", marks=pytest.mark.slow
-    ),
+    pytest.param(["--config.model.backbone=dla34"], "(32,64)", id="dla34", marks=pytest.mark.slow),
 ]
 
 

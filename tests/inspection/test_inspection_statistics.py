@@ -19,7 +19,9 @@ OBJECTS, VERBS = 4, 5
 SIZE = (64, 160)  # of the network's input, height and width
 
 
-def split(seed, images=30, most_boxes=9, most_relations=7, sizes=((300, 200), (120, 260), (90, 90))):
+def split(
+    seed, images=30, most_boxes=9, most_relations=7, sizes=((300, 200), (120, 260), (90, 90))
+):
     """Random annotations; some images are empty."""
     rng = np.random.default_rng(seed)
     chosen = np.array(sizes)[rng.integers(0, len(sizes), images)]
@@ -167,7 +169,11 @@ def test_images_of_two_splits_are_told_by_name_and_by_content():
     blind = dataclasses.replace(second, hashes=None)
     assert statistics.overlap(first, blind).same is None
     twice = dataclasses.replace(first, hashes=first.hashes[[0, 1, 0, 3, 1, 0]])
-    assert statistics.repeated(twice) == [("0.jpg", "2.jpg"), ("1.jpg", "4.jpg"), ("0.jpg", "5.jpg")]
+    assert statistics.repeated(twice) == [
+        ("0.jpg", "2.jpg"),
+        ("1.jpg", "4.jpg"),
+        ("0.jpg", "5.jpg"),
+    ]
     assert statistics.repeated(blind) == []
 
 
