@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from data_pipelines import annotations, records
-from data_pipelines.datasets import Dataset, builder_class, load_dataset, split_names
+from data_pipelines.datasets import Dataset, builder_class, load_dataset
 from data_pipelines.files import FilesBuilder
 from data_pipelines.hoi_builder import HoiBuilder
 from data_pipelines.merging import unique_entries
@@ -23,6 +23,7 @@ from ggnet_jax.inspection.columns import Columns, Finding, Inspection, Split
 
 _TOGETHER = 256  # examples that leave TensorFlow at once
 _HASHES = 2**62
+_ROLES = {"train": "training", "val": "validation", "test": "test"}
 _RAGGED = {  # shape and type of what an image has any number of
     "boxes": ((0, 4), np.float32),
     "classes": ((0,), np.int64),
@@ -44,22 +45,24 @@ def inspect_dataset(config: Any) -> Inspection:
         return _inspect_annotations(kind, config)
     only_eval = bool(config.eval_annotations and not config.train_annotations)
     dataset = load_dataset(config, training=not only_eval)
-    splits = []
-    if not only_eval:
-        splits.append(_read_split(dataset, "training", dataset.train_split))
-    splits.append(_read_split(dataset, "test", dataset.eval_split))
+    found = [] if only_eval else [("training", dataset.train_split, dataset.train_index)]
+    for role, split in (("validation", dataset.val_split), ("test", dataset.eval_split)):
+        if split:
+            found.append((role, split, dataset.index(split)))
     place = str(dataset.builder.data_path)
-    return Inspection(dataset.builder.name, place, dataset.vocabulary, tuple(splits), dataset)
+    parts = tuple(_read_split(dataset, *part) for part in found)
+    return Inspection(dataset.builder.name, place, dataset.vocabulary, parts, dataset)
 
 
-def _read_split(dataset: Dataset, role: str, split: str) -> Split:
+def _read_split(dataset: Dataset, role: str, split: str, index: records.RecordIndex) -> Split:
     builder = dataset.builder
-    index = records.index_split(builder, split)
     report, lost = Report(), 0
-    for name in split_names(split):
+    for name in dataset.split_names(split):
         report.merge(Report.from_dict(builder.metadata["reports"][name]))
         lost += len(builder.metadata.get("lost", {}).get(name, ()))
     images = partial(records.read_images, builder, index)
+    if role == "training" and dataset.num_held_out:
+        split += f" without {dataset.val_split}"
     return _split(role, split, read_columns(builder, index), report, lost, images)
 
 
@@ -103,7 +106,8 @@ def read_columns(builder: HoiBuilder, index: records.RecordIndex) -> Columns:
 def _lacks_images(config: Any) -> bool:
     """Whether annotation files are named, and not the image folder of one of them."""
     return any(
-        config[f"{key}_annotations"] and not config[f"{key}_images"] for key in ("train", "eval")
+        config[f"{key}_annotations"] and not config[f"{key}_images"]
+        for key in ("train", "val", "eval")
     )
 
 
@@ -118,8 +122,7 @@ def _inspect_annotations(kind: type[FilesBuilder], config: Any) -> Inspection:
         report.notes += builder.notes.get(split, [])
         usable = unique_entries(entries, report)
         columns = _clean(usable, vocabulary, report, one_based)
-        role = "training" if split == "train" else "test"
-        splits.append(_split(role, split, columns, report))
+        splits.append(_split(_ROLES[split], split, columns, report))
     return Inspection(builder.name, builder.files.description or "", vocabulary, tuple(splits))
 
 

@@ -331,7 +331,7 @@ def _report(splits: Sequence[Split], remarks: list[str]) -> Section:
                 f"{_number(number, 'annotation or image', 'annotations or images')} of "
                 f"{split_title(split)} left out; see the data report."
             )
-    whole = any("[" in split.name for split in splits)
+    whole = any(not split.name.isidentifier() for split in splits)
     notes = ("The report is of the whole split that a part is taken from.",) if whole else ()
     return Section("Data report", notes, (), tuple(lists))
 

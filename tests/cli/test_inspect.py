@@ -165,6 +165,15 @@ def test_one_split_is_enough(own, capsys):
     assert rows["images"] == ["4"] and rows["feed dog"] == ["2"]
 
 
+def test_a_validation_split_is_held_out_of_training(own, capsys):
+    own.data.val_split = "train[8:]"
+    text = text_of(own, capsys)
+    assert rows_of(text)["images"] == ["8", "3", "4"]
+    assert "training (train without train[8:])" in text and "validation (train[8:])" in text
+    own.data.update(eval_annotations="", eval_images="")
+    assert rows_of(text_of(own, capsys))["images"] == ["8", "3"]
+
+
 def test_markup_in_names_is_text(tmp_path, capsys):
     name = "<b>&x.png"
     write_images(tmp_path / "images", [name])
