@@ -16,13 +16,13 @@ from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir.best import BEST
 
-MODES = ("train", "evaluate", "predict", "export", "import", "label-config")
+MODES = ("train", "evaluate", "predict", "inspect", "export", "import", "label-config")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_string("step", None, "Checkpoint to use, or best; the newest by default.")
 _IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
-_OUTPUT = flags.DEFINE_string("output", None, "predict, export: folder to write to.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict, inspect, export: folder to write to.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
 _FORMAT = flags.DEFINE_string(
     "format", None, "predict: native, or ppdm for the evaluators; export: stablehlo, onnx."
@@ -36,14 +36,14 @@ _DISTRIBUTED = flags.DEFINE_string(
 )
 # The flags that only some modes read.
 _READ_BY = {
-    config_flag.NAME: ("train", "evaluate", "import"),
+    config_flag.NAME: ("train", "evaluate", "import", "inspect"),
     "step": ("evaluate", "predict", "export"),
     "images": ("predict",),
-    "output": ("predict", "export"),
+    "output": ("predict", "inspect", "export"),
     "threshold": ("predict",),
     "format": ("predict", "export"),
     "max_pixels": ("predict",),
-    "font": ("train", "evaluate", "predict"),
+    "font": ("train", "evaluate", "predict", "inspect"),
     "checkpoint": ("import",),
     "classes": ("label-config",),
     "distributed": ("train", "evaluate"),
@@ -131,7 +131,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
         from ggnet_jax.cli import label_config
 
         return label_config.print_config(_CLASSES.value)
-    if not workdir:
+    if not workdir and mode != "inspect":
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     # These import JAX, which a mistyped flag need not wait for.
@@ -139,7 +139,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
 
     modes.start(_DISTRIBUTED.value)
     with processes.ends_with_the_others():
-        return _do(mode, workdir, data)
+        return _do(mode, workdir or "", data)
 
 
 def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
@@ -163,6 +163,8 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:
         raise UserError(f"--mode={mode} needs a data set: use main.py of a checkout")
+    if mode == "inspect":
+        return modes.inspect(config_flag.value(), _OUTPUT.value, data)
     if mode == "evaluate":
         return modes.evaluate(config_flag.value(), workdir, _step(), data)
     return modes.train(config_flag.value(), workdir, data)
