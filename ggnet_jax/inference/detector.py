@@ -85,7 +85,7 @@ class Detector:
     def load(
         cls,
         workdir: str | os.PathLike,
-        step: int | None = None,
+        step: checkpoints.Step = None,
         *,
         batch_size: int = 8,
         max_pixels: int = MAX_PIXELS,
@@ -95,7 +95,8 @@ class Detector:
 
         Args:
             workdir: the folder that training wrote.
-            step: of the checkpoint; None for the newest.
+            step: of the checkpoint; None for the newest, "best" for the one that was chosen on the
+                validation split.
             batch_size: images that a list is worked through by at a time.
             max_pixels: width times height of the largest file that is read.
             explained: compile while the weights are read, for `explain` with this `top_k` or, if

@@ -54,8 +54,9 @@ def deform_conv2d(
         mask: weights of the sampling points [B, h', w', K], or None for ones.
         weight: [kh, kw, C, F].
         bias: [F] or None.
-        stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
-            keeps the size (an odd kernel at stride 1).
+        stride: an int, or a pair (vertical, horizontal).
+        padding: the same; None keeps the size (an odd kernel at stride 1).
+        dilation: as stride.
         implementation: for tests and benchmarks: 'products', 'sums' or 'cells', whose results are
             equal up to rounding. None is the one chosen for JAX's default backend: measured on
             CPUs, on GPUs and TPUs chosen from compiled programs. Where the size of the batch is
