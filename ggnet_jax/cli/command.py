@@ -15,17 +15,22 @@ from ggnet_jax.cli import config_flag
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 
-MODES = ("train", "evaluate", "predict", "import")
+MODES = ("train", "evaluate", "predict", "serve", "import")
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
-_IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
+_IMAGES = flags.DEFINE_string(
+    "images", None, "predict: files, folders and globs, by commas. serve: example photos, alike."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
-_THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
+_THRESHOLD = flags.DEFINE_float("threshold", None, "predict, serve: lowest score shown.")
 _FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Largest width times height.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
+_HOST = flags.DEFINE_string("host", None, "serve: address to listen on; 0.0.0.0 for all.")
+_PORT = flags.DEFINE_integer("port", None, "serve: port to listen on; 0 for a free one.")
+_MAX_BYTES = flags.DEFINE_integer("max_bytes", None, "serve: of the largest upload.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .pth.")
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed", None, "HOST:PORT,COUNT,ID; 'auto' on TPU pods, Slurm."
@@ -33,13 +38,16 @@ _DISTRIBUTED = flags.DEFINE_string(
 # The flags that only some modes read.
 _READ_BY = {
     config_flag.NAME: ("train", "evaluate", "import"),
-    "step": ("evaluate", "predict"),
-    "images": ("predict",),
+    "step": ("evaluate", "predict", "serve"),
+    "images": ("predict", "serve"),
     "output": ("predict",),
-    "threshold": ("predict",),
+    "threshold": ("predict", "serve"),
     "format": ("predict",),
-    "max_pixels": ("predict",),
-    "font": ("train", "evaluate", "predict"),
+    "max_pixels": ("predict", "serve"),
+    "font": ("train", "evaluate", "predict", "serve"),
+    "host": ("serve",),
+    "port": ("serve",),
+    "max_bytes": ("serve",),
     "checkpoint": ("import",),
     "distributed": ("train", "evaluate"),
 }
@@ -136,6 +144,17 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             _STEP.value,
             _THRESHOLD.value,
             format=_FORMAT.value,
+            max_pixels=_MAX_PIXELS.value,
+        )
+    if mode == "serve":
+        return modes.serve(
+            workdir,
+            images=_IMAGES.value,
+            step=_STEP.value,
+            threshold=_THRESHOLD.value,
+            host=_HOST.value,
+            port=_PORT.value,
+            max_bytes=_MAX_BYTES.value,
             max_pixels=_MAX_PIXELS.value,
         )
     if mode == "import":

@@ -117,6 +117,20 @@ def predict(
     return 1 if failed else 0
 
 
+def serve(workdir: str | Path, **options: Any) -> int:
+    """Answer in a web page until Ctrl-C.
+
+    Args:
+        workdir: of the run.
+        **options: of `run_server`; None leaves its default.
+    """
+    from ggnet_jax.serve import run_server
+
+    with _terminable():
+        run_server(workdir, **{name: value for name, value in options.items() if value is not None})
+    return 0
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM and a closed terminal end the work as Ctrl-C does: nothing half-written stays."""
