@@ -1,6 +1,7 @@
 """Serve the page: one process, one network, no connection to anywhere else."""
 
 import errno
+import logging
 import os
 import socket
 import tempfile
@@ -68,14 +69,14 @@ def run_server(
     require_run(Path(workdir))
     require_gradio()
     port = free_port(host, port)
-    examples = list(_read_examples(images, Path(workdir), max_pixels))
+    examples = list(read_examples(images, Path(workdir), max_pixels))
     detector = Detector.load(workdir, step, max_pixels=max_pixels, explained=EXPLAINABLE)
     fonts.say_missing(labels(detector.vocabulary))
 
     def look(content: bytes, name: str) -> Photo:
         return look_at(detector, content, name, max_pixels=max_pixels)
 
-    with tempfile.TemporaryDirectory(prefix="ggnet_serve_") as uploads, _quiet_gradio(uploads):
+    with tempfile.TemporaryDirectory(prefix="ggnet_serve_") as uploads, environment(uploads):
         from ggnet_jax.serve import page
 
         blocks = page.build(
@@ -94,7 +95,7 @@ def run_server(
         except KeyboardInterrupt:
             print("\nstopped", flush=True)
         finally:
-            blocks.close(verbose=False)
+            stop(blocks)
 
 
 def launch(blocks: Any, host: str, port: int, max_bytes: int) -> None:
@@ -123,6 +124,13 @@ def launch(blocks: Any, host: str, port: int, max_bytes: int) -> None:
         css_paths=ASSETS / "page.css",
         app_kwargs={"middleware": [Middleware(Headers)]},
     )
+
+
+def stop(blocks: Any) -> None:
+    """End it within a second or two, though every open page holds a connection without end."""
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it counts what it cuts off
+    blocks.server.config.timeout_graceful_shutdown = 1
+    blocks.close(verbose=False)
 
 
 def _theme() -> Any:
@@ -216,7 +224,7 @@ def _check(threshold: float, port: int, max_bytes: int, max_pixels: int) -> None
         raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
 
 
-def _read_examples(
+def read_examples(
     images: Any, workdir: Path, max_pixels: int
 ) -> Iterator[tuple[str, bytes, Image.Image]]:
     """Name, content and thumbnail of example photos; a UserError for one that can't be read."""
@@ -241,12 +249,21 @@ def _shown_host(host: str) -> str:
 
 
 @contextmanager
-def _quiet_gradio(uploads: str) -> Iterator[None]:
+def environment(uploads: str) -> Iterator[None]:
     """What Gradio reads of the environment: no telemetry, and uploads in a folder that goes."""
-    os.environ.update(
-        GRADIO_ANALYTICS_ENABLED="False",
-        GRADIO_TEMP_DIR=uploads,
-        GRADIO_SHARE="False",
-        HF_HUB_DISABLE_TELEMETRY="1",
-    )
-    yield
+    values = {
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "GRADIO_TEMP_DIR": uploads,
+        "GRADIO_SHARE": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
