@@ -77,6 +77,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     def from_config(cls, data: Any) -> "FilesBuilder":
         """The builder for `config.data`: its files if it names any, else the manual folder's."""
         config = None
+        if data.get("val_annotations", "") and not data.train_annotations:
+            raise UserError("data.val_annotations needs data.train_annotations beside it")
         if data.train_annotations or data.eval_annotations:
             config = cls._config_of_paths(data)
         builder = cls(config=config, data_dir=data.data_dir or None)
@@ -92,8 +94,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     @classmethod
     def _config_of_paths(cls, data: Any) -> FilesConfig:
         sources = {}
-        for split, key in (("train", "train"), ("test", "eval")):
-            files, folders = data[f"{key}_annotations"], data[f"{key}_images"]
+        for split, key in (("train", "train"), ("val", "val"), ("test", "eval")):
+            files, folders = data.get(f"{key}_annotations", ""), data.get(f"{key}_images", "")
             if not files:
                 continue
             if not folders:

@@ -66,6 +66,15 @@ class RecordIndex:
     def __len__(self) -> int:
         return len(self.offset)
 
+    def take(self, positions: np.ndarray) -> "RecordIndex":
+        """The examples at some positions, in that order."""
+        return RecordIndex(self.files, self.file[positions], self.offset[positions])
+
+    def keys(self) -> list[tuple[str, int]]:
+        """(file, offset) of every example: equal for the same record in two indices."""
+        files = np.asarray(self.files, object)[self.file] if self.files else []
+        return list(zip(files, self.offset.tolist(), strict=True))
+
     def read(self, position: tf.Tensor) -> tf.Tensor:
         """The serialized example at an integer scalar position, as a string scalar; in graphs."""
         kind = {"output_types": [tf.string], "output_shapes": [tf.TensorShape([])]}

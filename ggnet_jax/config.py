@@ -24,9 +24,12 @@ RETIRED_MODEL_FIELDS = frozenset({"deform_conv"})
 `deform_conv`: how deformable convolutions gather their corners; the operator chooses by backend.
 """
 
+MODULES = ("backbone", "objects", "interactions", "matching")
+"""The network's parts as `config.freeze` names them: the backbone, and the heads of all stacks."""
+
 _PATH_LISTS = tuple(
     f"data.{split}_{what}"
-    for split in ("train", "eval")
+    for split in ("train", "val", "eval")
     for what in ("annotations", "images", "instances")
 )
 _PATHS = (*_PATH_LISTS, "data.data_dir", "data.vocabulary", "eval.detections", "init_from")
@@ -214,10 +217,13 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "warmup_steps": 0,
         "learning_rate": 0,
         "grad_clip": 0,
+        "backbone_lr_multiplier": 0,
         "data.max_boxes": 1,
         "data.max_relations": 1,
         "eval.batch_size": 1,
         "eval.top_k": 1,
+        "eval.patience": 0,
+        "data.val_seed": 0,
     }
     one_of = {
         "loss.interaction": ("hna", "focal"),
@@ -229,6 +235,25 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         _check_at_least(name, _field(config, name), least)
     for name, values in one_of.items():
         _check_one_of(name, _field(config, name), values)
+    frozen_modules(config.freeze)
+
+
+def frozen_modules(freeze: str) -> tuple[str, ...]:
+    """`config.freeze`, "a,b" -> those of `MODULES` that are not trained.
+
+    Raises:
+        UserError: an unknown name, or nothing is left to train.
+    """
+    names = dict.fromkeys(name.strip() for name in freeze.split(",") if name.strip())
+    for name in names:
+        if name not in MODULES:
+            raise UserError(
+                f"config.freeze is {freeze!r}; it can be {', '.join(MODULES)}, or several of them "
+                "with commas"
+            )
+    if len(names) == len(MODULES):
+        raise UserError(f"config.freeze is {freeze!r}, which leaves nothing to train")
+    return tuple(names)
 
 
 def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | None = None) -> Any:

@@ -16,6 +16,7 @@ from ggnet_jax.inference.detector import EXPLAINED as HEATMAPS
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.interactions import Interaction, prediction_entry
 from ggnet_jax.inference.prefetch import prefetch
+from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
 from ggnet_jax.visualize import draw_explanation, draw_summary, fonts, save_drawing
 from ggnet_jax.vocabularies import Vocabulary
@@ -29,7 +30,7 @@ def predict(
     workdir: str | os.PathLike,
     images: str | os.PathLike | Sequence[str | os.PathLike],
     output: str | os.PathLike | None = None,
-    step: int | None = None,
+    step: Step = None,
     threshold: float = DEFAULT_THRESHOLD,
     *,
     format: str = NATIVE,
@@ -54,7 +55,7 @@ def predict(
         images: files, folders (searched for images, not their subfolders) and globs; a string
             may hold several with commas between.
         output: folder for what is written; `<workdir>/predictions` if None.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         threshold: interactions that score less are left out.
         format: of the predictions, "native" or "ppdm".
         max_pixels: width times height of the largest image that is read.

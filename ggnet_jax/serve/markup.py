@@ -58,8 +58,8 @@ def welcome() -> str:
 
 def status(message: str, *, failed: bool = False) -> str:
     """The line above the drawing, which screen readers read out when it changes."""
-    kind, role = ("failed", "alert") if failed else ("done", "status")
-    return f'<p class="say {kind}" role="{role}">{escape(message)}</p>' if message else ""
+    kind = 'failed" role="alert' if failed else "done"
+    return f'<p class="say {kind}">{escape(message)}</p>'
 
 
 def found(name: str, size: tuple[int, int], count: int, threshold: float, note: str) -> str:
@@ -95,7 +95,8 @@ def table(rows: Sequence[tuple[Interaction, str]], count: int, chosen: int) -> s
             f'<input type="radio" name="interaction" value="{index}"'
             f"{' checked' if index == chosen else ''}>"
             f'<span class="chip" style="background:{color}"></span>{escape(one.phrase)}'
-            f'</label></td><td class="score">{one.score:.2f}</td><td class="bar" aria-hidden="true">'
+            f'</label></td><td class="score">{one.score:.2f}</td>'
+            '<td class="bar" aria-hidden="true">'
             f'<span style="width:{100 * one.score:.0f}%"></span></td></tr>'
         )
     more = count - len(rows)

@@ -80,7 +80,9 @@ def build(
                         info="Interactions that score less are not shown.",
                         elem_id="threshold",
                     )
-                    table = gr.HTML(js_on_load=_asset("table.js"), elem_id="table", apply_default_css=False)
+                    table = gr.HTML(
+                        js_on_load=_asset("table.js"), elem_id="table", apply_default_css=False
+                    )
                     gr.HTML("<h2>Download</h2>", apply_default_css=False)
                     with gr.Row(elem_id="downloads"):
                         save_drawing = gr.Button("Drawing", size="sm", min_width=90)
@@ -172,7 +174,14 @@ def build(
                 None, file, None, js=_asset("save.js")
             )
         page.load(None, None, width, js="() => window.innerWidth", api_visibility="private")
+    for block in page.blocks.values():
+        block.async_move_resource_to_block_cache = _no_files
     return page
+
+
+async def _no_files(url_or_file_path: Any) -> str | None:
+    """No component here holds a file: who sends the address of one would have Gradio fetch it."""
+    raise gr.Error("this page takes photos by its drop zone alone")
 
 
 _ON, _OFF = gr.update(visible=True), gr.update(visible=False)

@@ -143,7 +143,7 @@ def clean_name(name: str) -> str:
     name = "".join(c for c in name if not unicodedata.category(c).startswith("C"))
     name = " ".join(name.split()).lstrip(".")
     if len(name) > _LONGEST_NAME:
-        stem, dot, ending = name.rpartition(".")
+        _, dot, ending = name.rpartition(".")
         ending = dot + ending if dot and len(ending) <= 5 else ""
         name = name[: _LONGEST_NAME - len(ending)] + ending
     return name or "photo"

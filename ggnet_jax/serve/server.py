@@ -20,6 +20,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector
 from ggnet_jax.inference.image_files import read_file
 from ggnet_jax.inference.images import load_image
+from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import EXAMPLES, require_run
 from ggnet_jax.serve.photos import EXPLAINABLE, Photo, look_at
 from ggnet_jax.visualize import fonts
@@ -41,7 +42,7 @@ def run_server(
     workdir: str | os.PathLike,
     *,
     images: str | os.PathLike | Iterable[str | os.PathLike] | None = None,
-    step: int | None = None,
+    step: Step = None,
     threshold: float = DEFAULT_THRESHOLD,
     host: str = HOST,
     port: int = PORT,
@@ -54,7 +55,7 @@ def run_server(
         workdir: of the run.
         images: files, folders and globs of example photos; None for those of the run, which its
             evaluation drew.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         threshold: that the page starts with.
         host: address to listen on; 0.0.0.0 for every one of this machine.
         port: to listen on; 0 for any free one.
@@ -135,9 +136,9 @@ def stop(blocks: Any) -> None:
 
 def _theme() -> Any:
     """Fonts of the visitor's system, and gray texts that are dark enough to read."""
-    import gradio as gr
+    from gradio import themes
 
-    theme = gr.themes.Default(
+    theme = themes.Default(
         primary_hue="blue", neutral_hue="slate", font=("system-ui", "sans-serif")
     )
     return theme.set(
@@ -200,7 +201,7 @@ def free_port(host: str, port: int) -> int:
         if code == errno.EADDRINUSE:
             why = f"port {port} of {host} is in use; give another one, such as --port={port + 1}"
         elif code == errno.EACCES:
-            why = f"port {port} needs the rights of root; give one above 1023, such as --port={PORT}"
+            why = f"port {port} needs root's rights; give one above 1023, such as --port={PORT}"
         else:
             why = f"--host={host} is no address of this machine; 127.0.0.1 is, 0.0.0.0 means all"
         raise UserError(why) from error
@@ -256,6 +257,8 @@ def environment(uploads: str) -> Iterator[None]:
         "GRADIO_TEMP_DIR": uploads,
         "GRADIO_SHARE": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        # Gradio asks its own page whether it is there, which is nothing for a proxy.
+        "NO_PROXY": ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1,localhost"))),
     }
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)

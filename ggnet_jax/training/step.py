@@ -12,6 +12,7 @@ import optax
 from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.training import losses, targets
+from ggnet_jax.training.optimizer import without_gradients
 from ggnet_jax.training.state import TrainState
 
 # What the device needs of a batch; the rest stays on the host.
@@ -37,6 +38,7 @@ def make_train_step(
     verbs_of_object: np.ndarray,
     *,
     axis_name: str | None = None,
+    frozen: tuple[str, ...] = (),
 ) -> TrainStep:
     """Build `train_step(state, batch) -> (state, metrics)`.
 
@@ -48,6 +50,9 @@ def make_train_step(
         verbs_of_object: [O, V] bool, the pairs seen in training (hard negatives).
         axis_name: None where the batch is whole, as under `jit`; the name of pmap's axis where
             every device sees its own shard of the batch.
+        frozen: modules that are not trained (`config.frozen_modules`). No gradient is computed for
+            them. A frozen backbone normalizes by its running statistics, as in inference, and
+            does not update them: only the backbone has batch norms.
 
     Returns:
         A pure function. `batch` has the arrays of `BATCH_KEYS`. The metrics are scalars: `loss`,
@@ -64,9 +69,9 @@ def make_train_step(
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         images = normalize_images(batch["image"])
         outputs, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
+            {"params": without_gradients(params, frozen), "batch_stats": batch_stats},
             images,
-            train=True,
+            train="backbone" not in frozen,
             mutable=["batch_stats"],
         )
         height, width = images.shape[1:3]

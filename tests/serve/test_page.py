@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import urllib.request
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -21,10 +22,10 @@ from ggnet_jax.visualize import draw_explanation, draw_summary
 pytest.importorskip("gradio", reason="Gradio is an optional install: pip install -e '.[serve]'")
 pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")
 
-from browser import Visitor, visiting  # noqa: E402
+from browser import Visitor, visiting
 
-from ggnet_jax.serve.page import take_upload  # noqa: E402
-from ggnet_jax.serve.server import read_examples  # noqa: E402
+from ggnet_jax.serve.page import take_upload
+from ggnet_jax.serve.server import read_examples
 
 MAX_BYTES, MAX_PIXELS = 200_000, 250_000
 
@@ -110,7 +111,9 @@ def test_a_photo_is_looked_at_once_and_not_kept(visitor, site, photos):
     photo = site.expected(path)
     assert visitor.rows() == labels(photo, 0.0)
     (picture,) = visitor.all("img.drawing")
-    assert picture.get_attribute("alt").startswith(f"Your photo with what was found: {labels(photo, 0)[0]}")
+    assert picture.get_attribute("alt").startswith(
+        f"Your photo with what was found: {labels(photo, 0)[0]}"
+    )
     assert picture.get_property("naturalWidth") > 500
     assert site.uploads() == []
 
@@ -298,6 +301,38 @@ def test_nothing_comes_from_anywhere_else(visitor, site, photos):
         "return asked.getResponseHeader('content-security-policy')"
     )
     assert "default-src 'self' data: blob:;" in policy and "http" not in policy
+
+
+def test_nobody_makes_the_server_fetch_anything(site):
+    """Where a component gets the address of a file, Gradio would fetch it."""
+    with urllib.request.urlopen(f"{site.url}/config") as answer:
+        config = json.load(answer)
+    kinds = {one["id"]: one["type"] for one in config["components"]}
+    (event,) = (
+        one
+        for one in config["dependencies"]
+        if [target[1] for target in one["targets"]] == ["change"]
+        and "slider" in [kinds[i] for i in one["inputs"]]
+    )
+    file = {"path": "http://192.0.2.1/a.png", "meta": {"_type": "gradio.FileData"}}
+    data = [file if kinds[i] == "slider" else None for i in event["inputs"]]
+    body = {"data": data, "fn_index": event["id"], "session_hash": "somebody"}
+    request = urllib.request.Request(
+        f"{site.url}/gradio_api/queue/join",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    urllib.request.urlopen(request).close()
+    with urllib.request.urlopen(
+        f"{site.url}/gradio_api/queue/data?session_hash=somebody"
+    ) as stream:
+        for line in stream:
+            if b"process_completed" in line:
+                assert b'"success":false' in line and b"drop zone alone" in line
+                break
+        else:
+            pytest.fail("the request was never answered")
+    assert "192.0.2.1" not in (site.folder / "connections").read_text()
 
 
 def test_uploads_are_taken_from_their_folder_alone(tmp_path):

@@ -2,6 +2,8 @@
 const zone = element.querySelector('.drop');
 const input = zone.querySelector('input');
 
+document.querySelector('#say')?.setAttribute('aria-live', 'polite');
+
 async function send(file) {
   if (!file || zone.classList.contains('busy')) return;
   if (file.size > Number(zone.dataset.maxBytes)) {
