@@ -149,6 +149,20 @@ def predict(
     return 1 if failed else 0
 
 
+def serve(workdir: str | Path, **options: Any) -> int:
+    """Answer in a web page until Ctrl-C.
+
+    Args:
+        workdir: of the run.
+        **options: of `run_server`; None leaves its default.
+    """
+    from ggnet_jax.serve import run_server
+
+    with _terminable():
+        run_server(workdir, **{name: value for name, value in options.items() if value is not None})
+    return 0
+
+
 def export(workdir: str | Path, output: str | None, step: Step, *, format: str | None) -> int:
     """Write the network of a run as files that need neither the run nor this package.
 
