@@ -5,6 +5,7 @@ No JAX here: everything may import this module.
 
 import dataclasses
 import difflib
+import itertools
 import math
 import numbers
 import os
@@ -24,9 +25,12 @@ RETIRED_MODEL_FIELDS = frozenset({"deform_conv"})
 `deform_conv`: how deformable convolutions gather their corners; the operator chooses by backend.
 """
 
+MODULES = ("backbone", "objects", "interactions", "matching")
+"""The network's parts as `config.freeze` names them: the backbone, and the heads of all stacks."""
+
 _PATH_LISTS = tuple(
     f"data.{split}_{what}"
-    for split in ("train", "eval")
+    for split in ("train", "val", "eval")
     for what in ("annotations", "images", "instances")
 )
 _PATHS = (*_PATH_LISTS, "data.data_dir", "data.vocabulary", "eval.detections", "init_from")
@@ -130,6 +134,13 @@ class ModelConfig:
             )
         return cls(**given)
 
+    @property
+    def input_divisor(self) -> int:
+        """What height and width of the network's input must be divisible by."""
+        if self.backbone == "dla34":
+            return 32
+        return OUTPUT_STRIDE * 2 ** (len(self.widths) - 1)
+
     def to_fields(self) -> dict[str, Any]:
         """The fields of `config.model`."""
         fields = dataclasses.asdict(self)
@@ -201,7 +212,7 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         config: a ConfigDict.
         num_devices: also see whether the batch is divisible by them.
     """
-    ModelConfig.from_fields(config.model)
+    check_image_size(config)
     _check_at_least("accumulate_steps", config.accumulate_steps, 1)
     if num_devices is not None:
         divisible_batch_size(
@@ -221,10 +232,13 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "learning_rate": 0,
         "grad_clip": 0,
         "ema_decay": 0,
+        "backbone_lr_multiplier": 0,
         "data.max_boxes": 1,
         "data.max_relations": 1,
         "eval.batch_size": 1,
         "eval.top_k": 1,
+        "eval.patience": 0,
+        "data.val_seed": 0,
     }
     one_of = {
         "loss.interaction": ("hna", "focal"),
@@ -241,6 +255,57 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         )
     for name, values in one_of.items():
         _check_one_of(name, _field(config, name), values)
+    frozen_modules(config.freeze)
+
+
+def frozen_modules(freeze: str) -> tuple[str, ...]:
+    """`config.freeze`, "a,b" -> those of `MODULES` that are not trained.
+
+    Raises:
+        UserError: an unknown name, or nothing is left to train.
+    """
+    names = dict.fromkeys(name.strip() for name in freeze.split(",") if name.strip())
+    for name in names:
+        if name not in MODULES:
+            raise UserError(
+                f"config.freeze is {freeze!r}; it can be {', '.join(MODULES)}, or several of them "
+                "with commas"
+            )
+    if len(names) == len(MODULES):
+        raise UserError(f"config.freeze is {freeze!r}, which leaves nothing to train")
+    return tuple(names)
+
+
+def check_image_size(config: Any) -> None:
+    """Raise a UserError unless the network can work on `data.image_size`, (height, width).
+
+    The message names the sizes nearest to it that fit.
+    """
+    model = ModelConfig.from_fields(config.model)
+    size = tuple(config.data.image_size)
+    whole = all(isinstance(side, int) and side > 0 for side in size)
+    if len(size) != 2 or not whole:
+        raise UserError(
+            f"config.data.image_size is {size}; it must be height and width of the network's "
+            "input in pixels, such as (512, 512)"
+        )
+    divisor = model.input_divisor
+    if not any(side % divisor for side in size):
+        return
+    # Of each side what is nearest below and above; the pair that changes least comes first.
+    around = [
+        sorted({max(side // divisor * divisor, divisor), -(-side // divisor) * divisor})
+        for side in size
+    ]
+    fitting = sorted(
+        itertools.product(*around),
+        key=lambda fit: sum(abs(math.log(new / old)) for new, old in zip(fit, size, strict=True)),
+    )
+    network = "DLA-34" if model.backbone == "dla34" else f"hourglass ({len(model.widths)} levels)"
+    raise UserError(
+        f"config.data.image_size is {size}, but height and width must be divisible by {divisor} "
+        f"for this {network}; nearest are {' and '.join(map(str, fitting[:2]))}"
+    )
 
 
 def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | None = None) -> Any:

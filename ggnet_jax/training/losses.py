@@ -89,7 +89,9 @@ def hna_loss(
     Args:
         logits: [B, h, w, V].
         mask_map: M, float [B, h, w, V] in [-1, 1].
-        alpha, beta, gamma: exponents of eq. (4).
+        alpha: exponent of how wrong P is.
+        beta: exponent of the weight 1 - M at hard negatives.
+        gamma: exponent of the weight 1 - M elsewhere.
         example_weight: [B], how much every image counts, in the sum and in N; None for ones.
         axis_name: name of pmap's axis.
         count: N, if it is not that of these images.
@@ -140,7 +142,8 @@ def masked_l1(
     """Mean absolute difference over the coordinates of the valid slots.
 
     Args:
-        prediction, target: [B, M, D], see `ops.gather_cells`.
+        prediction: [B, M, D], see `ops.gather_cells`.
+        target: the same shape.
         valid: [B, M], or [B, M, D] to choose coordinates.
         example_weight: [B] or None.
         axis_name: name of pmap's axis.

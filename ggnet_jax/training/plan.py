@@ -30,6 +30,8 @@ class Plan:
     make_state: Callable[[], TrainState]
     weights: dict[str, Any] | None  # to start from
     start: int | None  # step of the checkpoint to go on from
+    metric: str  # that the best checkpoint is chosen by; '' for none
+    notes: list[str]  # to be told before the start
 
     @property
     def total(self) -> int:

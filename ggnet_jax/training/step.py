@@ -12,6 +12,7 @@ import optax
 from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.ops.normalize import normalize_images
 from ggnet_jax.training import losses, targets
+from ggnet_jax.training.optimizer import without_gradients
 from ggnet_jax.training.state import TrainState
 
 # What the device needs of a batch; the rest stays on the host.
@@ -59,6 +60,7 @@ def make_train_step(
     axis_name: str | None = None,
     accumulate_steps: int = 1,
     ema_decay: float = 0.0,
+    frozen: tuple[str, ...] = (),
 ) -> TrainStep:
     """Build `train_step(state, batch) -> (state, metrics)`.
 
@@ -78,6 +80,9 @@ def make_train_step(
             every device sees its own shard of the batch.
         accumulate_steps: parts of a batch, by which a device's share of it is divisible.
         ema_decay: of the average of the weights, if the state has one; see `state.Average`.
+        frozen: modules that are not trained (`config.frozen_modules`). No gradient is computed for
+            them. A frozen backbone normalizes by its running statistics, as in inference, and
+            does not update them: only the backbone has batch norms.
 
     Returns:
         A pure function. `batch` has the arrays of `BATCH_KEYS`. The metrics are scalars: `loss`,
@@ -108,9 +113,9 @@ def make_train_step(
     ) -> tuple[jax.Array, tuple[Metrics, Any]]:
         images = normalize_images(batch["image"])
         outputs, updated = model.apply(
-            {"params": params, "batch_stats": batch_stats},
+            {"params": without_gradients(params, frozen), "batch_stats": batch_stats},
             images,
-            train=True,
+            train="backbone" not in frozen,
             mutable=["batch_stats"],
         )
         total, terms = losses.ggnet_loss(
