@@ -128,7 +128,10 @@ def train(
             )
             with (
                 RunLog(
-                    workdir, start_step=start, total_steps=total, write=first,
+                    workdir,
+                    start_step=start,
+                    total_steps=total,
+                    write=first,
                     wandb=plan.config if plan.config.wandb else None,
                 ) as log,  # fmt: skip
                 StopRequest() as stop,
