@@ -190,12 +190,14 @@ def check(config: Any, dataset: Dataset) -> list[str]:
         raise UserError(
             f"config.eval.best={best_by!r} chooses a checkpoint on a validation split, and there "
             'is none: set config.data.val_split, to 0.1 or "train[90%:]" for example, or '
-            'config.data.val_annotations (val_split="test" would choose on the test split)'
+            'config.data.val_annotations (val_split="test" would choose on the test split), or '
+            "leave config.eval.best empty to choose none"
         )
     if best_by and not config.eval_every_epochs:
         raise UserError(
             f"config.eval.best={best_by!r} chooses among the checkpoints that are evaluated, and "
-            "config.eval_every_epochs=0 evaluates none before the end; set it, to 1 for example"
+            "config.eval_every_epochs=0 evaluates none before the end; set it, to 1 for example, or "
+            "leave config.eval.best empty to choose none"
         )
     if not split and not getattr(dataset, "eval_split", "test"):
         return ["there is no data to evaluate on: give config.data.eval_annotations, or a part of "
