@@ -196,8 +196,8 @@ def check(config: Any, dataset: Dataset) -> list[str]:
     if best_by and not config.eval_every_epochs:
         raise UserError(
             f"config.eval.best={best_by!r} chooses among the checkpoints that are evaluated, and "
-            "config.eval_every_epochs=0 evaluates none before the end; set it, to 1 for example, or "
-            "leave config.eval.best empty to choose none"
+            "config.eval_every_epochs=0 evaluates none before the end; set it, to 1 for example, "
+            "or leave config.eval.best empty to choose none"
         )
     if not split and not getattr(dataset, "eval_split", "test"):
         return ["there is no data to evaluate on: give config.data.eval_annotations, or a part of "
