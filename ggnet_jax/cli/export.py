@@ -12,12 +12,13 @@ from ggnet_jax.inference import detection
 from ggnet_jax.inference.export import loader, write
 from ggnet_jax.inference.export.function import to_arrays
 from ggnet_jax.inference.images import letterbox_image
+from ggnet_jax.run_dir.checkpoints import Step
 
 
 def export(
     workdir: str | Path,
     output: str | Path | None,
-    step: int | None = None,
+    step: Step = None,
     *,
     format: str | None = None,
 ) -> list[Path]:
@@ -26,7 +27,7 @@ def export(
     Args:
         workdir: of the run.
         output: a new or empty folder.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         format: one of `write.FORMATS`.
 
     Returns:

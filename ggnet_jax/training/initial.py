@@ -41,7 +41,8 @@ def initial_weights(
 
     Args:
         config: resolved. `init_from` is a PyTorch file, the workdir of a run (its best checkpoint,
-            if it chose one, else its newest), or a folder `WORKDIR/checkpoints/STEP`.
+            if it chose one, else its newest), or `WORKDIR/checkpoints/STEP`, also with `best` for
+            the step.
         vocabulary: our classes.
         workdir: of the run that starts.
         start: the step of its checkpoint to go on from. It has weights of its own then, and
@@ -103,14 +104,17 @@ def put_initial_weights(state: TrainState, variables: dict[str, Any]) -> TrainSt
     )
 
 
-def _workdir_and_step(path: Path) -> tuple[Path, int | None]:
+def _workdir_and_step(path: Path) -> tuple[Path, checkpoints.Step]:
     """What a path means if it means a run: its workdir, and a step if it names one."""
-    if re.fullmatch(r"0|[1-9]\d*", path.name) and path.parent.name == run_folder.CHECKPOINTS:
-        return path.parent.parent, int(path.name)
+    if path.parent.name == run_folder.CHECKPOINTS:
+        if path.name == best.BEST:
+            return path.parent.parent, best.BEST
+        if re.fullmatch(r"0|[1-9]\d*", path.name):
+            return path.parent.parent, int(path.name)
     return (path.parent if path.name == run_folder.CHECKPOINTS else path), None
 
 
-def _read_run(workdir: Path, step: int | None) -> Source:
+def _read_run(workdir: Path, step: checkpoints.Step) -> Source:
     """The network of a run; in one with an average of the weights, that."""
     try:
         config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
@@ -118,18 +122,16 @@ def _read_run(workdir: Path, step: int | None) -> Source:
     except UserError as error:
         raise UserError(f"config.init_from={workdir}: {error}") from None
     if step is None and best.step_of(workdir) is not None:
-        chosen: int | str | None = best.BEST
-    else:
-        chosen = step
-    variables, step = checkpoints.load_variables(workdir, chosen)
+        step = best.BEST
+    variables, number = checkpoints.load_variables(workdir, step)
     if (config.num_verbs, config.num_objects) != (classes.num_verbs, classes.num_objects) or (
         _shapes(variables) != _shapes(expected_variables(config))
     ):
         raise UserError(
-            f"config.init_from={workdir}: checkpoint {step} is not of the network and classes in "
+            f"config.init_from={workdir}: checkpoint {number} is not of the network and classes in "
             f"{run_folder.CONFIG} and {run_folder.VOCABULARY}; restore the files of its run"
         )
-    which = f"the best, step {step}" if chosen == best.BEST else f"step {step}"
+    which = f"the best, step {number}" if step == best.BEST else f"step {number}"
     network = Architecture(
         config.backbone,
         config.stacks,

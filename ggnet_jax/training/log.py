@@ -307,11 +307,11 @@ class Stopwatch:
 
 
 def has_evaluation(path: Path, step: int) -> bool:
-    """Whether a log has an evaluation of a step."""
+    """Whether a log has an evaluation of a step, be it one in which nothing had a value."""
     return path.is_file() and any(
         isinstance(entry, dict)
         and entry.get("step") == step
-        and any(name.startswith("eval/") for name in entry)
+        and (any(name.startswith("eval/") for name in entry) or len(entry) == 1)
         for entry in io.read_log(path)
     )
 

@@ -153,6 +153,8 @@ def _selection(plan: Plan, workdir: Path, start: int) -> tuple[Selection | None,
         patience=plan.config.eval.patience,
     )
     lost = selection.go_on(of_first(best_checkpoint.read(workdir)), start)
+    if lost and dataset.num_held_out:
+        lost += "; this run may have trained on some of the images that it is validated on now"
     return selection, [lost] if lost else []
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from ggnet_jax.dataset import Dataset
 from ggnet_jax.errors import UserError
-from ggnet_jax.run_dir import best
 from ggnet_jax.run_dir import folder as run_folder
 
 
@@ -132,13 +131,14 @@ def check(config: Any, dataset: Dataset) -> list[str]:
             f"config.eval.best={best_by!r} chooses among the checkpoints that are evaluated, and "
             "config.eval_every_epochs=0 evaluates none before the end; set it, to 1 for example"
         )
+    if not split and not getattr(dataset, "eval_split", "test"):
+        return ["there is no data to evaluate on: give config.data.eval_annotations, or a part of "
+                "the training images, config.data.val_split=0.1"]  # fmt: skip
     if not split:
         return []
     whole = dataset.num_train + dataset.num_held_out
-    lines = [
-        f"validation split {split}: {dataset.num_val:,} images; training takes "
-        f"{dataset.num_train:,} of {whole:,}"
-    ]
+    left = f"training takes {dataset.num_train:,} of {whole:,}"
+    lines = [f"validation split {split}: {dataset.num_val:,} images; {left}"]
     if dataset.num_val_evaluated:
         lines.append(
             f"{dataset.num_val_evaluated:,} of the {dataset.num_val:,} validation images are of "
@@ -146,7 +146,7 @@ def check(config: Any, dataset: Dataset) -> list[str]:
             "that a checkpoint was chosen on"
         )
     if not best_by:
-        lines.append('no checkpoint is chosen by it; --config.eval.best=map keeps the best')
+        lines.append("no checkpoint is chosen by it; --config.eval.best=map keeps the best")
     return lines
 
 

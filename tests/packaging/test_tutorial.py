@@ -29,7 +29,7 @@ def run(words, folder):
     """What a command of the page prints in the folder."""
     program, *rest = words
     assert program == "python", words
-    if "--config=configs/own.py" in words and not any("--mode=predict" in w for w in words):
+    if "--config=configs/own.py" in words:
         rest += ["--config.data.data_dir=prepared", *SHORT]
     rest = [re.sub(r"^main\.py$", str(REPOSITORY / "main.py"), word) for word in rest]
     rest = [re.sub(r"^(--\w+=)configs/", rf"\1{REPOSITORY}/configs/", word) for word in rest]
@@ -45,6 +45,9 @@ def run(words, folder):
 @pytest.mark.slow
 def test_every_command_in_order(tmp_path):
     write_rendered(tmp_path, 60)
+    classes = io.read_json(tmp_path / "classes.json")
+    io.write_json(tmp_path / "more_classes.json", classes)
+    (tmp_path / "more.json").write_bytes((tmp_path / "export.json").read_bytes())
     pages = [(words, mark) for page, words, mark in commands_with_marks() if page == PAGE]
     printed = {shlex.join(words): run(words, tmp_path) for words, mark in pages if not mark}
     assert len(printed) >= 4
