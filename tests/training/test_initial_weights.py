@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def configuration(init_from, vocabulary=CLASSES, **changes):
     return config
 
 
-def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes):
+def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes) -> Any:
     config = configuration(init_from, vocabulary, **changes)
     found = initial_weights(config, vocabulary, workdir, start)
     return found and traverse_util.flatten_dict(found, sep="/")
