@@ -132,7 +132,7 @@ class Transfer:
         return "\n".join([*table, *self.notes, self._total()])
 
     def _total(self) -> str:
-        leaves: Leaves = traverse_util.flatten_dict(self.variables["params"])
+        leaves: dict[Any, Any] = traverse_util.flatten_dict(self.variables["params"])
         taken = sum(np.ma.count(leaf) for leaf in leaves.values() if isinstance(leaf, np.ndarray))
         size = sum(int(np.prod(leaf.shape)) for leaf in leaves.values())
         return f"{taken:,} of {size:,} parameters taken; the others have their initial values"

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def configuration(init_from, vocabulary=CLASSES, **changes):
     return config
 
 
-def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes):
+def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes) -> Any:
     config = configuration(init_from, vocabulary, **changes)
     found = initial_weights(config, vocabulary, workdir, start)
     return found and traverse_util.flatten_dict(found, sep="/")
@@ -110,7 +111,10 @@ def test_what_is_no_run_is_refused_in_a_line(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (copy / "config.json").rename(copy / "configuration.json")
-    assert "checkpoints in" in (said := refusal(copy)) and "no config.json" in said
+    assert "a folder without a run (config.json is missing)" in refusal(copy)
+    assert "a folder without a run" in refusal(copy / "checkpoints" / "7")
+    assert weights(copy, start=1) is None
+    assert "cannot read" in refusal(tmp_path / ("long" * 65))
     (copy / "configuration.json").rename(copy / "config.json")
     (copy / "vocabulary.json").write_text(json.dumps({"objects": ["person"]}))
     assert "not a vocabulary" in (said := refusal(copy)) and str(copy) in said

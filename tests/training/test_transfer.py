@@ -2,6 +2,7 @@
 
 import functools
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -49,10 +50,10 @@ def test_classes_of_the_same_name_are_scored_as_before():
     """Of every head: the last gaze step too, whose hidden layer is wider for more verbs."""
     source, found, _, ours = taken({}, {})
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
-    before = create_model(source.config).apply(
-        traverse_util.unflatten_dict(dict(source.variables)), images
-    )[-1]
-    after = create_model(model_config(**OURS)).apply(ours, images)[-1]
+    theirs = traverse_util.unflatten_dict(dict(source.variables))
+    before: Any = create_model(source.config).apply(theirs, images)
+    after: Any = create_model(model_config(**OURS)).apply(ours, images)
+    before, after = before[-1], after[-1]
     objects, known_objects = [0, 2, 1], [0, 1, 3]  # person, cup, sports ball; theirs, ours
     verbs, known_verbs = [1, 0, 2], [0, 2, 4]  # hold, ride, drink with
 
