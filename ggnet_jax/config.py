@@ -5,6 +5,7 @@ No JAX here: everything may import this module.
 
 import dataclasses
 import difflib
+import itertools
 import math
 import numbers
 import os
@@ -133,6 +134,13 @@ class ModelConfig:
             )
         return cls(**given)
 
+    @property
+    def input_divisor(self) -> int:
+        """What height and width of the network's input must be divisible by."""
+        if self.backbone == "dla34":
+            return 32
+        return OUTPUT_STRIDE * 2 ** (len(self.widths) - 1)
+
     def to_fields(self) -> dict[str, Any]:
         """The fields of `config.model`."""
         fields = dataclasses.asdict(self)
@@ -204,7 +212,7 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         config: a ConfigDict.
         num_devices: also see whether the batch is divisible by them.
     """
-    ModelConfig.from_fields(config.model)
+    check_image_size(config)
     if num_devices is not None:
         divisible_batch_size(config.batch_size, num_devices, round_batch=config.round_batch)
     at_least = {
@@ -254,6 +262,38 @@ def frozen_modules(freeze: str) -> tuple[str, ...]:
     if len(names) == len(MODULES):
         raise UserError(f"config.freeze is {freeze!r}, which leaves nothing to train")
     return tuple(names)
+
+
+def check_image_size(config: Any) -> None:
+    """Raise a UserError unless the network can work on `data.image_size`, (height, width).
+
+    The message names the sizes nearest to it that fit.
+    """
+    model = ModelConfig.from_fields(config.model)
+    size = tuple(config.data.image_size)
+    whole = all(isinstance(side, int) and side > 0 for side in size)
+    if len(size) != 2 or not whole:
+        raise UserError(
+            f"config.data.image_size is {size}; it must be height and width of the network's "
+            "input in pixels, such as (512, 512)"
+        )
+    divisor = model.input_divisor
+    if not any(side % divisor for side in size):
+        return
+    # Of each side what is nearest below and above; the pair that changes least comes first.
+    around = [
+        sorted({max(side // divisor * divisor, divisor), -(-side // divisor) * divisor})
+        for side in size
+    ]
+    fitting = sorted(
+        itertools.product(*around),
+        key=lambda fit: sum(abs(math.log(new / old)) for new, old in zip(fit, size, strict=True)),
+    )
+    network = "DLA-34" if model.backbone == "dla34" else f"hourglass ({len(model.widths)} levels)"
+    raise UserError(
+        f"config.data.image_size is {size}, but height and width must be divisible by {divisor} "
+        f"for this {network}; nearest are {' and '.join(map(str, fitting[:2]))}"
+    )
 
 
 def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | None = None) -> Any:

@@ -14,7 +14,7 @@ import jax
 
 from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
-from ggnet_jax.config import absolute_paths, padded_batch_size
+from ggnet_jax.config import absolute_paths, check_image_size, padded_batch_size
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import best
@@ -69,6 +69,17 @@ def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
         return evaluate(config, workdir, step, data)
     if jax.process_index() == 0:
         print(_nothing_to_evaluate(workdir, result.step, step))
+    return 0
+
+
+def inspect(config: Any, output: str | None, data: DataPipelines) -> int:
+    """Say what is in a data set; with a folder, write a page with images there too."""
+    from ggnet_jax.cli import inspect_data
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        inspect_data.inspect(absolute_paths(config), output, data)
     return 0
 
 
@@ -138,6 +149,20 @@ def predict(
     return 1 if failed else 0
 
 
+def serve(workdir: str | Path, **options: Any) -> int:
+    """Answer in a web page until Ctrl-C.
+
+    Args:
+        workdir: of the run.
+        **options: of `run_server`; None leaves its default.
+    """
+    from ggnet_jax.serve import run_server
+
+    with _terminable():
+        run_server(workdir, **{name: value for name, value in options.items() if value is not None})
+    return 0
+
+
 def export(workdir: str | Path, output: str | None, step: Step, *, format: str | None) -> int:
     """Write the network of a run as files that need neither the run nor this package.
 
@@ -198,5 +223,6 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
+    check_image_size(ConfigDict(asked))
     asked["eval"]["batch_size"] = padded_batch_size(asked["eval"]["batch_size"], jax.device_count())
     return ConfigDict(asked)

@@ -5,6 +5,7 @@ network with other classes or layers is decided in `training.transfer`.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,9 @@ from flax import traverse_util
 from ggnet_jax import vocabularies
 from ggnet_jax.config import ModelConfig, frozen_modules
 from ggnet_jax.errors import UserError
-from ggnet_jax.run_dir import checkpoints
+from ggnet_jax.run_dir import best, checkpoints
 from ggnet_jax.run_dir import folder as run_folder
-from ggnet_jax.run_dir.best import BEST
-from ggnet_jax.torch_import import files
+from ggnet_jax.torch_import import files, kinds
 from ggnet_jax.torch_import.architecture import Architecture
 from ggnet_jax.torch_import.convert import expected_variables, network_of
 from ggnet_jax.training.state import TrainState
@@ -35,8 +35,9 @@ def initial_weights(
     """Read what `config.init_from` has of the network, and print what came from where.
 
     Args:
-        config: resolved. `init_from` is a PyTorch file, the workdir of a run (its newest
-            checkpoint), or `WORKDIR/checkpoints/STEP`, also with `best` for the step.
+        config: resolved. `init_from` is a PyTorch file, the workdir of a run (its best checkpoint,
+            if it chose one, else its newest), or `WORKDIR/checkpoints/STEP`, also with `best` for
+            the step.
         vocabulary: our classes.
         workdir: of the run that starts.
         start: the step of its checkpoint to go on from. It has weights of its own then, and
@@ -58,13 +59,18 @@ def initial_weights(
                 "config.init_from to start from"
             )
         return None
-    run = _run_and_step(Path(config.init_from))
+    try:
+        run = _run_and_step(Path(config.init_from))
+    except OSError as error:
+        raise UserError(f"config.init_from={config.init_from}: {error.strerror}") from error
     if run is not None and run[0].resolve() == Path(workdir).resolve():
         raise UserError(
             f"config.init_from={config.init_from} is the workdir itself, whose run goes on by "
             "itself; leave config.init_from out, or give a new --workdir"
         )
     if start is not None:
+        if say:
+            print(f"config.init_from is not read again: the run goes on from its step {start}")
         return None
     ours = ModelConfig.from_fields(config.model)
     source = _read_file(config.init_from, ours) if run is None else _read_run(*run)
@@ -94,9 +100,11 @@ def _run_and_step(path: Path) -> tuple[Path, checkpoints.Step] | None:
     """The workdir and the step that a path means; None where it means a file."""
     if run_folder.is_run(path):
         return path, None
-    workdir, step = path, None
-    if re.fullmatch(rf"\d+|{BEST}", path.name) and path.parent.name == run_folder.CHECKPOINTS:
-        workdir, step = path.parent.parent, BEST if path.name == BEST else int(path.name)
+    workdir: Path = path
+    step: checkpoints.Step = None
+    named = re.fullmatch(rf"0|[1-9]\d*|{best.BEST}", path.name)
+    if named and path.parent.name == run_folder.CHECKPOINTS:
+        workdir, step = path.parent.parent, best.BEST if named[0] == best.BEST else int(named[0])
     elif path.name == run_folder.CHECKPOINTS:
         workdir = path.parent
     if run_folder.is_run(workdir):
@@ -111,12 +119,22 @@ def _run_and_step(path: Path) -> tuple[Path, checkpoints.Step] | None:
 
 def _read_run(workdir: Path, step: checkpoints.Step) -> Source:
     """The network of a run; in one with an average of the weights, that."""
-    config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
     try:
+        config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
         classes = Vocabulary.from_dict(run_folder.read_vocabulary(workdir))
     except UserError as error:
         raise UserError(f"config.init_from={workdir}: {error}") from None
-    variables, step = checkpoints.load_variables(workdir, step)
+    if step is None and best.step_of(workdir) is not None:
+        step = best.BEST
+    variables, number = checkpoints.load_variables(workdir, step)
+    if (config.num_verbs, config.num_objects) != (classes.num_verbs, classes.num_objects) or (
+        _shapes(variables) != _shapes(expected_variables(config))
+    ):
+        raise UserError(
+            f"config.init_from={workdir}: checkpoint {number} is not of the network and classes in "
+            f"{run_folder.CONFIG} and {run_folder.VOCABULARY}; restore the files of its run"
+        )
+    which = f"the best, step {number}" if step == best.BEST else f"step {number}"
     network = Architecture(
         config.backbone,
         config.stacks,
@@ -127,7 +145,7 @@ def _read_run(workdir: Path, step: checkpoints.Step) -> Source:
         "",
     )
     return Source(
-        f"{workdir}, step {step}: {network}",
+        f"{workdir}, {which}: {network}",
         config,
         traverse_util.flatten_dict(variables),
         classes.objects,
@@ -135,9 +153,14 @@ def _read_run(workdir: Path, step: checkpoints.Step) -> Source:
     )
 
 
+def _shapes(variables: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(variables))
+    return {path: tuple(leaf.shape) for path, leaf in flat.items()}
+
+
 def _read_file(path: str, ours: ModelConfig) -> Source:
     """The network in a PyTorch file, with the classes that released networks have."""
-    if Path(path).is_dir() and not any(Path(path).glob("*data.pkl")):
+    if Path(path).is_dir() and kinds.of_folder(Path(path))[0] == "a folder":
         raise UserError(
             f"config.init_from={path} is a folder without a run ({run_folder.CONFIG} is missing); "
             "give the workdir of a run, or a PyTorch file"

@@ -1,4 +1,4 @@
-"""What is taken of a network with other classes, against its predictions and against plain loops."""
+"""What is taken of a network with other classes: it scores those that both know as it did."""
 
 import functools
 from types import SimpleNamespace
@@ -32,9 +32,7 @@ def taken(theirs, ours, objects=OUR_OBJECTS, verbs=OUR_VERBS, their_verbs=VERBS)
     """The transfer between two changed tiny networks, and ours filled with other random weights."""
     ours = model_config(**(OURS | ours))
     source = source_of(model_config(**(THEIRS | theirs)), verbs=their_verbs)
-    found = transfer(
-        source, ours, shapes_of(ours), SimpleNamespace(objects=objects, verbs=verbs)
-    )
+    found = transfer(source, ours, shapes_of(ours), SimpleNamespace(objects=objects, verbs=verbs))
     fresh = make_variables(create_model(ours), seed=1)
     return source, found, fresh, fill(found.variables, fresh)
 
@@ -152,7 +150,7 @@ def test_other_layers_are_said(theirs, ours, part, words):
 
 
 def test_statistics_are_not_taken_without_their_convolution():
-    """A stem of another width: the convolution after it starts fresh, and so does its batch norm."""
+    """After a stem of another width the convolution starts fresh, and its batch norm with it."""
     _, found, fresh, ours = taken({"stem_width": 4}, {})
     changed = changed_leaves(ours, fresh)
     block = [path for path in changed if path[1:4] == ("backbone", "stem_residual", "conv1")]
