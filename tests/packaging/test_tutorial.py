@@ -59,6 +59,7 @@ def test_every_command_in_order(tmp_path):
     everything = "\n".join(printed.values())
     for text in (
         '<Label value="person"',
+        "page: inspection/inspection.html",
         "validation split 0.2: 12 images; training takes 48 of 60",
         "the best so far",
         "3 of 3 images drawn",
