@@ -20,11 +20,15 @@ MODES = ("train", "evaluate", "predict", "import")
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
-_IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
+_IMAGES = flags.DEFINE_string(
+    "images", None, "predict: images, videos, folders, globs, camera:0, by commas."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
 _FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
+_EVERY = flags.DEFINE_integer("every", None, "predict: take one of so many frames of a video.")
+_FPS = flags.DEFINE_float("fps", None, "predict: folders hold frames of a video, so many a second.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .pth.")
 _DISTRIBUTED = flags.DEFINE_string(
@@ -39,6 +43,8 @@ _READ_BY = {
     "threshold": ("predict",),
     "format": ("predict",),
     "max_pixels": ("predict",),
+    "every": ("predict",),
+    "fps": ("predict",),
     "font": ("train", "evaluate", "predict"),
     "checkpoint": ("import",),
     "distributed": ("train", "evaluate"),
@@ -137,6 +143,8 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             _THRESHOLD.value,
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
+            every=_EVERY.value,
+            fps=_FPS.value,
         )
     if mode == "import":
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
