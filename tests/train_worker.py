@@ -1,5 +1,8 @@
 """Run by test_resume.py: train the tiny configuration, saving after every step.
 
+Everything that a run can carry from step to step is on: gradient accumulation, an average of the
+weights, the clip of the gradient, a warm-up.
+
 Two of its images are held out, and the best checkpoint is chosen by a number that changes with
 every bit of its weights: as good as mAP to see that the same one is chosen, and there at once.
 
@@ -28,6 +31,9 @@ def evaluate(config, workdir, step):
 
 config = get_config()
 config.num_epochs = 15
+config.accumulate_steps, config.ema_decay = 2, 0.9
+config.grad_clip, config.glance_lr_multiplier = 1.0, 10.0
+config.schedule, config.warmup_steps = "cosine", 10
 config.data.figures.num_train = 10
 config.data.val_split = "0.2"
 config.eval_every_epochs = 1

@@ -96,11 +96,6 @@ class RunLog:
             with contextlib.suppress(UserError):  # something else is already on its way
                 self.close()
 
-    def compiling(self) -> None:
-        """Say that the first step is being compiled."""
-        if self._logs is not None:
-            self._logs.bar.set_postfix_str("compiling the training step")
-
     def advance(self) -> None:
         """Move the progress bar by one step."""
         if self._logs is None:

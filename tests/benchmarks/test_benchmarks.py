@@ -25,6 +25,8 @@ WRONG = [
     ("ablation --seeds=0,-1", "'-1' is not an integer of at least 0"),
     ("ablation --config.nonsense=1 --jobs=0", "no such field"),
     ("ablation --lr=1", "unrecognized argument: --lr=1"),
+    ("accumulation_and_average --runs=ema", "'ema' is none of plain, ema_99, "),
+    ("accumulation_and_average --lr=1", "unrecognized argument: --lr=1"),
     ("fine_tuning --rows=source", "'source' is none of scratch, tuned, slow, frozen"),
 ]
 # All in one process, which imports JAX and TensorFlow once.
@@ -113,11 +115,11 @@ def test_input_pipeline(tmp_path):
         assert f"| {row['pipeline']} |" in printed
 
 
-def make_run(workdir, row, seed, full):
+def make_run(workdir, row, seed, full, config=""):
     """What main.py leaves of a finished run, as far as it is read."""
     folder = workdir / row / f"seed{seed}"
     (folder / "evaluation").mkdir(parents=True)
-    config = ablation.get_config(row)
+    config = ablation.get_config(config or row)
     config.seed = seed
     (folder / "config.json").write_text(config.to_json())
     means = {"full": full, "rare": full / 2, "non_rare": None}
@@ -135,6 +137,23 @@ def finished(tmp_path):
     for seed, full in enumerate((0.70, 0.76)):
         make_run(tmp_path, "table1_baseline", seed, full)
     return tmp_path
+
+
+def test_accumulation_is_compared_with_the_plain_run_of_the_same_seed(tmp_path):
+    """Of a seed without a plain run there is no difference; what is missing is no result."""
+    for name, seed, full in (
+        ("plain", 0, 0.70), ("plain", 1, 0.80), ("ema_99", 0, 0.75), ("ema_99", 1, 0.81),
+        ("ema_99", 2, 0.10),
+    ):  # fmt: skip
+        make_run(tmp_path / "all", name, seed, full, config="table1_full")
+    printed, rows = run(
+        "accumulation_and_average", "--jobs=0", f"--workdir={tmp_path / 'all'}",
+        tmp_path=tmp_path, status=1,
+    )  # fmt: skip
+    assert "| plain |  | 2 | 75.00 ± 7.07 | 37.50 ± 3.54 |  |  |" in printed
+    assert "| ema_99 | --config.ema_decay=0.99 | 3 | 55.33 ±" in printed
+    assert "| +3.00 ± 2.83 |" in printed and "| parts_2 |" in printed
+    assert len(rows) == 5
 
 
 def test_ablation_tables_hold_means_deviations_and_paired_differences(finished, tmp_path):
