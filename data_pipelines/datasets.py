@@ -268,9 +268,15 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
     dataset = Dataset(builder, vocabulary, train_split, eval_split, unseen, val_split, seed)
     if train_split:
         records.index_split(builder, train_split)
-    for split in (eval_split, VALIDATION if val_split else ""):
-        if split:
-            dataset.index(split)
+    try:
+        if val_split:
+            dataset.index(VALIDATION)
+    except records.DamagedError:
+        raise
+    except UserError as error:
+        raise UserError(f"config.data.val_split={val_split!r}: {error}; {splits.HOW}") from error
+    if eval_split:
+        dataset.index(eval_split)
     return dataset
 
 

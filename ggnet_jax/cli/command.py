@@ -16,17 +16,27 @@ from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir.best import BEST
 
-MODES = ("train", "evaluate", "predict", "import", "inspect", "label-config")
+MODES = (
+    "train", "evaluate", "predict", "inspect", "estimate", "serve", "export", "import",
+    "label-config",
+)  # fmt: skip
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_string("step", None, "Checkpoint to use, or best; the newest by default.")
-_IMAGES = flags.DEFINE_string("images", None, "predict: files, folders and globs, by commas.")
-_OUTPUT = flags.DEFINE_string("output", None, "predict, inspect: folder for what is written.")
-_THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
-_FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
+_IMAGES = flags.DEFINE_string(
+    "images", None, "predict: files, folders and globs, by commas. serve: example photos, alike."
+)
+_OUTPUT = flags.DEFINE_string("output", None, "predict, inspect, export: folder to write to.")
+_THRESHOLD = flags.DEFINE_float("threshold", None, "predict, serve: lowest score that is shown.")
+_FORMAT = flags.DEFINE_string(
+    "format", None, "predict: native, or ppdm for the evaluators; export: stablehlo, onnx."
+)
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Largest width times height.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
+_HOST = flags.DEFINE_string("host", None, "serve: address to listen on; 0.0.0.0 for all.")
+_PORT = flags.DEFINE_integer("port", None, "serve: port to listen on; 0 for a free one.")
+_MAX_BYTES = flags.DEFINE_integer("max_bytes", None, "serve: of the largest upload.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .pth.")
 _CLASSES = flags.DEFINE_string("classes", None, "label-config: a class list, .json.")
 _DISTRIBUTED = flags.DEFINE_string(
@@ -34,14 +44,17 @@ _DISTRIBUTED = flags.DEFINE_string(
 )
 # The flags that only some modes read.
 _READ_BY = {
-    config_flag.NAME: ("train", "evaluate", "import", "inspect"),
-    "step": ("evaluate", "predict"),
-    "images": ("predict",),
-    "output": ("predict", "inspect"),
-    "threshold": ("predict",),
-    "format": ("predict",),
-    "max_pixels": ("predict",),
-    "font": ("train", "evaluate", "predict", "inspect"),
+    config_flag.NAME: ("train", "evaluate", "import", "inspect", "estimate"),
+    "step": ("evaluate", "predict", "serve", "export"),
+    "images": ("predict", "serve"),
+    "output": ("predict", "inspect", "export"),
+    "threshold": ("predict", "serve"),
+    "format": ("predict", "export"),
+    "max_pixels": ("predict", "serve"),
+    "font": ("train", "evaluate", "predict", "inspect", "serve"),
+    "host": ("serve",),
+    "port": ("serve",),
+    "max_bytes": ("serve",),
     "checkpoint": ("import",),
     "classes": ("label-config",),
     "distributed": ("train", "evaluate"),
@@ -129,7 +142,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
         from ggnet_jax.cli import label_config
 
         return label_config.print_config(_CLASSES.value)
-    if not workdir and mode != "inspect":
+    if not workdir and mode not in ("inspect", "estimate"):
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     # These import JAX, which a mistyped flag need not wait for.
@@ -155,6 +168,21 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
         )
+    if mode == "estimate":
+        return modes.estimate(config_flag.value())
+    if mode == "serve":
+        return modes.serve(
+            workdir,
+            images=_IMAGES.value,
+            step=_step(),
+            threshold=_THRESHOLD.value,
+            host=_HOST.value,
+            port=_PORT.value,
+            max_bytes=_MAX_BYTES.value,
+            max_pixels=_MAX_PIXELS.value,
+        )
+    if mode == "export":
+        return modes.export(workdir, _OUTPUT.value, _step(), format=_FORMAT.value)
     if mode == "import":
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:

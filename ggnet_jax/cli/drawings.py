@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ggnet_jax.cli.evaluate_split import check_split, results_folder
 from ggnet_jax.cli.image_paths import drawing_names
@@ -12,8 +13,8 @@ from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.io import read_log
 from ggnet_jax.run_dir.checkpoints import Step
-from ggnet_jax.run_dir.folder import DRAWINGS, EVALUATION, LOG
-from ggnet_jax.visualize import fonts, plot_learning_curves
+from ggnet_jax.run_dir.folder import DRAWINGS, EVALUATION, EXAMPLES, LOG
+from ggnet_jax.visualize import fonts, plot_learning_curves, save_drawing
 
 
 def draw_run(
@@ -49,10 +50,18 @@ def draw_run(
         for name, (_, image) in zip(names, images, strict=True):
             paths = drawing_paths(folder, name)
             written += _draw_example(detector, image, config.eval.threshold, paths)
+            if folder == drawings:  # the run's own split
+                _save_example(workdir / EXAMPLES, name, image)
     log = workdir / LOG
     if log.exists() and len(list(read_log(log))) > 1:
         written.append(plot_learning_curves(log, drawings / "learning_curves.png"))
     return written
+
+
+def _save_example(folder: Path, name: str, image: np.ndarray) -> None:
+    """Keep an image as it is, for --mode=serve."""
+    folder.mkdir(exist_ok=True)
+    save_drawing(Image.fromarray(image), folder / f"{name}.png")
 
 
 def _draw_example(

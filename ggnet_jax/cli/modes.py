@@ -149,6 +149,36 @@ def predict(
     return 1 if failed else 0
 
 
+def serve(workdir: str | Path, **options: Any) -> int:
+    """Answer in a web page until Ctrl-C.
+
+    Args:
+        workdir: of the run.
+        **options: of `run_server`; None leaves its default.
+    """
+    from ggnet_jax.serve import run_server
+
+    with _terminable():
+        run_server(workdir, **{name: value for name, value in options.items() if value is not None})
+    return 0
+
+
+def export(workdir: str | Path, output: str | None, step: Step, *, format: str | None) -> int:
+    """Write the network of a run as files that need neither the run nor this package.
+
+    Args:
+        workdir: of the run.
+        output: a new folder.
+        step: of the checkpoint.
+        format: of the files.
+    """
+    from ggnet_jax.cli import export as exports
+
+    with _terminable():
+        exports.export(workdir, output, step, format=format)
+    return 0
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM and a closed terminal end the work as Ctrl-C does: nothing half-written stays."""
@@ -182,6 +212,16 @@ def import_checkpoint(checkpoint: str | None, config: Any, workdir: str | Path) 
     config = absolute_paths(config)
     torch_import.import_checkpoint(checkpoint, config, workdir)
     return 0
+
+
+def estimate(config: Any) -> int:
+    """Print what a training step takes here, and the largest batch that fits."""
+    from ggnet_jax.cli import estimate as estimates
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        return estimates.estimate(absolute_paths(config))
 
 
 def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:

@@ -140,14 +140,7 @@ def _make_detect(
     mesh: Mesh | None,
 ) -> jax.stages.Wrapped:
     pairs = None if valid_pairs is None else np.array(valid_pairs)
-
-    def detect(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
-        images = normalize_images(images)
-        last = model.apply(variables, images, train=False)[-1]
-        with jax.named_scope("decode"):
-            found = decoding.decode(last, top_k=top_k, valid_pairs=pairs, detections=boxes)
-            return _look_up(last, found, heatmaps)
-
+    detect = detect_function(model, top_k=top_k, valid_pairs=pairs, heatmaps=heatmaps)
     if mesh is None:
         return jax.jit(detect)
     sharded, replicated = PartitionSpec("data"), PartitionSpec()
@@ -165,25 +158,20 @@ def _make_detect(
     return jax.jit(detect_on_mesh)
 
 
-def compile_detect(trained: Trained, batch_size: int, *, heatmaps: int = 0) -> jax.stages.Compiled:
-    """Compile `make_detect`'s function for a network's own input size, on one device.
+def detect_function(
+    model: models.GGNet, *, top_k: int, valid_pairs: np.ndarray | None, heatmaps: int
+) -> Callable[..., Found]:
+    """What `make_detect` compiles, with the same arguments."""
 
-    Args:
-        trained: the network; its variables may be `jax.ShapeDtypeStruct`s, see `load_shapes`.
-        batch_size: of the uint8 images [B, H, W, 3] that the compiled function takes.
-        heatmaps: see `make_detect`.
+    def detect(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
+        images = normalize_images(images)
+        outputs: Any = model.apply(variables, images, train=False)
+        last = outputs[-1]
+        with jax.named_scope("decode"):
+            found = decoding.decode(last, top_k=top_k, valid_pairs=valid_pairs, detections=boxes)
+            return _look_up(last, found, heatmaps)
 
-    Returns:
-        The compiled `detect(variables, images) -> Found`.
-    """
-    detect = make_detect(
-        trained.model,
-        top_k=trained.config.eval.top_k,
-        valid_pairs=trained.vocabulary.valid_pairs,
-        heatmaps=heatmaps,
-    )
-    shape = (batch_size, *trained.config.data.image_size, 3)
-    return detect.lower(trained.variables, jax.ShapeDtypeStruct(shape, jnp.uint8)).compile()
+    return detect
 
 
 def _look_up(outputs: Outputs, found: decoding.Detections, heatmaps: int) -> Found:

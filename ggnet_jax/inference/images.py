@@ -15,31 +15,40 @@ _STRIP = 1 << 22  # pixels that are converted at a time
 
 ImageLike = str | os.PathLike | bytes | Image.Image | np.ndarray
 
+CHANNELS = ("rgb", "bgr")
+"""Orders of an array's channels; OpenCV's is the second."""
+
 
 def is_image(value: Any) -> bool:
     """Whether a value is one image, rather than a list of them."""
-    if isinstance(value, np.ndarray):
-        return value.ndim != 4
+    if _is_array(value):
+        return value.ndim != 4 and value.dtype != object
     return isinstance(value, str | os.PathLike | bytes | bytearray | Image.Image)
 
 
-def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def load_image(
+    source: ImageLike, *, max_pixels: int = MAX_PIXELS, channels: str = "rgb"
+) -> np.ndarray:
     """Read an image in any form as RGB uint8 [H, W, 3], upright.
 
     Gray, palette, CMYK, 16-bit and float images are converted; transparency is dropped.
 
     Args:
-        source: a path, the bytes of a file, a Pillow image, or an array uint8 [H, W, 3] in RGB
-            order, [H, W, 1] or [H, W].
+        source: a path, the bytes of a file, a Pillow image, or an array [H, W, 3], [H, W, 1] or
+            [H, W], or [H, W, 4] whose last channel is dropped: uint8, or floats in [0, 1], which
+            are rounded to 256 levels.
         max_pixels: width times height of the largest file that is decoded.
+        channels: the order of an array's, "rgb" or "bgr"; files and Pillow images know theirs.
 
     Raises:
         UserError: the file is missing, not an image, too large or broken; the message names it.
         TypeError: nothing that an image comes as.
-        ValueError: an array that is not an image.
+        ValueError: an array that is not an image, or an unknown order.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
+    if channels not in CHANNELS:
+        raise ValueError(f"channels is {channels!r}; it can be {' or '.join(map(repr, CHANNELS))}")
+    if _is_array(source):
+        return _from_array(np.asarray(source), channels)
     if isinstance(source, Image.Image):
         with image_files.decoding("Pillow image"):
             return turn(rgb_pixels(source), image_files.exif_orientation(source))
@@ -49,8 +58,7 @@ def load_image(source: ImageLike, *, max_pixels: int = MAX_PIXELS) -> np.ndarray
         name = os.fspath(source)
     else:
         raise TypeError(
-            f"an image is a path, bytes, a Pillow image or a uint8 array, not "
-            f"{type(source).__name__}"
+            f"an image is a path, bytes, a Pillow image or an array, not {type(source).__name__}"
         )
     with image_files.decoding(name, max_pixels), _opened(source) as file:
         image = image_files.open_image(file, name, max_pixels)
@@ -144,17 +152,43 @@ def _largest(values: np.ndarray) -> float:
     return float(np.max(values, initial=0, where=np.isfinite(values)))
 
 
-def _from_array(array: np.ndarray) -> np.ndarray:
-    if array.dtype != np.uint8:
-        raise ValueError(
-            f"an image array must be uint8 in [0, 255], not {array.dtype}; for floats in [0, 1] "
-            "use np.round(255 * array).astype(np.uint8)"
-        )
+def _is_array(value: Any) -> bool:
+    """Whether a value is an array: NumPy's, JAX's or another library's that NumPy can read."""
+    return hasattr(value, "__array__") and hasattr(value, "ndim") and hasattr(value, "dtype")
+
+
+def _from_array(array: np.ndarray, channels: str) -> np.ndarray:
     if array.ndim == 2:
         array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
-        raise ValueError(f"an image array must be [H, W, 3] in RGB order, not {array.shape}")
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4) or 0 in array.shape:
+        first = array.ndim == 3 and array.shape[0] in (1, 3)
+        mend = "; put its channels last, array.transpose(1, 2, 0)" if first else ""
+        raise ValueError(f"an image array must be [H, W, 3], not {array.shape}{mend}")
+    array = array[..., :3]  # without transparency
+    if array.dtype != np.uint8:
+        array = _levels(array)
+    if channels == "bgr":
+        array = array[..., ::-1]
     return np.broadcast_to(array, (*array.shape[:2], 3))
+
+
+def _levels(array: np.ndarray) -> np.ndarray:
+    """Floats in [0, 1] as uint8; what rounding left a little outside is let pass."""
+    if array.dtype.kind != "f" and array.dtype.name != "bfloat16":
+        raise ValueError(
+            f"an image array must be uint8 in [0, 255] or floats in [0, 1], not {array.dtype}"
+        )
+    levels = np.rint(array.astype(np.float32) * 255)
+    if not ((levels >= 0) & (levels <= 255)).all():  # nor is NaN
+        lowest, highest = float(levels.min()) / 255, float(levels.max()) / 255
+        if np.isnan(lowest):
+            what = "this one has values that are not numbers (NaN)"
+        else:
+            what = f"this one has values from {lowest:.4g} to {highest:.4g}"
+        large = 1 < highest <= 255 and lowest >= 0
+        mend = "; divide it by 255" if large else ""
+        raise ValueError(f"an image array of {array.dtype} must lie in [0, 1], {what}{mend}")
+    return levels.astype(np.uint8)
 
 
 def letterbox_image(image: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Work on the next items in threads while the caller uses the current one."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -49,3 +51,43 @@ def one_ahead(items: Iterable[Item]) -> Iterator[Item]:
         if len(waiting) > 1:
             yield waiting.pop(0)
     yield from waiting
+
+
+def in_background(items: Iterable[Item], *, depth: int) -> Generator[Item, None, None]:
+    """Yield items in order, taken from `items` by a thread of its own, at most `depth` ahead.
+
+    What `items` raises is raised here, at its place. The thread ends, and closes `items`, when the
+    caller stops early; one that waits for an item then is not waited for long.
+    """
+    taken: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+    room, stopped = threading.Semaphore(depth), threading.Event()
+
+    def take() -> None:
+        iterator = iter(items)
+        try:
+            while room.acquire() and not stopped.is_set():
+                try:
+                    taken.put(("item", next(iterator)))
+                except StopIteration:
+                    return taken.put(("end", None))
+        except BaseException as error:
+            taken.put(("error", error))
+        finally:
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    try:
+        while True:
+            kind, value = taken.get()
+            if kind == "end":
+                return
+            if kind == "error":
+                raise value
+            room.release()
+            yield value
+    finally:
+        stopped.set()
+        room.release()
+        thread.join(timeout=2)

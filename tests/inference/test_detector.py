@@ -1,5 +1,8 @@
 """The Detector: what comes back for an image, a list of them, and with heatmaps."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +11,9 @@ from tiny import VOCABULARY, make_run
 import ggnet_jax
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection, geometry
+from ggnet_jax.inference.box_formats import to_coco_results
 from ggnet_jax.inference.detector import Detector
+from ggnet_jax.inference.network import Network
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +85,115 @@ def test_a_long_list_keeps_its_order_and_its_errors(detector, tmp_path):
         detector.detect([*images, broken, tmp_path / "another.jpg"])
 
 
+def scores(found) -> list[float]:
+    return [one.score for one in found]
+
+
+def test_a_stream_is_lazy_and_gives_what_a_list_gives(detector):
+    taken = []
+
+    def frames():
+        for number in range(60):
+            taken.append(number)
+            yield random_image(60 + number, 50, number)
+
+    stream = detector.stream(frames(), threshold=0.0)
+    first = next(stream)
+    assert len(taken) < 25  # a few batches of two
+    rest = list(stream)
+    want = detector.detect(list(frames()), threshold=0.0)
+    assert [scores(found) for found in [first, *rest]] == [scores(found) for found in want]
+
+
+def test_a_stream_ends_early_without_taking_the_rest(detector):
+    closed = threading.Event()
+
+    def endless():
+        try:
+            while True:
+                yield random_image()
+        finally:
+            closed.set()
+
+    stream = detector.stream(endless())
+    next(stream)
+    stream.close()
+    assert closed.wait(10)
+
+
+def test_what_a_streams_source_raises_comes_after_its_results(detector):
+    def frames():
+        for number in range(3):
+            yield random_image(seed=number)
+        raise ZeroDivisionError("the fourth")
+
+    got = []
+    with pytest.raises(ZeroDivisionError, match="the fourth"):
+        for found in detector.stream(frames(), threshold=0.0):
+            got.append(scores(found))
+    assert got == [scores(found) for found in detector.detect([*map_images(3)], threshold=0.0)]
+    with pytest.raises(TypeError, match="not int"):
+        list(detector.stream([3]))
+
+
+def map_images(count):
+    return (random_image(seed=number) for number in range(count))
+
+
+def test_results_name_what_cannot_be_read_and_go_on(detector, tmp_path):
+    items = [("a", random_image(90, 50, 0)), ("b", tmp_path / "none.jpg"), ("c", random_image())]
+    items += [("d", b"x"), ("e", b"y"), ("f", b""), ("g", random_image(40, 30, 1))]
+    results = list(
+        detector.results(items, image_of=lambda item: item[1], threshold=0.0, keep_images=True)
+    )
+    assert [result.item[0] for result in results] == list("abcdefg")
+    assert [result.error is None for result in results] == [
+        True, False, True, False, False, False, True,
+    ]  # fmt: skip
+    assert "none.jpg: no such file" in results[1].error
+    assert results[1].interactions == [] and results[1].image is None
+    for number in (0, 2, 6):
+        image = items[number][1]
+        np.testing.assert_array_equal(results[number].image, image)
+        assert (results[number].height, results[number].width) == image.shape[:2]
+        [alone, _] = detector.detect([image, image], threshold=0.0)
+        assert scores(results[number].interactions) == pytest.approx(scores(alone), rel=1e-3)
+    assert next(detector.results([random_image()])).image is None
+
+
+def test_threads_get_what_one_caller_gets(run):
+    detector = Detector.load(run, batch_size=2)
+    images = list(map_images(4))
+    with ThreadPoolExecutor(4) as pool:
+        alone = list(pool.map(lambda image: detector.detect(image, threshold=0.0), images))
+        lists = list(pool.map(lambda i: detector.detect([i, i, i], threshold=0.0), images))
+    for image, one, three in zip(images, alone, lists, strict=True):
+        assert scores(detector.detect(image, threshold=0.0)) == scores(one)
+        assert scores(three[0]) == scores(three[1])
+        assert [scores(one) for one in detector.detect([image] * 3, threshold=0.0)] == [
+            scores(one) for one in three
+        ]
+
+
+def test_floats_and_bgr_give_the_same(detector):
+    image = random_image()
+    want = scores(detector.detect(image, threshold=0.0))
+    assert scores(detector.detect(image / 255, threshold=0.0)) == want
+    assert scores(detector.detect(image[..., ::-1], threshold=0.0, channels="bgr")) == want
+    assert scores(detector.detect(image[..., ::-1], threshold=0.0)) != want
+    bgr = detector.explain(image[..., ::-1], threshold=0.0, top_k=3, channels="bgr")
+    assert scores(bgr.interactions) == pytest.approx(want, rel=1e-4)
+    np.testing.assert_array_equal(bgr.image, image)
+    with pytest.raises(ValueError, match="channels is 'gbr'"):
+        detector.detect("no.jpg", channels="gbr")
+
+
+def test_boxes_are_given_in_other_tools_formats(detector):
+    interactions = detector.detect(random_image(), threshold=0.0)
+    entries = detector.to_coco_results(interactions, image_id=17)
+    assert entries == to_coco_results(interactions, VOCABULARY, image_id=17) != []
+
+
 def test_explain_gives_the_same_with_heatmaps(detector):
     image, found, heatmaps = detector.explain(random_image(), threshold=0.0, top_k=3)
     np.testing.assert_array_equal(image, random_image())
@@ -113,14 +227,14 @@ def test_explain_reads_a_file_once(detector, tmp_path, monkeypatch):
 def test_a_network_in_memory_is_compiled_on_first_use(run, detector, monkeypatch):
     """`Detector.load` is not the only way, and each function is compiled once."""
     made = []
-    real = detection.compile_detect
+    real = Network._compile
 
-    def noted(trained, batch_size, *, heatmaps):
+    def noted(network, batch_size, heatmaps):
         made.append((batch_size, heatmaps))
-        return real(trained, batch_size, heatmaps=heatmaps)
+        return real(network, batch_size, heatmaps)
 
     want = [one.score for one in detector.detect(random_image(), threshold=0.0)]
-    monkeypatch.setattr(detection, "compile_detect", noted)
+    monkeypatch.setattr(Network, "_compile", noted)
     mine = Detector(detection.load(run), batch_size=2)
     for _ in range(2):
         assert [one.score for one in mine.detect(random_image(), threshold=0.0)] == want

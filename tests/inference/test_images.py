@@ -4,6 +4,7 @@ import io
 import struct
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
@@ -143,8 +144,6 @@ def test_what_is_not_an_image_is_named(tmp_path):
         load_image(broken)
     with pytest.raises(UserError, match="image of 3 bytes"):
         load_image(b"abc")
-    with pytest.raises(ValueError, match="must be uint8"):
-        load_image(np.zeros((4, 4, 3)))
     with pytest.raises(ValueError, match=r"\(4, 4, 2\)"):
         load_image(np.zeros((4, 4, 2), np.uint8))
     number: Any = 3
@@ -152,7 +151,58 @@ def test_what_is_not_an_image_is_named(tmp_path):
         load_image(number)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "bfloat16"])
+def test_floats_between_0_and_1_are_images(dtype):
+    image = smooth_image() & 0xF0 if dtype == "bfloat16" else smooth_image()  # has 8 bits
+    given = (image / 255).astype(jnp.dtype(dtype))
+    atol = 1 if dtype == "bfloat16" else 0
+    np.testing.assert_allclose(load_image(given).astype(int), image, atol=atol)
+    # An interpolation leaves values a hair outside.
+    white = np.full((4, 4, 3), 1.0005).astype(jnp.dtype(dtype))
+    np.testing.assert_array_equal(load_image(white), np.full((4, 4, 3), 255))
+
+
+@pytest.mark.parametrize(
+    ("array", "why"),
+    [
+        (np.full((4, 4, 3), 200.0), r"float64 must lie in \[0, 1\].* 200 to 200; divide it by 255"),
+        (np.linspace(-1, 1, 48).reshape(4, 4, 3), r"values from -1 to 1$"),
+        (np.full((4, 4, 3), np.nan, np.float32), r"not numbers \(NaN\)"),
+        (np.full((4, 4, 3), np.inf, np.float32), r"from inf to inf"),
+        (np.zeros((4, 4, 3), np.int64), r"uint8 in \[0, 255\] or floats in \[0, 1\], not int64"),
+        (np.zeros((4, 4, 3), np.uint16), r"not uint16"),
+        (np.zeros((3, 40, 40), np.uint8), r"array\.transpose\(1, 2, 0\)"),
+        (np.zeros((0, 40, 3), np.uint8), r"\(0, 40, 3\)"),
+        (np.zeros((), np.uint8), r"not \(\)"),
+    ],
+)
+def test_arrays_that_are_no_images_say_why(array, why):
+    with pytest.raises(ValueError, match=why):
+        load_image(array)
+
+
+def test_arrays_of_opencv_are_in_bgr():
+    image = smooth_image()
+    np.testing.assert_array_equal(load_image(image[..., ::-1], channels="bgr"), image)
+    opaque = np.dstack([image[..., ::-1], np.full(image.shape[:2], 9, np.uint8)])
+    np.testing.assert_array_equal(load_image(opaque, channels="bgr"), image)
+    # Files and Pillow images know the order of their own.
+    np.testing.assert_array_equal(load_image(Image.fromarray(image), channels="bgr"), image)
+    np.testing.assert_array_equal(load_image(encoded(image, "PNG"), channels="bgr"), image)
+    with pytest.raises(ValueError, match="channels is 'grb'; it can be 'rgb' or 'bgr'"):
+        load_image(image, channels="grb")
+
+
+def test_arrays_of_other_libraries_are_images():
+    image = smooth_image()
+    np.testing.assert_array_equal(load_image(jnp.asarray(image)), image)
+    assert is_image(jnp.asarray(image)) and not is_image(jnp.asarray(image)[None])
+
+
 def test_is_image():
     assert is_image("a.jpg") and is_image(b"")
     assert not is_image(["a.jpg"])
     assert not is_image(np.zeros((2, 4, 4, 3), np.uint8))
+    mixed = np.empty(2, object)
+    mixed[:] = [np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4, 3), np.uint8)]
+    assert not is_image(mixed)

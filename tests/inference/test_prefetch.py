@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ggnet_jax.inference.prefetch import one_ahead, prefetch
+from ggnet_jax.inference.prefetch import in_background, one_ahead, prefetch
 
 
 def test_results_come_in_order_whatever_their_time():
@@ -80,3 +80,49 @@ def test_one_ahead_takes_the_next_item_before_it_yields_one(count):
     for number in one_ahead(items()):
         assert taken == list(range(min(number + 2, count)))
     assert taken == list(range(count))
+
+
+def test_in_background_takes_up_to_its_depth_ahead_and_no_more():
+    taken, third = [], threading.Event()
+
+    def items():
+        for number in range(10):
+            taken.append((number, threading.current_thread() is threading.main_thread()))
+            if number == 2:
+                third.set()
+            yield number
+
+    items_in_background = in_background(items(), depth=2)
+    assert next(items_in_background) == 0
+    assert third.wait(10)  # two more, while nobody asks
+    assert list(items_in_background) == list(range(1, 10))
+    assert taken == [(number, False) for number in range(10)]
+
+
+def test_in_background_raises_where_its_items_do():
+    def items():
+        yield 1
+        yield 2
+        raise ZeroDivisionError("third")
+
+    got = []
+    with pytest.raises(ZeroDivisionError, match="third"):
+        for item in in_background(items(), depth=8):
+            got.append(item)
+    assert got == [1, 2]
+
+
+def test_in_background_closes_its_items_when_the_caller_stops():
+    closed = threading.Event()
+
+    def items():
+        try:
+            while True:
+                yield 1
+        finally:
+            closed.set()
+
+    endless = in_background(items(), depth=3)
+    assert next(endless) == 1
+    endless.close()
+    assert closed.wait(10)

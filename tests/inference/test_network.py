@@ -1,0 +1,101 @@
+"""Network: compiled once whoever asks, its weights as the compiled functions read them."""
+
+import re
+import threading
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tiny import VOCABULARY, make_variables, model_config
+
+from configs import base
+from ggnet_jax import models
+from ggnet_jax.inference import detection
+from ggnet_jax.inference.network import Network, read_as
+
+SIZE = (64, 96)
+
+
+def trained(dtype="float32") -> detection.Trained:
+    config = base.get_config()
+    config.data.image_size = SIZE
+    config.eval.top_k = 60
+    model = models.create_model(model_config(dtype=dtype))
+    return detection.Trained(config, VOCABULARY, model, make_variables(model, SIZE, seed=7), 7)
+
+
+IMAGES = np.random.default_rng(1).integers(0, 256, (1, *SIZE, 3), np.uint8)
+
+
+def conversions(compiled) -> int:
+    """Conversions of a kernel [h, w, C, F] to bfloat16 in a compiled program."""
+    return len(re.findall(r"bf16\[\d+,\d+,\d+,\d+\]\S* convert\(%?param", compiled.as_text()))
+
+
+def test_weights_are_cast_once_and_change_no_bit():
+    coarse = trained("bfloat16")
+    plain = detection.make_detect(coarse.model, top_k=60, valid_pairs=VOCABULARY.valid_pairs)
+    plain = plain.lower(coarse.variables, IMAGES).compile()
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), coarse.variables)
+    network = Network(coarse._replace(variables=shapes))
+    network.compile(1)  # before the weights are there
+    network.put(coarse.variables)
+    got, want = jax.device_get((network(IMAGES), plain(coarse.variables, IMAGES)))
+    assert want.detections.valid.any()
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    cast = sum(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(network._variables))
+    assert cast > 10
+    assert conversions(plain) - conversions(network.compile(1)) == cast
+    # Another function reads the same arrays.
+    more = jax.device_get(network(IMAGES, heatmaps=2))
+    np.testing.assert_allclose(more.detections.score, want.detections.score, rtol=1e-2)
+
+
+def test_only_what_is_always_converted_is_cast():
+    def function(weights, x):
+        x = x * weights["scale"]
+        x = jax.jit(lambda x, w: x.astype(jnp.bfloat16) @ w.astype(jnp.bfloat16))(x, weights["a"])
+        y = jax.checkpoint(lambda x, w: x @ w.astype(jnp.bfloat16))(x, weights["b"])
+        once, twice = weights["both"].astype(jnp.bfloat16), weights["both"].astype(jnp.float16)
+        half = jax.lax.cond(x[0, 0] > 0, lambda w: w.astype(jnp.bfloat16), jnp.zeros_like, once)
+        given = weights["given"].astype(jnp.bfloat16)
+        return x, y, half, twice, given, weights["given"]
+
+    square = jax.ShapeDtypeStruct((2, 2), jnp.float32)
+    weights = dict.fromkeys(("scale", "a", "b", "both", "given", "unused"), square)
+    program = jax.make_jaxpr(function)(weights, square).jaxpr
+    dtypes = {name: shape.dtype for name, shape in read_as(program, weights).items()}
+    assert dtypes == {
+        "scale": jnp.float32,
+        "a": jnp.bfloat16,
+        "b": jnp.bfloat16,
+        "both": jnp.float32,
+        "given": jnp.float32,
+        "unused": jnp.float32,
+    }
+
+
+def test_threads_that_come_at_once_compile_once(monkeypatch):
+    made = []
+    real = detection.detect_function
+
+    def noted(*arguments, **options):
+        made.append(options["heatmaps"])
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(detection, "detect_function", noted)
+    network = Network(trained())
+    start, found = threading.Barrier(4), {}
+
+    def call(number):
+        start.wait(10)
+        found[number] = jax.device_get(network(IMAGES))
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [0] and len(found) == 4
+    for one in found.values():
+        jax.tree.map(np.testing.assert_array_equal, one, found[0])
