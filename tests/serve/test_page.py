@@ -361,6 +361,7 @@ def test_examples_are_read_before_the_page_is_served(tmp_path):
     assert list(read_examples(None, tmp_path, MAX_PIXELS)) == []
     folder = tmp_path / "examples"
     folder.mkdir()
+    (folder / ".DS_Store").touch()
     assert list(read_examples(None, tmp_path, MAX_PIXELS)) == []
     photo_file(folder, "b.png")
     photo_file(folder, "a.png")
