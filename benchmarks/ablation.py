@@ -214,9 +214,7 @@ def report(rows: Sequence[Mapping[str, Any]]) -> str:
     return timing.table(lines)
 
 
-def read_changes(
-    parser: timing.Parser, options: Sequence[str], config: Any
-) -> dict[str, Any]:
+def read_changes(parser: timing.Parser, options: Sequence[str], config: Any) -> dict[str, Any]:
     """Values by dotted name of `--config.FIELD=VALUE`s, if `config` has these fields."""
     changes: dict[str, Any] = {}
     for option in options:

@@ -72,8 +72,8 @@ def read_result(workdir: Path, run: Run, changes: Mapping[str, Any]) -> dict[str
             group = "known" if (one["verb"], one["object"]) in known else "new"
             for name in ("full", group):
                 found[name].append(100 * one["ap"])
-    numbers = {name: sum(values) / len(values) if values else None for name, values in found.items()}
-    return numbers | {"loss": steps[-1]["loss"]}
+    means = {name: sum(aps) / len(aps) if aps else None for name, aps in found.items()}
+    return means | {"loss": steps[-1]["loss"]}
 
 
 def start(workdir: Path, run: Run, changes: Mapping[str, Any], options: Sequence[str]) -> None:
@@ -82,7 +82,8 @@ def start(workdir: Path, run: Run, changes: Mapping[str, Any], options: Sequence
     if init_from := config_of(run, workdir, changes).init_from:
         flags.append(f"--config.init_from={init_from}")
     failure = train(run.folder(workdir), flags)
-    print(f"{run.row}, seed {run.seed}, {failure and f'failed: {failure}' or 'has ended'}", flush=True)
+    ending = f"failed: {failure}" if failure else "has ended"
+    print(f"{run.row}, seed {run.seed}, {ending}", flush=True)
 
 
 def report(rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
@@ -119,8 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                         pool.submit(start, workdir, run, changes, options)
     found = {row: results(row) for row in arguments.rows}
     done = {row: [one for one in all_of if one] for row, all_of in found.items()}
-    print("mAP in percent (HICO-DET's Default setting), mean ± standard deviation over the seeds:")
-    print("of all classes, of those that the source was trained on (known), and of the others (new)")
+    print("mAP in percent (HICO-DET's Default setting), mean ± standard deviation over the seeds,")
+    print("of all classes, of those that the source knew, and of those that are new.")
     print(f"\n{report(done)}")
     timing.write(
         arguments.output,

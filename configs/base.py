@@ -24,6 +24,8 @@ def get_config() -> Any:
     config.seed = 0  # initial weights, order of the images, augmentation
     config.batch_size = 24  # images a step, all devices together
     config.round_batch = False  # True: round batch_size to a multiple of the devices
+    # Parts that a batch is worked through in, one after the other: the same gradient, less memory.
+    config.accumulate_steps = 1
     config.num_epochs = 120
 
     # Adam (section 4).
@@ -36,12 +38,16 @@ def get_config() -> Any:
     config.warmup_steps = 0  # linear, from zero
     config.glance_lr_multiplier = 1.0  # the released code trains the glance head at 10
     config.grad_clip = 0.0  # largest global norm of the gradient; 0 never clips
+    # Decay of the average of the weights that is evaluated and exported in their place, such as
+    # 0.999; 0 averages nothing.
+    config.ema_decay = 0.0
     config.backbone_lr_multiplier = 1.0  # less than 1: a taken backbone changes more slowly
     # To start from: a run's workdir (or WORKDIR/checkpoints/STEP), or a PyTorch file.
     config.init_from = ""
     # What stays as it is: "backbone", "objects", "interactions" or "matching"; or "a,b".
     config.freeze = ""
     config.parallel = "jit"  # or "pmap"
+    config.ignore_memory = False  # True: train although a step needs more memory than there is
 
     config.log_every_steps = 50
     config.checkpoint_every_steps = 1000

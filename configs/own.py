@@ -43,6 +43,9 @@ def get_config(network: str = "") -> Any:
     config.num_epochs = 100
     config.schedule = "cosine"
     config.log_every_steps = 10
+    config.eval_every_epochs = 10
+    config.data.val_split = "0.2"  # of the images: training leaves them out, and the best
+    config.eval.best = "map"  # checkpoint is chosen on them
     config.checkpoint_every_steps = 500
     config.eval.batch_size = 8
     networks[network](config)

@@ -113,7 +113,7 @@ class Dataset:
     def statistics(self, split: str) -> Statistics:
         """The counts of every whole split that the expression `split` takes something from."""
         total = Statistics()
-        for name in self._names(split):
+        for name in self.split_names(split):
             total.merge(Statistics.from_dict(self.builder.metadata["statistics"][name]))
         return total
 
@@ -154,7 +154,7 @@ class Dataset:
     def _content(self, split: str) -> list[Any]:
         originals = self.builder.metadata.get("originals", {"files": {}, "images": {}})
         seen: list[Any] = [split]
-        for name in self._names(split):
+        for name in self.split_names(split):
             seen.append(self.builder.metadata["statistics"][name])
             for source in self.sources(name):
                 seen += [source["sha256"], *map(originals["files"].get, source["instances"])]
@@ -162,7 +162,7 @@ class Dataset:
                 seen += [record["names"], record["sizes"]]
         return seen
 
-    def _names(self, split: str) -> list[str]:
+    def split_names(self, split: str) -> list[str]:
         """The builder's splits that something is taken from."""
         if split == VALIDATION and self.val_split:
             split = self.val_split
@@ -174,7 +174,7 @@ class Dataset:
         Each as `files.Source` has it, by field; none for a data set that is rendered.
         """
         sources = self.builder.metadata.get("sources", {})
-        return [source for name in self._names(split) for source in sources.get(name, ())]
+        return [source for name in self.split_names(split) for source in sources.get(name, ())]
 
     def ground_truth(self, split: str) -> list[dict[str, Any]]:
         """The split's PPDM entries as evaluation reads them, boxes untouched.
@@ -219,17 +219,20 @@ class Dataset:
     def example_images(self, split: str, count: int) -> Iterator[tuple[str, np.ndarray]]:
         """File names and RGB uint8 images [h, w, 3] of examples evenly spaced over a split."""
         index = self.index(split)
-        count = min(count, len(index))
-        for position in np.linspace(0, len(index) - 1, count).round().astype(int):
-            with records.reading(self.builder):
-                serialized = index.read(tf.constant(int(position), tf.int64))
-            example = records.parse(self.builder, serialized)
-            name = bytes(example["file_name"].numpy()).decode()
-            yield name, np.asarray(records.decode_image(example))
+        positions = np.linspace(0, len(index) - 1, min(count, len(index))).round().astype(int)
+        return records.read_images(self.builder, index, positions.tolist())
 
 
 def _hash(content: list[Any]) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+
+def builder_class(name: str) -> type[HoiBuilder]:
+    """The builder of `config.data.name`; a UserError for an unknown one."""
+    if name not in BUILDERS:
+        raise UserError(f"no data set {name!r}; data.name is one of {', '.join(BUILDERS)}")
+    module, kind = BUILDERS[name]
+    return getattr(importlib.import_module(module), kind)
 
 
 def load_dataset(config: Any, *, training: bool = True) -> Dataset:
@@ -249,11 +252,7 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
         UserError: an unknown name, or it has to be built and can't be.
     """
     _hide_accelerators()
-    if config.name not in BUILDERS:
-        raise UserError(f"no data set {config.name!r}; data.name is one of {', '.join(BUILDERS)}")
-    module, name = BUILDERS[config.name]
-    kind: type[HoiBuilder] = getattr(importlib.import_module(module), name)
-    builder = open_builder(kind, config)
+    builder = open_builder(builder_class(config.name), config)
     there = builder.info.splits.keys()
     train_split, val_split = config.train_split, splits.validation_split(config)
     eval_split = "" if _nothing_to_evaluate(config, there) else config.eval_split
@@ -269,9 +268,15 @@ def load_dataset(config: Any, *, training: bool = True) -> Dataset:
     dataset = Dataset(builder, vocabulary, train_split, eval_split, unseen, val_split, seed)
     if train_split:
         records.index_split(builder, train_split)
-    for split in (eval_split, VALIDATION if val_split else ""):
-        if split:
-            dataset.index(split)
+    try:
+        if val_split:
+            dataset.index(VALIDATION)
+    except records.DamagedError:
+        raise
+    except UserError as error:
+        raise UserError(f"config.data.val_split={val_split!r}: {error}; {splits.HOW}") from error
+    if eval_split:
+        dataset.index(eval_split)
     return dataset
 
 

@@ -22,7 +22,7 @@ from ggnet_jax.errors import UserError
 
 _SHARE = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?\s*%?", re.IGNORECASE)
 _DRAWN = 1 << 62  # stands for the epoch; no epoch's order tells what is held out
-_HOW = (
+HOW = (
     'give a part of the training split such as "train[90%:]", a random share of it such as 0.1, '
     "or files of its own, config.data.val_annotations and config.data.val_images"
 )
@@ -45,8 +45,8 @@ def share(split: str) -> float | None:
     value = float(text.rstrip("% ")) / (100 if text.endswith("%") else 1)
     if not 0 < value < 1:
         raise UserError(
-            f"config.data.val_split={split!r} is no share of a split: give a number between 0 and "
-            '1, such as 0.1 for a tenth, or images by number, "train[:50]"'
+            f"{split!r} is no share of a split: give a number between 0 and 1, such as 0.1 for a "
+            'tenth, or images by number, "train[:50]"'
         )
     return value
 
@@ -64,7 +64,7 @@ def validation_split(config: Any) -> str:
     if split and VALIDATION not in split_names(split):
         raise UserError(
             f"config.data.val_split={split!r} and config.data.val_annotations={files!r} are two "
-            "validation splits; give one of them"
+            "validation splits; leave one empty, --config.data.val_split= for example"
         )
     return split or VALIDATION
 
@@ -87,12 +87,7 @@ def index(
     if part is not None:
         whole = records.index_split(builder, train_split)
         return whole.take(_draw(len(whole), part, seed))
-    try:
-        found = records.index_split(builder, split)
-    except records.DamagedError:
-        raise
-    except UserError as error:
-        raise UserError(f"{error}. For a validation split {_HOW}") from error
+    found = records.index_split(builder, split)
     if not len(found):
         raise UserError(f"the split {split!r} of {builder.name} holds no image")
     return found
@@ -104,10 +99,8 @@ def _draw(number: int, part: float, seed: int) -> np.ndarray:
     return np.sort(records.epoch_order(seed, _DRAWN, number)[:count])
 
 
-def shared(
-    builder: Any, ours: records.RecordIndex, theirs: records.RecordIndex
-) -> np.ndarray:
-    """[n] bool: which of our examples are the same record, or show the same image, as one of theirs.
+def shared(builder: Any, ours: records.RecordIndex, theirs: records.RecordIndex) -> np.ndarray:
+    """[n] bool: which of our examples are a record of theirs, or show an image of theirs.
 
     Images are the same if their bytes are, whatever their names. (A data set that was prepared
     before these were compared tells records alone.)
@@ -115,9 +108,7 @@ def shared(
     keys = theirs.keys()
     digests = _digests(builder)
     known, seen = set(keys), {digests[key] for key in keys if key in digests}
-    return np.array(
-        [key in known or digests.get(key) in seen for key in ours.keys()], bool
-    )
+    return np.array([key in known or digests.get(key) in seen for key in ours.keys()], bool)
 
 
 def _digests(builder: Any) -> dict[tuple[str, int], str]:

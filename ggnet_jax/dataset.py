@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ggnet_jax.inspection.columns import Inspection
 from ggnet_jax.vocabularies import Vocabulary
 
 Batch = Mapping[str, np.ndarray]
@@ -94,6 +95,10 @@ class DataPipelines(Protocol):
 
     def load_dataset(self, config: Any, *, training: bool = True) -> Dataset:
         """The data set that `config.data` describes, built first if it isn't there yet."""
+        ...
+
+    def inspect_dataset(self, config: Any) -> Inspection:
+        """The annotations of what `config.data` describes as arrays, built first if need be."""
         ...
 
     def steps_per_epoch(self, dataset: Any, config: Any) -> int:

@@ -49,6 +49,13 @@ class HoiJson(FilesBuilder):
         self._vocabulary = self._read_vocabulary(sources)
         return super()._split_generators(dl_manager)
 
+    def read_annotations(self) -> dict[str, tuple[Entries, bool]]:
+        """See the base class; the vocabulary is known afterwards."""
+        sources = self.files.sources or {}
+        self.check_files(sources)
+        self._vocabulary = self._read_vocabulary(sources)
+        return super().read_annotations()
+
     def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON."""
         content = super().read_source(source)

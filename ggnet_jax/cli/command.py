@@ -16,20 +16,27 @@ from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir.best import BEST
 
-MODES = ("train", "evaluate", "predict", "serve", "export", "import", "label-config")
+MODES = (
+    "train", "evaluate", "predict", "inspect", "estimate", "serve", "export", "import",
+    "label-config",
+)  # fmt: skip
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_string("step", None, "Checkpoint to use, or best; the newest by default.")
 _IMAGES = flags.DEFINE_string(
-    "images", None, "predict: files, folders and globs, by commas. serve: example photos, alike."
+    "images",
+    None,
+    "predict: images, videos, folders, globs, camera:0, by commas. serve: example photos.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "predict, export: folder to write to.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict, inspect, export: folder to write to.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict, serve: lowest score that is shown.")
 _FORMAT = flags.DEFINE_string(
     "format", None, "predict: native, or ppdm for the evaluators; export: stablehlo, onnx."
 )
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Largest width times height.")
+_EVERY = flags.DEFINE_integer("every", None, "predict: take one of so many frames of a video.")
+_FPS = flags.DEFINE_float("fps", None, "predict: folders hold frames of a video, so many a second.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
 _HOST = flags.DEFINE_string("host", None, "serve: address to listen on; 0.0.0.0 for all.")
 _PORT = flags.DEFINE_integer("port", None, "serve: port to listen on; 0 for a free one.")
@@ -41,14 +48,16 @@ _DISTRIBUTED = flags.DEFINE_string(
 )
 # The flags that only some modes read.
 _READ_BY = {
-    config_flag.NAME: ("train", "evaluate", "import"),
+    config_flag.NAME: ("train", "evaluate", "import", "inspect", "estimate"),
     "step": ("evaluate", "predict", "serve", "export"),
     "images": ("predict", "serve"),
-    "output": ("predict", "export"),
+    "output": ("predict", "inspect", "export"),
     "threshold": ("predict", "serve"),
     "format": ("predict", "export"),
     "max_pixels": ("predict", "serve"),
-    "font": ("train", "evaluate", "predict", "serve"),
+    "every": ("predict",),
+    "fps": ("predict",),
+    "font": ("train", "evaluate", "predict", "inspect", "serve"),
     "host": ("serve",),
     "port": ("serve",),
     "max_bytes": ("serve",),
@@ -139,7 +148,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
         from ggnet_jax.cli import label_config
 
         return label_config.print_config(_CLASSES.value)
-    if not workdir:
+    if not workdir and mode not in ("inspect", "estimate"):
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     # These import JAX, which a mistyped flag need not wait for.
@@ -147,7 +156,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
 
     modes.start(_DISTRIBUTED.value)
     with processes.ends_with_the_others():
-        return _do(mode, workdir, data)
+        return _do(mode, workdir or "", data)
 
 
 def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
@@ -164,7 +173,11 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             _THRESHOLD.value,
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
+            every=_EVERY.value,
+            fps=_FPS.value,
         )
+    if mode == "estimate":
+        return modes.estimate(config_flag.value())
     if mode == "serve":
         return modes.serve(
             workdir,
@@ -182,6 +195,8 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:
         raise UserError(f"--mode={mode} needs a data set: use main.py of a checkout")
+    if mode == "inspect":
+        return modes.inspect(config_flag.value(), _OUTPUT.value, data)
     if mode == "evaluate":
         return modes.evaluate(config_flag.value(), workdir, _step(), data)
     return modes.train(config_flag.value(), workdir, data)

@@ -87,9 +87,7 @@ def score(
         ) from error
 
 
-def _score(
-    config: Any, workdir: str | Path, step: Step, data: DataPipelines
-) -> Scored | None:
+def _score(config: Any, workdir: str | Path, step: Step, data: DataPipelines) -> Scored | None:
     trained = detection.load(workdir, step)
     dataset = data.load_dataset(config.data, training=False)
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
@@ -99,7 +97,7 @@ def _score(
     folder = results_folder(config, workdir, trained.step)
     first = jax.process_index() == 0
     # Before the long part: a file may be missing.
-    rate = scorer(truth, dataset, config) if first else None
+    rate = _rater(truth, dataset, config) if first else None
     entries = predict_split(trained, data, dataset, config, truth, folder)
     scored = None
     if rate is not None:
@@ -273,7 +271,7 @@ def check_training(config: Any, dataset: Dataset) -> str | None:
         {"file_name": entry["file_name"], "predictions": [], "hoi_prediction": []}
         for entry in truth
     ]
-    result, _ = scorer(truth, dataset, config)(nothing)
+    result = scorer(truth, dataset, config)(nothing)
     recalls = {
         f"{setting}/{group}": scores.mean_recalls.get(group, 0.0)
         for setting, scores in result.settings.items()
@@ -318,10 +316,8 @@ def check_vocabulary(ours: Vocabulary, theirs: Vocabulary, workdir: str | Path) 
 
 def scorer(
     truth: Sequence[Mapping[str, Any]], dataset: Dataset, config: Any
-) -> Callable[[Sequence[Mapping[str, Any]]], tuple[Result, Callable[[], Matched]]]:
+) -> Callable[[Sequence[Mapping[str, Any]]], Result]:
     """What scores prediction entries by `config.eval.protocol`, with its ground truth read.
-
-    It returns what the evaluators' `evaluate_and_match` return.
 
     HICO-DET has two protocols, "hico" (Default and Known Object) and "hico_ppdm". V-COCO's
     scenarios need its own annotation, so they are given where the split was built from that, for
@@ -331,6 +327,14 @@ def scorer(
     Raises:
         UserError: there is no such protocol, or a file that it needs can't be read.
     """
+    rate = _rater(truth, dataset, config)
+    return lambda entries: rate(entries)[0]
+
+
+def _rater(
+    truth: Sequence[Mapping[str, Any]], dataset: Dataset, config: Any
+) -> Callable[[Sequence[Mapping[str, Any]]], tuple[Result, Callable[[], Matched]]]:
+    """See `scorer`; it returns what the evaluators' `evaluate_and_match` return."""
     protocol = config.eval.protocol
     if protocol in HICO:
         split = getattr(config.data, "zero_shot", "")

@@ -14,7 +14,7 @@ import jax
 
 from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
-from ggnet_jax.config import absolute_paths, padded_batch_size
+from ggnet_jax.config import absolute_paths, check_image_size, padded_batch_size
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import best
@@ -72,6 +72,17 @@ def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
     return 0
 
 
+def inspect(config: Any, output: str | None, data: DataPipelines) -> int:
+    """Say what is in a data set; with a folder, write a page with images there too."""
+    from ggnet_jax.cli import inspect_data
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        inspect_data.inspect(absolute_paths(config), output, data)
+    return 0
+
+
 def _nothing_to_evaluate(workdir: str | Path, newest: int, step: int | None) -> str:
     """What a training without an evaluation split ends with."""
     chosen = None if step is None else best.summary(workdir, step)
@@ -116,16 +127,18 @@ def predict(
     threshold: float | None,
     **options: Any,
 ) -> int:
-    """Find and draw the interactions of images; exit status 1 if an image failed.
+    """Find and draw the interactions of images and videos; exit status 1 if one failed.
 
     Args:
         workdir: of the run.
-        images: files, folders and globs, with commas between.
+        images: files, folders, globs and cameras, with commas between.
         output: folder for what is written.
         step: of the checkpoint.
         threshold: lowest score that is shown.
-        **options: others of `predict.predict`; None leaves its default.
+        **options: others of `predict.predict` and `predict_video.predict_videos`; None leaves
+            their default.
     """
+    from ggnet_jax.cli import image_paths
     from ggnet_jax.cli import predict as predictions
 
     if not images:
@@ -133,9 +146,31 @@ def predict(
     if threshold is None:
         threshold = predictions.DEFAULT_THRESHOLD
     options = {name: value for name, value in options.items() if value is not None}
+    of_videos = {name: options.pop(name) for name in ("every", "fps") if name in options}
+    files, videos = image_paths.find_sources(images, frames="fps" in of_videos)
+    if of_videos and not videos:
+        raise UserError("--every chooses frames of videos; --images names none")
+    failed = 0
     with _terminable():
-        failed = predictions.predict(workdir, images, output, step, threshold, **options)
+        if files:
+            failed += predictions.predict(workdir, files, output, step, threshold, **options)
+        if videos:
+            failed += _predict_videos(
+                workdir, videos, output, step, threshold, **options, **of_videos
+            )
     return 1 if failed else 0
+
+
+def _predict_videos(*arguments: Any, format: str | None = None, **options: Any) -> int:
+    """`predict_video.predict_videos`, for which there is but one format."""
+    from ggnet_jax.video import pyav
+
+    pyav.require("a video")  # before what imports it
+    from ggnet_jax.cli import predict_video
+
+    if format not in (None, "native"):
+        raise UserError(f"--format={format} is for images; videos have lines of their own")
+    return predict_video.predict_videos(*arguments, **options)
 
 
 def serve(workdir: str | Path, **options: Any) -> int:
@@ -152,7 +187,7 @@ def serve(workdir: str | Path, **options: Any) -> int:
     return 0
 
 
-def export(workdir: str | Path, output: str | None, step: int | None, *, format: str | None) -> int:
+def export(workdir: str | Path, output: str | None, step: Step, *, format: str | None) -> int:
     """Write the network of a run as files that need neither the run nor this package.
 
     Args:
@@ -203,6 +238,16 @@ def import_checkpoint(checkpoint: str | None, config: Any, workdir: str | Path) 
     return 0
 
 
+def estimate(config: Any) -> int:
+    """Print what a training step takes here, and the largest batch that fits."""
+    from ggnet_jax.cli import estimate as estimates
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        return estimates.estimate(absolute_paths(config))
+
+
 def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     """A configuration with the network of the run; a UserError if another one was asked for."""
     from ml_collections import ConfigDict
@@ -212,5 +257,6 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
+    check_image_size(ConfigDict(asked))
     asked["eval"]["batch_size"] = padded_batch_size(asked["eval"]["batch_size"], jax.device_count())
     return ConfigDict(asked)

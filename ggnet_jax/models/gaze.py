@@ -59,8 +59,9 @@ class GlanceGaze(nn.Module):
         """Verb logits of one gaze step; the last step has a hidden layer, as released."""
         config = self.config
         if step == config.gaze_steps:
-            name = f"gaze{step}_hidden"
-            gaze = nn.relu(Conv(hidden_width(config), kernel=1, dtype=config.dtype, name=name)(gaze))
+            hidden = hidden_width(config)
+            gaze = Conv(hidden, kernel=1, dtype=config.dtype, name=f"gaze{step}_hidden")(gaze)
+            gaze = nn.relu(gaze)
         return verb_classifier(config, f"gaze{step}_classifier")(gaze)
 
 

@@ -292,7 +292,7 @@ class Checkpoints:
         if error is not None:
             raise error
 
-    def restore(self, step: int | None = None) -> tuple[dict[str, Any], dict[str, Any], int]:
+    def restore(self, step: Step = None) -> tuple[dict[str, Any], dict[str, Any], int]:
         """Read a checkpoint, the newest if `step` is None.
 
         Returns:

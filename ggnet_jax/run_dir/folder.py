@@ -172,7 +172,7 @@ def _check_same_run(
     changes = [
         f"{name}: {old} -> {new}"
         for name, old, new in differences_of(before, config)
-        if not (old is None and new in (False, "", -1))  # younger than the run, and off
+        if not (old is None and new in (False, "", -1, 1))  # younger than the run, and off
     ]
     if (workdir / VOCABULARY).is_file():  # not where a process was killed between the two files
         # Other pairs seen in training only mean other hard negatives: an imported run, which had

@@ -5,6 +5,7 @@ network with other classes or layers is decided in `training.transfer`.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ from flax import traverse_util
 from ggnet_jax import vocabularies
 from ggnet_jax.config import ModelConfig, frozen_modules
 from ggnet_jax.errors import UserError
-from ggnet_jax.run_dir import checkpoints
+from ggnet_jax.run_dir import best, checkpoints
 from ggnet_jax.run_dir import folder as run_folder
-from ggnet_jax.torch_import import files
+from ggnet_jax.torch_import import files, kinds
 from ggnet_jax.torch_import.architecture import Architecture
 from ggnet_jax.torch_import.convert import expected_variables, network_of
 from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.transfer import Source, Transfer, fill, transfer
 from ggnet_jax.vocabularies import Vocabulary
+
+# What `kinds` calls a folder that may have been meant as a workdir.
+_NO_RUN = ("a folder", "the workdir of a run")
+# Networks whose only object is the person, as `Architecture.task` begins.
+_PEOPLE = ("CenterNet's human pose detector", "FairMOT's tracker")
 
 
 def initial_weights(
@@ -34,8 +40,9 @@ def initial_weights(
     """Read what `config.init_from` has of the network, and print what came from where.
 
     Args:
-        config: resolved. `init_from` is a PyTorch file, the workdir of a run (its newest
-            checkpoint), or a folder `WORKDIR/checkpoints/STEP`.
+        config: resolved. `init_from` is a PyTorch file, the workdir of a run (its best checkpoint,
+            if it chose one, else its newest), or `WORKDIR/checkpoints/STEP`, also with `best` for
+            the step.
         vocabulary: our classes.
         workdir: of the run that starts.
         start: the step of its checkpoint to go on from. It has weights of its own then, and
@@ -57,16 +64,24 @@ def initial_weights(
                 "config.init_from to start from"
             )
         return None
-    run = _run_and_step(Path(config.init_from))
-    if run is not None and run[0].resolve() == Path(workdir).resolve():
+    folder, step = _workdir_and_step(Path(config.init_from))
+    if folder.resolve() == Path(workdir).resolve():
         raise UserError(
-            f"config.init_from={config.init_from} is the workdir itself, whose run goes on by "
-            "itself; leave config.init_from out, or give a new --workdir"
+            f"config.init_from={config.init_from} is the workdir itself, whose run goes on without "
+            "it; leave config.init_from out, or give a new --workdir"
         )
     if start is not None:
+        if say:
+            print(f"config.init_from is not read again: the run goes on from its step {start}")
         return None
     ours = ModelConfig.from_fields(config.model)
-    source = _read_file(config.init_from, ours) if run is None else _read_run(*run)
+    try:
+        is_run = run_folder.is_run(folder)
+        source = _read_run(folder, step) if is_run else _read_file(config.init_from, ours)
+    except OSError as error:  # a folder that may not be entered, a name that is too long
+        raise UserError(
+            f"cannot read config.init_from={config.init_from}: {error.strerror or error}"
+        ) from error
     found = transfer(source, ours, expected_variables(ours), vocabulary)
     if found.is_empty():
         reasons = dict.fromkeys(layer.why for layer in found.layers)
@@ -89,33 +104,34 @@ def put_initial_weights(state: TrainState, variables: dict[str, Any]) -> TrainSt
     )
 
 
-def _run_and_step(path: Path) -> tuple[Path, int | None] | None:
-    """The workdir and the step that a path means; None where it means a file."""
-    if run_folder.is_run(path):
-        return path, None
-    workdir, step = path, None
-    if re.fullmatch(r"\d+", path.name) and path.parent.name == run_folder.CHECKPOINTS:
-        workdir, step = path.parent.parent, int(path.name)
-    elif path.name == run_folder.CHECKPOINTS:
-        workdir = path.parent
-    if run_folder.is_run(workdir):
-        return workdir, step
-    if (workdir / run_folder.CHECKPOINTS).is_dir():
-        raise UserError(
-            f"config.init_from={path}: there are checkpoints in {workdir}, but no "
-            f"{run_folder.CONFIG}; give the whole workdir of a run"
-        )
-    return None
+def _workdir_and_step(path: Path) -> tuple[Path, checkpoints.Step]:
+    """What a path means if it means a run: its workdir, and a step if it names one."""
+    if path.parent.name == run_folder.CHECKPOINTS:
+        if path.name == best.BEST:
+            return path.parent.parent, best.BEST
+        if re.fullmatch(r"0|[1-9]\d*", path.name):
+            return path.parent.parent, int(path.name)
+    return (path.parent if path.name == run_folder.CHECKPOINTS else path), None
 
 
-def _read_run(workdir: Path, step: int | None) -> Source:
+def _read_run(workdir: Path, step: checkpoints.Step) -> Source:
     """The network of a run; in one with an average of the weights, that."""
-    config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
     try:
+        config = ModelConfig.from_fields(run_folder.read_config(workdir).model)
         classes = Vocabulary.from_dict(run_folder.read_vocabulary(workdir))
     except UserError as error:
         raise UserError(f"config.init_from={workdir}: {error}") from None
-    variables, step = checkpoints.load_variables(workdir, step)
+    if step is None and best.step_of(workdir) is not None:
+        step = best.BEST
+    variables, number = checkpoints.load_variables(workdir, step)
+    if (config.num_verbs, config.num_objects) != (classes.num_verbs, classes.num_objects) or (
+        _shapes(variables) != _shapes(expected_variables(config))
+    ):
+        raise UserError(
+            f"config.init_from={workdir}: checkpoint {number} is not of the network and classes in "
+            f"{run_folder.CONFIG} and {run_folder.VOCABULARY}; restore the files of its run"
+        )
+    which = f"the best, step {number}" if step == best.BEST else f"step {number}"
     network = Architecture(
         config.backbone,
         config.stacks,
@@ -126,7 +142,7 @@ def _read_run(workdir: Path, step: int | None) -> Source:
         "",
     )
     return Source(
-        f"{workdir}, step {step}: {network}",
+        f"{workdir}, {which}: {network}",
         config,
         traverse_util.flatten_dict(variables),
         classes.objects,
@@ -134,12 +150,20 @@ def _read_run(workdir: Path, step: int | None) -> Source:
     )
 
 
+def _shapes(variables: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    flat: dict[Any, Any] = traverse_util.flatten_dict(dict(variables))
+    return {path: tuple(leaf.shape) for path, leaf in flat.items()}
+
+
 def _read_file(path: str, ours: ModelConfig) -> Source:
     """The network in a PyTorch file, with the classes that released networks have."""
-    if Path(path).is_dir() and not any(Path(path).glob("*data.pkl")):
+    give = "give the workdir of a run, or a PyTorch file"
+    if not Path(path).exists():
+        raise UserError(f"config.init_from={path}: there is no file or folder of that name; {give}")
+    if Path(path).is_dir() and kinds.of_folder(Path(path))[0] in _NO_RUN:
         raise UserError(
             f"config.init_from={path} is a folder without a run ({run_folder.CONFIG} is missing); "
-            "give the workdir of a run, or a PyTorch file"
+            f"{give}"
         )
     variables, config, found, report = network_of(files.read_state_dict(path), ours)
     arrays = {
@@ -168,9 +192,6 @@ def _released_classes(
     elif found.num_objects == 1 and found.task.startswith(_PEOPLE):
         objects = hico.objects[:1]
     return objects, verbs, notes
-
-
-_PEOPLE = ("CenterNet's human pose detector", "FairMOT's tracker")
 
 
 def _frozen_and_fresh(found: Transfer, frozen: tuple[str, ...]) -> list[str]:

@@ -96,11 +96,6 @@ class RunLog:
             with contextlib.suppress(UserError):  # something else is already on its way
                 self.close()
 
-    def compiling(self) -> None:
-        """Say that the first step is being compiled."""
-        if self._logs is not None:
-            self._logs.bar.set_postfix_str("compiling the training step")
-
     def advance(self) -> None:
         """Move the progress bar by one step."""
         if self._logs is None:
@@ -307,11 +302,11 @@ class Stopwatch:
 
 
 def has_evaluation(path: Path, step: int) -> bool:
-    """Whether a log has an evaluation of a step."""
+    """Whether a log has an evaluation of a step, be it one in which nothing had a value."""
     return path.is_file() and any(
         isinstance(entry, dict)
         and entry.get("step") == step
-        and any(name.startswith("eval/") for name in entry)
+        and (any(name.startswith("eval/") for name in entry) or len(entry) == 1)
         for entry in io.read_log(path)
     )
 

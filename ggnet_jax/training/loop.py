@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -25,13 +26,14 @@ from ggnet_jax.training import selection as selections
 from ggnet_jax.training import state as train_state
 from ggnet_jax.training import wandb_log
 from ggnet_jax.training.agreement import compare, of_first, together
+from ggnet_jax.training.estimate import check_memory, compile_step
 from ggnet_jax.training.initial import initial_weights, put_initial_weights
-from ggnet_jax.training.log import RunLog, Stopwatch, has_evaluation
+from ggnet_jax.training.log import RunLog, Stopwatch
 from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from ggnet_jax.training.parallel import Parallel, create_parallel
 from ggnet_jax.training.plan import Plan
-from ggnet_jax.training.selection import Selection
+from ggnet_jax.training.selection import Schedule, Selection
 from ggnet_jax.training.state import TrainState, create_state
 from ggnet_jax.training.step import Metrics, TrainStep, make_train_step
 from ggnet_jax.training.stop import StopNow, StopRequest
@@ -93,19 +95,23 @@ def train(
         plan = together(lambda: _plan(config, workdir, data, lock, check))
         config, total = plan.config, plan.total
         compare(plan.facts(workdir))
+        if plan.start is None or plan.start < total:
+            if first:
+                print("compiling the training step", file=sys.stderr, flush=True)
+            together(lambda: _compile(plan))
         changes = together(lambda: _prepare(plan, workdir, lock))
         with Checkpoints(workdir, keep=config.keep_checkpoints, about=plan.about) as checkpoints:
             state, start = _first_state(plan, checkpoints)
-            selection, lost = _selection(plan, workdir, start)
+            selection, lost = selections.begin(config, plan.metric, plan.dataset, workdir, start)
             checkpoints.best = of_first(
                 best_checkpoint.step_of(workdir) if selection is None else selection.best
             )
-            evaluated = _was_evaluated(workdir, start, selection)
-            evaluation = _Schedule(config, plan.dataset, plan.steps_per_epoch, total)
+            evaluated = selections.is_evaluated(workdir, start, selection)
+            evaluation = Schedule(config, plan.dataset, plan.steps_per_epoch, total)
             due = evaluate is not None and start and not evaluated and evaluation.at(start)
             if not due and selection is not None and selection.stops and start < total:
                 if first:
-                    print(_stopped_early(selection, start, total))
+                    print(selection.describe_end(start, total))
                 return TrainResult(start, True)
             if not due and start >= total:
                 return TrainResult(start, True)
@@ -128,7 +134,10 @@ def train(
             )
             with (
                 RunLog(
-                    workdir, start_step=start, total_steps=total, write=first,
+                    workdir,
+                    start_step=start,
+                    total_steps=total,
+                    write=first,
                     wandb=plan.config if plan.config.wandb else None,
                 ) as log,  # fmt: skip
                 StopRequest() as stop,
@@ -138,56 +147,6 @@ def train(
                     selection,
                 )  # fmt: skip
                 return run.go(plan.step_function, state, batches, start, total, evaluated)
-
-
-def _selection(plan: Plan, workdir: Path, start: int) -> tuple[Selection | None, list[str]]:
-    """What was compared up to a step, None where nothing is; what of it no longer counts."""
-    if not plan.config.eval.best:
-        return None, []
-    dataset = plan.dataset
-    selection = Selection(
-        metric=plan.metric,
-        split=dataset.val_split,
-        images=dataset.num_val,
-        data=dataset.val_fingerprint,
-        patience=plan.config.eval.patience,
-    )
-    lost = selection.go_on(of_first(best_checkpoint.read(workdir)), start)
-    return selection, [lost] if lost else []
-
-
-def _was_evaluated(workdir: Path, step: int, selection: Selection | None) -> bool:
-    """Whether what is to be known of a step's evaluation is known."""
-    known = selection is None or step in selection.evaluations
-    return of_first(known and has_evaluation(workdir / run_folder.LOG, step))
-
-
-def _stopped_early(selection: Selection, step: int, total: int) -> str:
-    best = selection.best
-    than = f"without a better {selection.metric} than that of step {best}"
-    if best is None:
-        than = f"in none of which {selection.metric} has a value"
-    return (
-        f"stopped early, after step {step} of {total}: {selection.waited} evaluations {than}; "
-        "a larger --config.eval.patience goes on"
-    )
-
-
-class _Schedule:
-    """The steps whose checkpoints are evaluated."""
-
-    def __init__(self, config: Any, dataset: Dataset, steps_per_epoch: int, total: int):
-        validates = bool(getattr(dataset, "val_split", ""))
-        self._possible = validates or bool(getattr(dataset, "eval_split", "test"))
-        self._every = config.eval_every_epochs * steps_per_epoch
-        self._last = total if validates else None
-        self._total = total
-
-    def at(self, step: int) -> bool:
-        """Whether a step is due; the last is only on a validation split, as all is over then."""
-        if step == self._total:
-            return step == self._last
-        return self._possible and self._every > 0 and step % self._every == 0
 
 
 def _plan(
@@ -223,6 +182,14 @@ def _plan(
         config, dataset, vocabulary, steps_per_epoch, parallel, step_function, make_state, weights,
         start, metric, notes,
     )  # fmt: skip
+
+
+def _compile(plan: Plan) -> None:
+    """Compile the step ahead of time, and refuse it if the memory does not suffice."""
+    compiled = compile_step(plan.step_function, plan.make_state, plan.parallel, plan.config)
+    plan.step_function = compiled
+    if (line := check_memory(compiled, plan.config)) and jax.process_index() == 0:
+        print(line)
 
 
 def _prepare(plan: Plan, workdir: Path, lock: RunLock) -> list[str]:
@@ -267,7 +234,9 @@ def build(
     model = create_model(config.model, axis_name=parallel.axis_name)
     # Parameters do not depend on the axis, and outside of pmap's step it does not exist.
     unmapped = create_model(config.model)
-    make_state = partial(create_state, unmapped, optimizer, size, config.seed)
+    make_state = partial(
+        create_state, unmapped, optimizer, size, config.seed, average=bool(config.ema_decay)
+    )
     try:
         jax.eval_shape(make_state)
     except ValueError as error:
@@ -279,6 +248,8 @@ def build(
         config.loss,
         np.asarray(verbs_of_object, bool),
         axis_name=parallel.axis_name,
+        accumulate_steps=config.accumulate_steps,
+        ema_decay=config.ema_decay,
         frozen=frozen_modules(config.freeze),
     )
     return parallel.compile(step_function), make_state
@@ -315,7 +286,7 @@ class _Run:
     stop: StopRequest
     parallel: Parallel
     evaluate: Evaluate | None
-    evaluation: _Schedule
+    evaluation: Schedule
     selection: Selection | None  # of the best checkpoint
     pending: deque[_Pending] = dataclasses.field(default_factory=deque)
     watch: Stopwatch | None = None  # None until a step has ended that was not compiled
@@ -343,7 +314,6 @@ class _Run:
             ended = self._evaluated(start, total)
             if ended is not None:
                 return ended
-        self.log.compiling()
         for step in range(start + 1, total + 1):
             batch = next(batches)
             # What moves between host and device does so where the code says it. Anything else
@@ -378,7 +348,7 @@ class _Run:
         if not self._evaluate(step):
             return self._stopped(step, total)
         if self.selection is not None and self.selection.stops and step < total:
-            self.log.say(_stopped_early(self.selection, step, total))
+            self.log.say(self.selection.describe_end(step, total))
             return TrainResult(step, True)
         return None
 

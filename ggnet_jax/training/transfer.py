@@ -132,9 +132,9 @@ class Transfer:
         return "\n".join([*table, *self.notes, self._total()])
 
     def _total(self) -> str:
-        leaves = traverse_util.flatten_dict(self.variables["params"]).values()
-        taken = sum(np.ma.count(leaf) for leaf in leaves if isinstance(leaf, np.ndarray))
-        size = sum(int(np.prod(leaf.shape)) for leaf in leaves)
+        leaves: dict[Any, Any] = traverse_util.flatten_dict(self.variables["params"])
+        taken = sum(np.ma.count(leaf) for leaf in leaves.values() if isinstance(leaf, np.ndarray))
+        size = sum(int(np.prod(leaf.shape)) for leaf in leaves.values())
         return f"{taken:,} of {size:,} parameters taken; the others have their initial values"
 
 

@@ -24,11 +24,13 @@ def require() -> Any:
     """The package `wandb`; a UserError where it isn't installed."""
     try:
         import wandb
-    except ImportError as error:
+    except ImportError:
+        wandb = None
+    if not hasattr(wandb, "init"):  # a folder `wandb`, as it writes them, can be imported too
         raise UserError(
-            f"config.wandb=True needs Weights & Biases ({error}): pip install wandb, or leave "
-            "config.wandb at False; TensorBoard and log.jsonl have the same numbers"
-        ) from None
+            "config.wandb=True needs Weights & Biases, which is not installed: pip install -e "
+            '".[wandb]", or leave config.wandb at False; TensorBoard and log.jsonl have the same'
+        )
     return wandb
 
 

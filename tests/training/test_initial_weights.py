@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ import reference_weights as reference
 import tiny
 import torch_files
 from flax import traverse_util
+from tiny import VOCABULARY
 from torch_checkpoints import DETECTOR_LACKS, shapes_of
 
 from ggnet_jax import vocabularies
 from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
-from ggnet_jax.run_dir import checkpoints
+from ggnet_jax.run_dir import best, checkpoints
 from ggnet_jax.torch_import import pretrained, read_state_dict
 from ggnet_jax.training.initial import initial_weights
 from ggnet_jax.vocabularies import Vocabulary
@@ -41,7 +43,7 @@ def configuration(init_from, vocabulary=CLASSES, **changes):
     return config
 
 
-def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes):
+def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes) -> Any:
     config = configuration(init_from, vocabulary, **changes)
     found = initial_weights(config, vocabulary, workdir, start)
     return found and traverse_util.flatten_dict(found, sep="/")
@@ -68,7 +70,24 @@ def test_a_checkpoint_of_a_run(run, place):
     step = 3 if "3" in place else 7
     expected, _ = checkpoints.load_variables(run, step)
     found = weights(f"{run}/{place}")
-    np.testing.assert_array_equal(found[STEM], expected["params"]["backbone"]["stem_conv"]["conv"]["kernel"])
+    np.testing.assert_array_equal(
+        found[STEM], expected["params"]["backbone"]["stem_conv"]["conv"]["kernel"]
+    )
+
+
+def test_the_best_checkpoint_of_a_run_that_chose_one(run, tmp_path, capsys):
+    shutil.copytree(run, tmp_path / "chosen")
+    record = {
+        "metric": "mAP/default/full", "split": "val", "images": 2, "data": "0", "step": 3,
+        "value": 5.0, "evaluations": [[3, 5.0], [7, 4.0]],
+    }  # fmt: skip
+    best.write(tmp_path / "chosen", record)
+    expected, _ = checkpoints.load_variables(run, 3)
+    found = weights(tmp_path / "chosen")
+    np.testing.assert_array_equal(
+        found[STEM], expected["params"]["backbone"]["stem_conv"]["conv"]["kernel"]
+    )
+    assert ", the best, step 3: Hourglass" in capsys.readouterr().out
 
 
 def refusal(init_from, **options):
@@ -92,12 +111,18 @@ def test_what_is_no_run_is_refused_in_a_line(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (copy / "config.json").rename(copy / "configuration.json")
-    assert "checkpoints in" in (said := refusal(copy)) and "no config.json" in said
+    assert "a folder without a run (config.json is missing)" in refusal(copy)
+    assert "a folder without a run" in refusal(copy / "checkpoints" / "7")
+    assert weights(copy, start=1) is None
+    assert "cannot read" in refusal(tmp_path / ("long" * 65))
     (copy / "configuration.json").rename(copy / "config.json")
     (copy / "vocabulary.json").write_text(json.dumps({"objects": ["person"]}))
     assert "not a vocabulary" in (said := refusal(copy)) and str(copy) in said
     (copy / "vocabulary.json").unlink()
     assert "vocabulary.json" in refusal(copy)
+    wrong = VOCABULARY.to_dict() | {"verbs": ["ride"], "verb_ids": [1], "classes": [[0, 1]]}
+    (copy / "vocabulary.json").write_text(json.dumps(wrong))
+    assert "not of the network and classes in config.json" in refusal(copy)
     shutil.rmtree(copy / "checkpoints")
     shutil.copy(run / "vocabulary.json", copy)
     assert "holds no checkpoint" in refusal(copy)
@@ -120,8 +145,9 @@ def test_the_workdir_itself_is_refused(run, place):
         assert "is the workdir itself" in said and "--workdir" in said
 
 
-def test_a_run_that_goes_on_reads_nothing(tmp_path):
+def test_a_run_that_goes_on_reads_nothing(tmp_path, capsys):
     assert weights(tmp_path / "gone", start=3) is None
+    assert "is not read again: the run goes on from its step 3" in capsys.readouterr().out
     assert weights("", start=None) is None
 
 

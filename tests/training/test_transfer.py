@@ -1,7 +1,8 @@
-"""What is taken of a network with other classes, against its predictions and against plain loops."""
+"""What is taken of a network with other classes: it scores those that both know as it did."""
 
 import functools
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -32,9 +33,7 @@ def taken(theirs, ours, objects=OUR_OBJECTS, verbs=OUR_VERBS, their_verbs=VERBS)
     """The transfer between two changed tiny networks, and ours filled with other random weights."""
     ours = model_config(**(OURS | ours))
     source = source_of(model_config(**(THEIRS | theirs)), verbs=their_verbs)
-    found = transfer(
-        source, ours, shapes_of(ours), SimpleNamespace(objects=objects, verbs=verbs)
-    )
+    found = transfer(source, ours, shapes_of(ours), SimpleNamespace(objects=objects, verbs=verbs))
     fresh = make_variables(create_model(ours), seed=1)
     return source, found, fresh, fill(found.variables, fresh)
 
@@ -51,10 +50,10 @@ def test_classes_of_the_same_name_are_scored_as_before():
     """Of every head: the last gaze step too, whose hidden layer is wider for more verbs."""
     source, found, _, ours = taken({}, {})
     images = np.random.default_rng(0).normal(size=(1, 32, 32, 3)).astype(np.float32)
-    before = create_model(source.config).apply(
-        traverse_util.unflatten_dict(dict(source.variables)), images
-    )[-1]
-    after = create_model(model_config(**OURS)).apply(ours, images)[-1]
+    theirs = traverse_util.unflatten_dict(dict(source.variables))
+    before: Any = create_model(source.config).apply(theirs, images)
+    after: Any = create_model(model_config(**OURS)).apply(ours, images)
+    before, after = before[-1], after[-1]
     objects, known_objects = [0, 2, 1], [0, 1, 3]  # person, cup, sports ball; theirs, ours
     verbs, known_verbs = [1, 0, 2], [0, 2, 4]  # hold, ride, drink with
 
@@ -152,7 +151,7 @@ def test_other_layers_are_said(theirs, ours, part, words):
 
 
 def test_statistics_are_not_taken_without_their_convolution():
-    """A stem of another width: the convolution after it starts fresh, and so does its batch norm."""
+    """After a stem of another width the convolution starts fresh, and its batch norm with it."""
     _, found, fresh, ours = taken({"stem_width": 4}, {})
     changed = changed_leaves(ours, fresh)
     block = [path for path in changed if path[1:4] == ("backbone", "stem_residual", "conv1")]

@@ -261,13 +261,13 @@ def _results(
     name = f"jit {equation.params.get('name')}" if inner else equation.primitive.name
     if inner and name not in operators:
         return translate(graph, inner, operands, operators)
-    known = all(isinstance(one, Constant) for one in operands)
+    constants = [one.array for one in operands if isinstance(one, Constant)]
     sizes = [size for var in equation.outvars for size in var.aval.shape]
     operator = operators.get(name)
-    if known and (
+    if len(constants) == len(operands) and (
         all(isinstance(size, int) for size in sizes) or (operator and operator.elementwise)
     ):
-        found = equation.primitive.bind(*(one.array for one in operands), **equation.params)
+        found = equation.primitive.bind(*constants, **equation.params)
         arrays = map(np.asarray, jax.tree.leaves(found))
         return [Constant(a, v.aval.shape) for a, v in zip(arrays, equation.outvars, strict=True)]
     if operator is None:

@@ -18,7 +18,6 @@ from ggnet_jax.inference.export.onnx_graph import (
     Value,
     unsupported,
 )
-from ggnet_jax.ops.deform_conv import deform_conv2d_on_any
 
 _KINDS = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "bool": 9, "float64": 11}  # of ONNX
 
@@ -366,7 +365,7 @@ _OTHERS = {
     "stop_gradient": _same,
     "top_k": _top_k,
     "transpose": _transpose,
-    f"jit {deform_conv2d_on_any.__name__}": _deform_conv,
+    "jit deform_conv2d_on_any": _deform_conv,  # of ops.deform_conv
 }
 OPERATORS = {name: Operator(emit, elementwise=True) for name, emit in _ELEMENTWISE.items()}
 OPERATORS |= {name: Operator(emit) for name, emit in _OTHERS.items()}
