@@ -171,12 +171,12 @@ def _predict(detector: Detector, video: Any, place: Path, threshold: float, ever
         sound_of=video.path,
         sound_start=video.start,
     )
-    began = time.monotonic()
-    counts = _Counts()
+    counts, began = _Counts(), 0.0
     bar = progress_bar(total=total, desc=video.name, unit="frame")
     with PredictionLines(file, "frame") as lines, writer, bar:
         with _camera_may_be_stopped(video):
             for result, image in _drawn(detector, video, threshold, every):
+                began = began or time.monotonic()  # now that the network is compiled
                 bar.update()
                 lines.add(_line(result))
                 if image is None:
@@ -188,7 +188,7 @@ def _predict(detector: Detector, video: Any, place: Path, threshold: float, ever
                 counts = counts._replace(read=counts.read + 1, shown=shown)
         if not counts.read:
             raise _UnreadableError(f"{video.name}: no frame in it could be read")
-    rate = counts.read / max(time.monotonic() - began, 1e-3)
+    rate = max(counts.read - 1, 0) / max(time.monotonic() - began, 1e-3)
     print(
         f"{video.name}: {counts.read} frames, something found in {counts.shown}, "
         f"{counts.broken} broken; {rate:.1f} frames/s; see {drawing} and {file.name}"
@@ -275,6 +275,12 @@ def _name(video: Any, result: Result, broken: int) -> None:
     frame: Frame = result.item
     if broken <= MOST_NAMED:
         where = f"frame {frame.number} at {float(frame.time):.3f} s"
-        tqdm.write(f"skipped {video.name}, {where}: {result.error}", file=sys.stderr)
+        text = f"skipped {video.name}, {where}: {result.error}"
     elif broken == MOST_NAMED + 1:
-        tqdm.write(f"{video.name}: and more, which its lines name", file=sys.stderr)
+        text = f"skipped {video.name}: and more frames, which its lines name"
+    else:
+        return
+    if sys.stderr.isatty():
+        tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr)
