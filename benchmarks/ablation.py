@@ -78,28 +78,40 @@ def read_result(workdir: Path, run: Run, changes: Mapping[str, Any]) -> dict[str
         "images_per_second" of the log; or None.
     """
     folder = run.folder(workdir)
+    config = ablation.get_config(run.row)
+    config.update_from_flattened_dict({**changes, "seed": run.seed})
+    if not is_of(folder, config):
+        return None
     try:
-        written = flatten_dict(read_json(folder / "config.json"), sep=".")
         means = read_json(folder / "evaluation" / "metrics.json")["settings"]["default"]["means"]
         last = [entry for entry in read_log(folder / "log.jsonl") if "loss" in entry][-1]
     except (UserError, IndexError):
-        return None
-    config = ablation.get_config(run.row)
-    config.update_from_flattened_dict({**changes, "seed": run.seed})
-    asked = flatten_dict(json.loads(config.to_json()), sep=".")
-    if any(written.get(name, value) != value for name, value in asked.items()):
         return None
     numbers = {group: means.get(group) and 100 * means[group] for group in GROUPS}
     return numbers | {name: last[name] for name in ("loss", "images_per_second")}
 
 
+def is_of(folder: Path, config: Any) -> bool:
+    """Whether the run in a workdir was started with a configuration."""
+    try:
+        written = flatten_dict(read_json(folder / "config.json"), sep=".")
+    except UserError:
+        return False
+    asked = flatten_dict(json.loads(config.to_json()), sep=".")
+    return all(written.get(name, value) == value for name, value in asked.items())
+
+
 def start(workdir: Path, run: Run, options: Sequence[str]) -> str:
     """Train and evaluate a run, or go on with it; why it failed, or ''."""
-    folder = run.folder(workdir)
+    flags = [f"--config=configs/ablation.py:{run.row}", *options, f"--config.seed={run.seed}"]
+    return train(run.folder(workdir), flags)
+
+
+def train(folder: Path, flags: Sequence[str]) -> str:
+    """Run main.py in a workdir, with what it says in a file beside; why it failed, or ''."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     said = folder.with_suffix(".txt")
-    command = [sys.executable, "main.py", f"--config=configs/ablation.py:{run.row}", *options]
-    command += [f"--config.seed={run.seed}", f"--workdir={folder.resolve()}"]
+    command = [sys.executable, "main.py", *flags, f"--workdir={folder.resolve()}"]
     environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ}  # runs share a GPU
     with said.open("w") as output:
         status = subprocess.run(
@@ -202,13 +214,8 @@ def report(rows: Sequence[Mapping[str, Any]]) -> str:
     return timing.table(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train what is missing and print the tables; 1 if runs are missing at the end."""
-    parser = timing.parser(__doc__, rows=(ROWS, ROWS), seeds=[0, 1, 2], jobs=1)
-    parser.add_argument(
-        "--workdir", type=Path, default=Path("/tmp/ggnet_ablation"), help="of all runs"
-    )
-    arguments, options = parser.parse_known_args(argv)
+def read_changes(parser: timing.Parser, options: Sequence[str], config: Any) -> dict[str, Any]:
+    """Values by dotted name of `--config.FIELD=VALUE`s, if `config` has these fields."""
     changes: dict[str, Any] = {}
     for option in options:
         name, equals, value = option.partition("=")
@@ -219,9 +226,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (SyntaxError, ValueError):
             changes[name.removeprefix("--config.")] = value
     try:
-        ablation.get_config().lock().update_from_flattened_dict(changes)
+        config.lock().update_from_flattened_dict(changes)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         parser.error(f"no such field, or not of its type: {' '.join(str(error).split())}")
+    return changes
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train what is missing and print the tables; 1 if runs are missing at the end."""
+    parser = timing.parser(__doc__, rows=(ROWS, ROWS), seeds=[0, 1, 2], jobs=1)
+    parser.add_argument(
+        "--workdir", type=Path, default=Path("/tmp/ggnet_ablation"), help="of all runs"
+    )
+    arguments, options = parser.parse_known_args(argv)
+    changes = read_changes(parser, options, ablation.get_config())
     workdir = arguments.workdir
     runs = runs_of(arguments.rows, arguments.seeds)
     missing = [run for run in runs if read_result(workdir, run, changes) is None]

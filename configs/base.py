@@ -24,6 +24,8 @@ def get_config() -> Any:
     config.seed = 0  # initial weights, order of the images, augmentation
     config.batch_size = 24  # images a step, all devices together
     config.round_batch = False  # True: round batch_size to a multiple of the devices
+    # Parts that a batch is worked through in, one after the other: the same gradient, less memory.
+    config.accumulate_steps = 1
     config.num_epochs = 120
 
     # Adam (section 4).
@@ -36,16 +38,26 @@ def get_config() -> Any:
     config.warmup_steps = 0  # linear, from zero
     config.glance_lr_multiplier = 1.0  # the released code trains the glance head at 10
     config.grad_clip = 0.0  # largest global norm of the gradient; 0 never clips
-    config.init_from = ""  # a PyTorch file to start from
+    # Decay of the average of the weights that is evaluated and exported in their place, such as
+    # 0.999; 0 averages nothing.
+    config.ema_decay = 0.0
+    config.backbone_lr_multiplier = 1.0  # less than 1: a taken backbone changes more slowly
+    # To start from: a run's workdir (or WORKDIR/checkpoints/STEP), or a PyTorch file.
+    config.init_from = ""
+    # What stays as it is: "backbone", "objects", "interactions" or "matching"; or "a,b".
+    config.freeze = ""
     config.parallel = "jit"  # or "pmap"
+    config.ignore_memory = False  # True: train although a step needs more memory than there is
 
     config.log_every_steps = 50
     config.checkpoint_every_steps = 1000
     config.keep_checkpoints = 3
     config.eval_every_epochs = 0  # 0: only at the end
+    config.wandb = False  # True: also log to Weights & Biases; pip install -e ".[wandb]"
 
     config.data = ConfigDict()
-    config.data.name = ""  # 'figures_hoi', 'hico_det', 'v_coco', or 'json' for your own images
+    # 'figures_hoi', 'hico_det', 'v_coco'; of your own images 'json' (PPDM's) or 'label_studio'.
+    config.data.name = ""
     config.data.data_dir = ""  # where prepared data sets lie; '' is TFDS's own folder
     # Of data sets that are not rendered: files in PPDM's format, image folders; or "a, b".
     config.data.train_annotations = ""
@@ -56,6 +68,11 @@ def get_config() -> Any:
     config.data.eval_instances = ""
     config.data.train_origin = -1  # 1: boxes count from pixel (1, 1); -1: known from the file name
     config.data.eval_origin = -1
+    # The same of a validation split with files of its own, see val_split.
+    config.data.val_annotations = ""
+    config.data.val_images = ""
+    config.data.val_instances = ""
+    config.data.val_origin = -1
     # True: also read images that '..' or absolute paths in file names find outside of the folders.
     config.data.allow_outside_images = False
     config.data.max_pixels = 50_000_000  # width times height of the largest image that is read
@@ -71,6 +88,10 @@ def get_config() -> Any:
     config.data.zero_shot_policy = "relation"  # or "pair", every verb of a pair with an unseen one
     config.data.train_split = "train"
     config.data.eval_split = "test"
+    # Where checkpoints are compared: part of the training split, which training then leaves out
+    # ("train[90%:]", or a random share, "0.1"); "test", to choose on the test split; "" for none.
+    config.data.val_split = ""
+    config.data.val_seed = 0  # draws the random share
     config.data.image_size = (512, 512)  # height, width of the network's input
     config.data.max_boxes = 128  # an image; more are dropped
     config.data.max_relations = 64
@@ -95,8 +116,12 @@ def get_config() -> Any:
     config.eval.top_k = 100
     config.eval.protocol = "hico"  # or 'hico_ppdm', 'vcoco'
     config.eval.detections = ""  # a JSON file of external detections, in place of the object branch
+    # What the best checkpoint is chosen by, on the validation split every eval_every_epochs: "map",
+    # or one mean of the protocol, such as "default/rare"; "" chooses none.
+    config.eval.best = ""
+    config.eval.patience = 0  # stop after so many evaluations without a better one; 0: never
     config.eval.threshold = 0.1  # lowest score that is drawn
-    config.eval.pictures = 6  # of the evaluation split, drawn at the end
+    config.eval.pictures = 6  # of the evaluation split, drawn at the end and for TensorBoard
     return config.lock()
 
 

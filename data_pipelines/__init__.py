@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from data_pipelines.datasets import Dataset, load_dataset
     from data_pipelines.input_pipeline import eval_batches, steps_per_epoch, train_batches
+    from data_pipelines.inspection import inspect_dataset
 
 _HOME = {
     "Dataset": "datasets",
     "load_dataset": "datasets",
+    "inspect_dataset": "inspection",
     "eval_batches": "input_pipeline",
     "steps_per_epoch": "input_pipeline",
     "train_batches": "input_pipeline",
 }
-__all__ = ["Dataset", "eval_batches", "load_dataset", "steps_per_epoch", "train_batches"]
+__all__ = [
+    "Dataset",
+    "eval_batches",
+    "inspect_dataset",
+    "load_dataset",
+    "steps_per_epoch",
+    "train_batches",
+]
 
 
 def __getattr__(name: str) -> Any:

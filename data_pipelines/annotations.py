@@ -22,7 +22,7 @@ import numpy as np
 from data_pipelines import keys
 from data_pipelines.entries import Entries
 from data_pipelines.report import Report
-from ggnet_jax import io
+from ggnet_jax import io, key_names
 from ggnet_jax.evaluation.formats import annotation_entries
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -106,7 +106,7 @@ def clean(
     size = size or annotated_size(entry)
     for key in ("annotations", "hoi_annotation"):
         if key not in entry:
-            report.add("list_missing", f"{name}: {keys.missing_key(entry, key)}")
+            report.add("list_missing", f"{name}: {key_names.missing_key(entry, key)}")
     objects = {category: index for index, category in enumerate(vocabulary.object_ids)}
     boxes, classes, kept = [], [], {}
     annotations = entry.get("annotations", [])

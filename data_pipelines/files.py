@@ -77,11 +77,22 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     def from_config(cls, data: Any) -> "FilesBuilder":
         """The builder for `config.data`: its files if it names any, else the manual folder's."""
         config = None
+        if data.get("val_annotations", "") and not data.train_annotations:
+            raise UserError("data.val_annotations needs data.train_annotations beside it")
         if data.train_annotations or data.eval_annotations:
             config = cls._config_of_paths(data)
         builder = cls(config=config, data_dir=data.data_dir or None)
         builder.accept_losses = data.get("accept_losses", False)
         builder.max_pixels = data.get("max_pixels", builder.max_pixels)
+        return builder
+
+    @classmethod
+    def of_annotations(cls, data: Any) -> "FilesBuilder":
+        """A builder for `read_annotations` alone, from the annotation files of `config.data`."""
+        builder = cls(
+            config=cls._config_of_paths(data, images=False), data_dir=data.data_dir or None
+        )
+        builder.accept_losses = data.accept_losses
         return builder
 
     @property
@@ -90,13 +101,14 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         return self.builder_config or FilesConfig(name="")
 
     @classmethod
-    def _config_of_paths(cls, data: Any) -> FilesConfig:
+    def _config_of_paths(cls, data: Any, *, images: bool = True) -> FilesConfig:
+        """The config of the files that `config.data` names; `images`: their folders are needed."""
         sources = {}
-        for split, key in (("train", "train"), ("test", "eval")):
-            files, folders = data[f"{key}_annotations"], data[f"{key}_images"]
+        for split, key in (("train", "train"), ("val", "val"), ("test", "eval")):
+            files, folders = data.get(f"{key}_annotations", ""), data.get(f"{key}_images", "")
             if not files:
                 continue
-            if not folders:
+            if images and not folders:
                 raise UserError(
                     f"data.{key}_annotations is set but data.{key}_images is not; "
                     "set it to the folder of its images"
@@ -163,6 +175,22 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         """The vocabulary; without classes where these are computed from the annotations."""
         return self.load_vocabulary()
 
+    def read_annotations(self) -> dict[str, tuple[Entries, bool]]:
+        """{split: its entries in the vocabulary's ids, whether they count pixels from 1}.
+
+        Raises:
+            UserError: a file is missing or is not what it is read as.
+        """
+        sources = self.files.sources or {}
+        self.check_files(sources)
+        found = {}
+        for split, parts in sources.items():
+            every = Entries()
+            for source in parts:
+                every.extend(self._recognize(source, _packed(self.read_source(source))))
+            found[split] = every, _origin(split, parts)
+        return found
+
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         sources = self.files.sources
         if sources is None:
@@ -189,12 +217,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         return {split: self._generate_split(split, parts) for split, parts in entries.items()}
 
     def _generate_split(self, split: str, parts: list[tuple[Source, Entries]]) -> Iterator[Any]:
-        origins = {source.one_based for source, _ in parts}
-        if len(origins) > 1:
-            raise UserError(
-                f"split {split!r} mixes annotation files that count pixels from 0 with files that "
-                "count from 1; give files of one kind"
-            )
+        one_based = _origin(split, [source for source, _ in parts])
         folders = [self._folders(source) for source, _ in parts]
         every, owner = parts[0][1], {}
         if len(parts) > 1:
@@ -208,7 +231,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             return owner.get(entry["file_name"], folders[0]).read(entry["file_name"])
 
         yield from self._generate_examples(
-            split, every, read, one_based=origins.pop(), upright=self.UPRIGHT
+            split, every, read, one_based=one_based, upright=self.UPRIGHT
         )
         records = [images.record() for images in folders]
         self.metadata["originals"]["images"][split] = records
@@ -308,6 +331,17 @@ def _manual_folder(dl_manager: tfds.download.DownloadManager) -> Path:
         return Path(dl_manager.manual_dir)
     except AssertionError:  # TFDS's way to say that it is empty; we name the files instead
         return Path(getattr(dl_manager, "_manual_dir", Path(dl_manager.download_dir) / "manual"))
+
+
+def _origin(split: str, parts: Sequence[Source]) -> bool:
+    """Whether the annotation files of a split count pixels from 1."""
+    origins = {source.one_based for source in parts}
+    if len(origins) > 1:
+        raise UserError(
+            f"split {split!r} mixes annotation files that count pixels from 0 with files that "
+            "count from 1; give files of one kind"
+        )
+    return origins.pop()
 
 
 def _packed(entries: Sequence[Any]) -> Entries:

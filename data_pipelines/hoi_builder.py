@@ -9,6 +9,7 @@ vocabulary and the statistics that training needs in the builder's metadata:
     reports      {split: Report.to_dict()}
     statistics   {split: Statistics.to_dict()}
     lost         {split: entries whose image could not be read, for evaluation to count as missed}
+    images       {split: a checksum of every example's image, for splits not to share any}
     digest       of all of it, so that damage is noticed
 """
 
@@ -186,6 +187,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         report.notes += self.notes.get(split, [])
         usable = unique_entries(entries, report)
         sizes: dict[str, tuple[int, int]] = {}
+        digests: list[str] = []
         title = f"{self.name}, split {split}"
         tqdm.write(f"Preparing {title}: {len(usable)} images", file=sys.stderr)
 
@@ -210,6 +212,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
                 lost.append(annotations.evaluation_entry(entry))
                 continue
             sizes[entry["file_name"]] = image.width, image.height
+            digests.append(hashlib.blake2b(image.data, digest_size=8).hexdigest())
             index = statistics.images
             statistics.add(cleaned.classes, cleaned.relations)
             yield (
@@ -245,6 +248,7 @@ class HoiBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             ("reports", report.to_dict()),
             ("statistics", statistics.to_dict()),
             ("lost", lost),
+            ("images", digests),
         ):
             self.metadata.setdefault(key, {})[split] = value
 

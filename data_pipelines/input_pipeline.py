@@ -68,7 +68,7 @@ def train_batches(
     """
     local = _local_size(config.batch_size, process_count, "batch_size")
     steps = steps_per_epoch(dataset, config)
-    index = records.index_split(dataset.builder, dataset.train_split)
+    index = dataset.train_index
     log_overflow(dataset, config.data, dataset.train_split)
 
     def positions(number: np.int64) -> np.ndarray:
@@ -110,7 +110,7 @@ def eval_batches(
     """
     size = config.eval.batch_size
     local = _local_size(size, process_count, "eval.batch_size")
-    index = records.index_split(dataset.builder, split)
+    index = dataset.index(split)
     log_overflow(dataset, config.data, split)
     steps = -(-len(index) // size)
     positions = np.full(steps * size, -1, np.int64)

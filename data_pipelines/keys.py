@@ -4,7 +4,6 @@ One odd entry is a finding of the data report. Where most entries lack a key it 
 another than it should be, and a missing list read as an empty one would train on nothing.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,35 +11,8 @@ from typing import Any
 from data_pipelines.entries import Entries
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.vcoco_truth import is_vsrl
+from ggnet_jax.key_names import nearest_key
 
-# What other formats call a key; beyond what looks similar.
-_SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "file_name": (
-        "filename",
-        "image",
-        "image_name",
-        "img_name",
-        "name",
-        "file",
-        "path",
-        "image_id",
-    ),
-    "annotations": ("boxes", "bboxes", "objects", "instances", "annos", "predictions"),
-    "hoi_annotation": (
-        "hoi",
-        "hois",
-        "interactions",
-        "relations",
-        "relationships",
-        "hoi_prediction",
-    ),
-    "objects": ("object_names", "things", "categories", "nouns"),
-    "verbs": ("actions", "interactions", "predicates", "relations"),
-    "bbox": ("box", "bbox_xyxy", "xyxy", "coordinates", "bounding_box"),
-    "category_id": ("category", "class", "class_id", "cls", "label", "verb_id", "verb", "action"),
-    "subject_id": ("subject", "human_id", "human", "person_id", "sub_id"),
-    "object_id": ("object", "obj_id", "obj", "target_id"),
-}
 _FORM = (
     '[{"file_name": ..., "annotations": [{"bbox": [x1, y1, x2, y2], "category_id": ...}], '
     '"hoi_annotation": [{"subject_id": ..., "object_id": ..., "category_id": ...}]}]'
@@ -64,14 +36,6 @@ def check_list(content: Any, path: Any) -> list[Any] | Entries:
     if not is_vsrl(content):
         _check_entries(content, str(path))
     return content
-
-
-def missing_key(item: Mapping[str, Any], key: str) -> str:
-    """That an object has no such key, which keys it has and which of them may be meant."""
-    there = [name for name in item if isinstance(name, str)]
-    message = f"no {key!r} among {', '.join(map(repr, there))}"[:300] if there else f"no {key!r}"
-    close = _close(there, key)
-    return f"{message}; is {close!r} meant?" if close else message
 
 
 def _kind(content: Mapping[str, Any]) -> str:
@@ -125,9 +89,11 @@ class _Items:
         message += f"; their keys are {', '.join(map(repr, keys))}"[:400]
         if "action_name" in there:
             message += " (V-COCO's own annotations, which data.name=v_coco reads)"
+        elif {"data", "annotations"} <= there.keys():
+            message += " (Label Studio's export, which data.name=label_studio reads)"
         elif {"predictions", "hoi_prediction"} & set(keys):
             message += " (predictions, not annotations)"
-        elif close := _close(keys, field):
+        elif close := nearest_key(keys, field):
             message += f": rename {close!r} to {field!r}"
         raise UserError(message)
 
@@ -174,15 +140,3 @@ def _check_entries(content: Iterable[Any], path: str) -> None:
         for field in items.lacking:
             # Some leave out the object of an action that has none.
             items.check(field, f"{path}: ", f"items of {key!r}", some=field == "object_id")
-
-
-def _close(keys: Iterable[str], key: str) -> str | None:
-    """The one of the keys that is most likely meant by a key that is not there."""
-    # (A class is not a verb; hoi_category_id only looks like one.)
-    others = [name for name in keys if name not in _SYNONYMS and name != "hoi_category_id"]
-    lower = {name.strip().lower().replace("-", "_"): name for name in others}
-    found = difflib.get_close_matches(key, lower, 1, cutoff=0.7)
-    found += [name for name in _SYNONYMS[key] if name in lower]
-    found += [name for name in lower if key in name]
-    found += difflib.get_close_matches(key, lower, 1, cutoff=0.5)
-    return lower[found[0]] if found else None

@@ -52,7 +52,7 @@ def open_builder(kind: type[HoiBuilder], config: Any) -> HoiBuilder:
     Raises:
         UserError: the data set has to be built, and can't be.
     """
-    with _quiet_tfds():
+    with quiet_tfds():
         try:
             look = _look(kind, config)
         except OSError as error:
@@ -136,7 +136,7 @@ def _say(builder: HoiBuilder) -> None:
 
 
 @contextlib.contextmanager
-def _quiet_tfds() -> Iterator[None]:
+def quiet_tfds() -> Iterator[None]:
     """Without what TFDS prints: of configs not its own, and bars without a total."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)

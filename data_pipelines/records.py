@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 from weakref import WeakKeyDictionary
@@ -65,6 +65,15 @@ class RecordIndex:
 
     def __len__(self) -> int:
         return len(self.offset)
+
+    def take(self, positions: np.ndarray) -> "RecordIndex":
+        """The examples at some positions, in that order."""
+        return RecordIndex(self.files, self.file[positions], self.offset[positions])
+
+    def keys(self) -> list[tuple[str, int]]:
+        """(file, offset) of every example: equal for the same record in two indices."""
+        files = np.asarray(self.files, object)[self.file] if self.files else []
+        return list(zip(files, self.offset.tolist(), strict=True))
 
     def read(self, position: tf.Tensor) -> tf.Tensor:
         """The serialized example at an integer scalar position, as a string scalar; in graphs."""
@@ -140,6 +149,18 @@ def parse(builder: tfds.core.DatasetBuilder, serialized: tf.Tensor) -> dict[str,
 def decode_image(example: dict[str, tf.Tensor]) -> tf.Tensor:
     """The pixels of a parsed example, RGB uint8 [h, w, 3]; in graphs."""
     return tf.io.decode_image(example["image"], channels=3, expand_animations=False)
+
+
+def read_images(
+    builder: tfds.core.DatasetBuilder, index: RecordIndex, positions: Sequence[int]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """File names and RGB uint8 images [h, w, 3] of the examples at some positions."""
+    for position in positions:
+        with reading(builder):
+            serialized = index.read(tf.constant(position, tf.int64))
+        example = parse(builder, serialized)
+        name = bytes(cast(Any, example["file_name"]).numpy()).decode()
+        yield name, np.asarray(decode_image(example))
 
 
 def _open(path: Path, number: int) -> tuple[str, np.ndarray]:

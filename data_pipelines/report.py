@@ -154,14 +154,15 @@ class Report:
         """The counts and the notes in one line."""
         counts = [f"{what}: {self.counts[kind]}" for kind, (what, _) in KINDS.items()]
         found = [text for text, kind in zip(counts, KINDS, strict=True) if self.counts[kind]]
-        counted = f"{title}: {self._number()}, {', '.join(found) or 'nothing to report'}"
-        return "; ".join([counted, *self.notes])
+        if not found and not self.notes:
+            found = ["nothing to report"]
+        return "; ".join([f"{title}: {', '.join([self._number(), *found])}", *self.notes])
 
     def table(self, title: str) -> str:
         """The findings as lines to read."""
         notes = (f"  {note}" for note in self.notes)
         lines = [f"Data report of {title}: {self._number()}", *notes]
-        if not self.counts:
+        if not self.counts and not self.notes:
             lines[0] += ", nothing to report"
         for kind, (what, treatment) in KINDS.items():
             if self.counts[kind]:

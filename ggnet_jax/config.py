@@ -5,6 +5,7 @@ No JAX here: everything may import this module.
 
 import dataclasses
 import difflib
+import itertools
 import math
 import numbers
 import os
@@ -24,9 +25,12 @@ RETIRED_MODEL_FIELDS = frozenset({"deform_conv"})
 `deform_conv`: how deformable convolutions gather their corners; the operator chooses by backend.
 """
 
+MODULES = ("backbone", "objects", "interactions", "matching")
+"""The network's parts as `config.freeze` names them: the backbone, and the heads of all stacks."""
+
 _PATH_LISTS = tuple(
     f"data.{split}_{what}"
-    for split in ("train", "eval")
+    for split in ("train", "val", "eval")
     for what in ("annotations", "images", "instances")
 )
 _PATHS = (*_PATH_LISTS, "data.data_dir", "data.vocabulary", "eval.detections", "init_from")
@@ -130,6 +134,13 @@ class ModelConfig:
             )
         return cls(**given)
 
+    @property
+    def input_divisor(self) -> int:
+        """What height and width of the network's input must be divisible by."""
+        if self.backbone == "dla34":
+            return 32
+        return OUTPUT_STRIDE * 2 ** (len(self.widths) - 1)
+
     def to_fields(self) -> dict[str, Any]:
         """The fields of `config.model`."""
         fields = dataclasses.asdict(self)
@@ -201,9 +212,15 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         config: a ConfigDict.
         num_devices: also see whether the batch is divisible by them.
     """
-    ModelConfig.from_fields(config.model)
+    check_image_size(config)
+    _check_at_least("accumulate_steps", config.accumulate_steps, 1)
     if num_devices is not None:
-        divisible_batch_size(config.batch_size, num_devices, round_batch=config.round_batch)
+        divisible_batch_size(
+            config.batch_size,
+            num_devices,
+            round_batch=config.round_batch,
+            parts=config.accumulate_steps,
+        )
     at_least = {
         "seed": 0,
         "num_epochs": 1,
@@ -214,10 +231,14 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "warmup_steps": 0,
         "learning_rate": 0,
         "grad_clip": 0,
+        "ema_decay": 0,
+        "backbone_lr_multiplier": 0,
         "data.max_boxes": 1,
         "data.max_relations": 1,
         "eval.batch_size": 1,
         "eval.top_k": 1,
+        "eval.patience": 0,
+        "data.val_seed": 0,
     }
     one_of = {
         "loss.interaction": ("hna", "focal"),
@@ -227,8 +248,64 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
     }
     for name, least in at_least.items():
         _check_at_least(name, _field(config, name), least)
+    if config.ema_decay >= 1:
+        raise UserError(
+            f"config.ema_decay is {config.ema_decay}; it must be less than 1, such as 0.999, "
+            "or 0 for no average"
+        )
     for name, values in one_of.items():
         _check_one_of(name, _field(config, name), values)
+    frozen_modules(config.freeze)
+
+
+def frozen_modules(freeze: str) -> tuple[str, ...]:
+    """`config.freeze`, "a,b" -> those of `MODULES` that are not trained.
+
+    Raises:
+        UserError: an unknown name, or nothing is left to train.
+    """
+    names = dict.fromkeys(name.strip() for name in freeze.split(",") if name.strip())
+    for name in names:
+        if name not in MODULES:
+            raise UserError(
+                f"config.freeze is {freeze!r}; it can be {', '.join(MODULES)}, or several of them "
+                "with commas"
+            )
+    if len(names) == len(MODULES):
+        raise UserError(f"config.freeze is {freeze!r}, which leaves nothing to train")
+    return tuple(names)
+
+
+def check_image_size(config: Any) -> None:
+    """Raise a UserError unless the network can work on `data.image_size`, (height, width).
+
+    The message names the sizes nearest to it that fit.
+    """
+    model = ModelConfig.from_fields(config.model)
+    size = tuple(config.data.image_size)
+    whole = all(isinstance(side, int) and side > 0 for side in size)
+    if len(size) != 2 or not whole:
+        raise UserError(
+            f"config.data.image_size is {size}; it must be height and width of the network's "
+            "input in pixels, such as (512, 512)"
+        )
+    divisor = model.input_divisor
+    if not any(side % divisor for side in size):
+        return
+    # Of each side what is nearest below and above; the pair that changes least comes first.
+    around = [
+        sorted({max(side // divisor * divisor, divisor), -(-side // divisor) * divisor})
+        for side in size
+    ]
+    fitting = sorted(
+        itertools.product(*around),
+        key=lambda fit: sum(abs(math.log(new / old)) for new, old in zip(fit, size, strict=True)),
+    )
+    network = "DLA-34" if model.backbone == "dla34" else f"hourglass ({len(model.widths)} levels)"
+    raise UserError(
+        f"config.data.image_size is {size}, but height and width must be divisible by {divisor} "
+        f"for this {network}; nearest are {' and '.join(map(str, fitting[:2]))}"
+    )
 
 
 def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | None = None) -> Any:
@@ -259,7 +336,10 @@ def resolve_config(config: Any, vocabulary: Vocabulary, *, num_devices: int | No
         if num_devices is not None:
             asked = config.batch_size
             config.batch_size = divisible_batch_size(
-                asked, num_devices, round_batch=config.round_batch
+                asked,
+                num_devices,
+                round_batch=config.round_batch,
+                parts=config.accumulate_steps,
             )
             if config.scale_learning_rate:
                 config.learning_rate *= config.batch_size / asked
@@ -295,27 +375,33 @@ def absolute_paths(config: Any) -> Any:
     return config
 
 
-def divisible_batch_size(batch_size: int, num_devices: int, *, round_batch: bool = False) -> int:
+def divisible_batch_size(
+    batch_size: int, num_devices: int, *, round_batch: bool = False, parts: int = 1
+) -> int:
     """The number of images a training step, divisible by the number of devices.
 
     Args:
         batch_size: what the configuration asks for.
         num_devices: of all processes.
+        parts: `config.accumulate_steps`; each part is divisible as well.
         round_batch: go to the nearest multiple (up if two are as near) instead of refusing.
 
     Raises:
         UserError: it is not divisible; the message names the nearest sizes that are.
     """
     _check_at_least("batch_size", batch_size, 1)
-    below = batch_size // num_devices * num_devices
+    divisor = num_devices * parts
+    below = batch_size // divisor * divisor
     if below == batch_size:
         return batch_size
-    above = below + num_devices
+    above = below + divisor
     if round_batch:
         return above if not below or above - batch_size <= batch_size - below else below
     nearest = f"{below} or {above}" if below else f"{above}"
+    by = [f"{num_devices} devices"] if num_devices > 1 else []
+    by += [f"{parts} parts (config.accumulate_steps)"] if parts > 1 else []
     raise UserError(
-        f"config.batch_size={batch_size} is not divisible by {num_devices} devices; "
+        f"config.batch_size={batch_size} is not divisible by {' x '.join(by)}; "
         f"use {nearest}, or --config.round_batch=true"
     )
 

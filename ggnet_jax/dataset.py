@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ggnet_jax.inspection.columns import Inspection
 from ggnet_jax.vocabularies import Vocabulary
 
 Batch = Mapping[str, np.ndarray]
+VALIDATION = "val"
+"""What the validation split is called wherever a split is named."""
 
 
 class Dataset(Protocol):
@@ -22,8 +25,43 @@ class Dataset(Protocol):
         ...
 
     @property
+    def eval_split(self) -> str:
+        """The evaluation split; '' where there is nothing to evaluate on."""
+        ...
+
+    @property
+    def val_split(self) -> str:
+        """The validation split, where checkpoints are compared; '' for none."""
+        ...
+
+    @property
+    def val_fingerprint(self) -> str:
+        """Changes with the images and annotations of the validation split."""
+        ...
+
+    @property
+    def num_train(self) -> int:
+        """Images that are trained on, none of which is of the validation split."""
+        ...
+
+    @property
+    def num_held_out(self) -> int:
+        """Images of the training split that training leaves to the validation split."""
+        ...
+
+    @property
     def num_eval(self) -> int:
         """Images of the evaluation split."""
+        ...
+
+    @property
+    def num_val(self) -> int:
+        """Images of the validation split."""
+        ...
+
+    @property
+    def num_val_evaluated(self) -> int:
+        """Images of the validation split that the evaluation split shows as well."""
         ...
 
     @property
@@ -32,7 +70,10 @@ class Dataset(Protocol):
         ...
 
     def ground_truth(self, split: str) -> list[dict[str, Any]]:
-        """The split's entries in PPDM's format; entry k is that of the batches' `image_id` k."""
+        """The split's entries in PPDM's format; entry k is that of the batches' `image_id` k.
+
+        "val" is the validation split, here and below.
+        """
         ...
 
     def vcoco_annotations(
@@ -54,6 +95,10 @@ class DataPipelines(Protocol):
 
     def load_dataset(self, config: Any, *, training: bool = True) -> Dataset:
         """The data set that `config.data` describes, built first if it isn't there yet."""
+        ...
+
+    def inspect_dataset(self, config: Any) -> Inspection:
+        """The annotations of what `config.data` describes as arrays, built first if need be."""
         ...
 
     def steps_per_epoch(self, dataset: Any, config: Any) -> int:

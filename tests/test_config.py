@@ -186,3 +186,31 @@ def test_paths_become_absolute_and_names_stay(tmp_path, monkeypatch):
     with config.unlocked():
         del config.eval["detections"]  # an older run has none
     assert "detections" not in absolute_paths(config).eval
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "message"),
+    [
+        ({}, (720, 1280), r"divisible by 128 .*6 levels.*\(768, 1280\) and \(640, 1280\)"),
+        ({"backbone": "dla34"}, (720, 1280), r"by 32 for .*DLA-34; .*\(736, 1280\) and \(704, 12"),
+        ({"widths": (8, 8), "blocks": (1, 1)}, (60, 61), r"by 8 .*\(64, 64\) and "),
+        ({}, (1, 128), r"nearest are \(128, 128\)$"),
+        ({}, (512,), "must be height and width of the network's input"),
+        ({}, (512, 512, 3), "must be height and width"),
+        ({}, (512, 0), "must be height and width"),
+        ({}, (-128, 128), "must be height and width"),
+    ],
+)
+def test_an_input_size_that_does_not_fit_names_those_that_do(model, size, message):
+    config = base.get_config()
+    config.model.update(model)
+    config.data.image_size = size
+    with pytest.raises(UserError, match=message):
+        check_config(config)
+
+
+def test_input_sizes_that_fit_need_not_be_square():
+    config = base.get_config()
+    for backbone, size in (("hourglass", (640, 1280)), ("dla34", (704, 1280)), ("dla34", (32, 96))):
+        config.model.backbone, config.data.image_size = backbone, size
+        check_config(config)

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from data_pipelines.entries import Entries
-from data_pipelines.figures_hoi import scenes
+from data_pipelines.figures_hoi import classes, scenes
 from data_pipelines.hoi_builder import Entry, HoiBuilder
 from ggnet_jax.errors import UserError
 from ggnet_jax.vocabularies import Vocabulary
@@ -23,6 +23,7 @@ class FiguresHoiConfig(tfds.core.BuilderConfig):
         num_train: images in the split 'train'.
         num_test: images in the split 'test'.
         seed: another one gives other images.
+        classes: those that are annotated; None for all.
     """
 
     name: str = ""
@@ -30,6 +31,7 @@ class FiguresHoiConfig(tfds.core.BuilderConfig):
     num_train: int = 1000
     num_test: int = 300
     seed: int = 0
+    classes: Vocabulary | None = None
 
     def __post_init__(self):
         for field, least in (("size", 32), ("num_train", 1), ("num_test", 1), ("seed", 0)):
@@ -39,6 +41,8 @@ class FiguresHoiConfig(tfds.core.BuilderConfig):
                     f"figures_hoi: {field}={value!r} is not a whole number of {least} or more"
                 )
         self.name = f"{self.size}px_train{self.num_train}_test{self.num_test}_seed{self.seed}"
+        if self.classes is not None:
+            self.name += f"_{classes.short_name(self.classes)}"
 
 
 class FiguresHoi(HoiBuilder):
@@ -53,11 +57,12 @@ class FiguresHoi(HoiBuilder):
     def from_config(cls, data: Any) -> "FiguresHoi":
         """The builder for `config.data`; what `data.figures` leaves out is the default."""
         given = dict(data.get("figures", {}))
-        return cls(config=FiguresHoiConfig(**given), data_dir=data.data_dir or None)
+        config = FiguresHoiConfig(**given, classes=classes.load(data.get("vocabulary", "")))
+        return cls(config=config, data_dir=data.data_dir or None)
 
     def load_vocabulary(self) -> Vocabulary:
-        """The shipped vocabulary of this set."""
-        return scenes.vocabulary()
+        """The shipped vocabulary of this set, or the part of it that was asked for."""
+        return self._config.classes or scenes.vocabulary()
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         del dl_manager  # nothing is downloaded
@@ -70,8 +75,15 @@ class FiguresHoi(HoiBuilder):
         def image(entry: Entry) -> bytes:
             return scenes.encode(scenes.render(scenes.compose(seed, split, entry["img_id"]), size))
 
-        entries = Entries(
-            scenes.entry(scenes.compose(seed, split, index), split, index, size)
-            for index in range(number)
-        )
+        def entry(index: int) -> Entry:
+            whole = scenes.entry(scenes.compose(seed, split, index), split, index, size)
+            chosen = self._config.classes
+            return whole if chosen is None else classes.restricted(whole, chosen)
+
+        if (chosen := self._config.classes) is not None:
+            self.notes[split] = [
+                f"annotated: {chosen.num_classes} of {scenes.vocabulary().num_classes} classes, "
+                "by config.data.vocabulary"
+            ]
+        entries = Entries(entry(index) for index in range(number))
         return self._generate_examples(split, entries, image)

@@ -2,20 +2,18 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
 from data_pipelines.entries import Entries
 from data_pipelines.files import FilesBuilder, Source
-from data_pipelines.hoi_json import class_list
 from data_pipelines.merging import unique_entries
 from data_pipelines.report import Report
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation.vcoco_truth import is_vsrl
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.vocabularies import Vocabulary, class_list
 
 
 class HoiJson(FilesBuilder):
@@ -27,6 +25,7 @@ class HoiJson(FilesBuilder):
     with "classes") is taken as it is.
     """
 
+    NAME: ClassVar[str] = "json"  # `data.name`
     UPRIGHT: ClassVar[bool] = True  # people annotate what their viewer shows
 
     def load_vocabulary(self) -> Vocabulary:
@@ -43,10 +42,19 @@ class HoiJson(FilesBuilder):
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         sources = self.files.sources
         if not sources:
-            raise UserError("data.name=json needs data.train_annotations and data.train_images")
+            raise UserError(
+                f"data.name={self.NAME} needs data.train_annotations and data.train_images"
+            )
         self.check_files(sources)
         self._vocabulary = self._read_vocabulary(sources)
         return super()._split_generators(dl_manager)
+
+    def read_annotations(self) -> dict[str, tuple[Entries, bool]]:
+        """See the base class; the vocabulary is known afterwards."""
+        sources = self.files.sources or {}
+        self.check_files(sources)
+        self._vocabulary = self._read_vocabulary(sources)
+        return super().read_annotations()
 
     def read_source(self, source: Source) -> Sequence[Any]:
         """PPDM-format JSON."""
@@ -64,28 +72,28 @@ class HoiJson(FilesBuilder):
             return dataclasses.replace(vocabulary, classes=(), rare=None)
         return vocabulary
 
-    def _read_vocabulary(self, sources: Mapping[str, tuple[Source, ...]]) -> Vocabulary:
-        given = self.files.vocabulary
-        if not given:
+    def read_names(self, sources: Mapping[str, tuple[Source, ...]]) -> Vocabulary:
+        """The vocabulary that was given; without classes where it is a class list."""
+        if not self.files.vocabulary:
             raise UserError(f"data.name=json needs data.vocabulary: a JSON file {class_list.FORM}")
-        path = Path(given)
-        if given in vocabularies.names() or not path.is_file():
-            return vocabularies.load(given)
-        fields = class_list.read(path)
-        if "classes" in fields:
-            return vocabularies.load(given)
+        return class_list.vocabulary(self.files.vocabulary)
+
+    def _read_vocabulary(self, sources: Mapping[str, tuple[Source, ...]]) -> Vocabulary:
+        self._vocabulary = names = self.read_names(sources)
+        if names.classes:
+            return names
         self._computed = True
 
-        def entries(split: str) -> Entries:
+        def entries(*splits: str) -> Entries:
             every = Entries()
-            for source in sources.get(split, ()):
+            for source in (source for split in splits for source in sources.get(split, ())):
                 every.extend(self.read_source(source))
             return unique_entries(every, Report())  # as they are trained on
 
-        train, test = entries("train"), entries("test")
-        try:
-            return vocabularies.from_annotations(
-                train, fields["objects"], fields["verbs"], name=path.stem, evaluation_entries=test
-            )
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+        return vocabularies.from_annotations(
+            entries("train"),
+            dict(zip(names.object_ids, names.objects, strict=True)),
+            dict(zip(names.verb_ids, names.verbs, strict=True)),
+            name=names.name,
+            evaluation_entries=entries("test", "val"),
+        )

@@ -14,39 +14,55 @@ from absl import app, flags, logging
 from ggnet_jax.cli import config_flag
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir.best import BEST
 
-MODES = ("train", "evaluate", "predict", "import")
+MODES = (
+    "train", "evaluate", "predict", "inspect", "estimate", "serve", "export", "import",
+    "label-config",
+)  # fmt: skip
 
 _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draws at the end.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
-_STEP = flags.DEFINE_integer("step", None, "Checkpoint to use; the newest by default.")
+_STEP = flags.DEFINE_string("step", None, "Checkpoint to use, or best; the newest by default.")
 _IMAGES = flags.DEFINE_string(
-    "images", None, "predict: images, videos, folders, globs, camera:0, by commas."
+    "images",
+    None,
+    "predict: images, videos, folders, globs, camera:0, by commas. serve: example photos.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for drawings and predictions.")
-_THRESHOLD = flags.DEFINE_float("threshold", None, "predict: lowest score that is shown.")
-_FORMAT = flags.DEFINE_string("format", None, "predict: native, or ppdm for the evaluators.")
-_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "predict: largest width times height.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict, inspect, export: folder to write to.")
+_THRESHOLD = flags.DEFINE_float("threshold", None, "predict, serve: lowest score that is shown.")
+_FORMAT = flags.DEFINE_string(
+    "format", None, "predict: native, or ppdm for the evaluators; export: stablehlo, onnx."
+)
+_MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Largest width times height.")
 _EVERY = flags.DEFINE_integer("every", None, "predict: take one of so many frames of a video.")
 _FPS = flags.DEFINE_float("fps", None, "predict: folders hold frames of a video, so many a second.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
+_HOST = flags.DEFINE_string("host", None, "serve: address to listen on; 0.0.0.0 for all.")
+_PORT = flags.DEFINE_integer("port", None, "serve: port to listen on; 0 for a free one.")
+_MAX_BYTES = flags.DEFINE_integer("max_bytes", None, "serve: of the largest upload.")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "import: a PyTorch file, .pth.")
+_CLASSES = flags.DEFINE_string("classes", None, "label-config: a class list, .json.")
 _DISTRIBUTED = flags.DEFINE_string(
     "distributed", None, "HOST:PORT,COUNT,ID; 'auto' on TPU pods, Slurm."
 )
 # The flags that only some modes read.
 _READ_BY = {
-    config_flag.NAME: ("train", "evaluate", "import"),
-    "step": ("evaluate", "predict"),
-    "images": ("predict",),
-    "output": ("predict",),
-    "threshold": ("predict",),
-    "format": ("predict",),
-    "max_pixels": ("predict",),
+    config_flag.NAME: ("train", "evaluate", "import", "inspect", "estimate"),
+    "step": ("evaluate", "predict", "serve", "export"),
+    "images": ("predict", "serve"),
+    "output": ("predict", "inspect", "export"),
+    "threshold": ("predict", "serve"),
+    "format": ("predict", "export"),
+    "max_pixels": ("predict", "serve"),
     "every": ("predict",),
     "fps": ("predict",),
-    "font": ("train", "evaluate", "predict"),
+    "font": ("train", "evaluate", "predict", "inspect", "serve"),
+    "host": ("serve",),
+    "port": ("serve",),
+    "max_bytes": ("serve",),
     "checkpoint": ("import",),
+    "classes": ("label-config",),
     "distributed": ("train", "evaluate"),
 }
 
@@ -92,6 +108,7 @@ def parse(argv: list[str], *, base: Any | None = None) -> list[str]:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logging.set_verbosity(logging.ERROR)  # ml_collections warns of what is refused below
+    argv = _spelled_out(argv)
     try:
         config_flag.define(argv, base)
         rest = flags.FLAGS(argv)
@@ -103,6 +120,15 @@ def parse(argv: list[str], *, base: Any | None = None) -> list[str]:
     except Exception as error:  # a configuration is a program, and may raise anything
         message = config_flag.explain(error, argv, base)
     sys.exit(_fail(message))
+
+
+def _spelled_out(argv: list[str]) -> list[str]:
+    """`ggnet label-config FILE` in flags."""
+    if argv[1:2] != ["label-config"]:
+        return argv
+    files = [word for word in argv[2:3] if not word.startswith("-")]
+    options = [f"--classes={file}" for file in files] + argv[2 + len(files) :]
+    return [argv[0], "--mode=label-config", *options]
 
 
 def _check_mode() -> None:
@@ -118,7 +144,11 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
     if len(argv) > 1:
         raise UserError(f"{argv[1]!r} belongs to no flag; lists take commas, not spaces")
     workdir, mode = _WORKDIR.value, _MODE.value
-    if not workdir:
+    if mode == "label-config":
+        from ggnet_jax.cli import label_config
+
+        return label_config.print_config(_CLASSES.value)
+    if not workdir and mode not in ("inspect", "estimate"):
         raise UserError("give the folder of the run, --workdir=FOLDER")
     logging.set_verbosity(logging.WARNING)  # Orbax reports every phase of every save at INFO
     # These import JAX, which a mistyped flag need not wait for.
@@ -126,7 +156,7 @@ def _run(argv: list[str], data: DataPipelines | None) -> int:
 
     modes.start(_DISTRIBUTED.value)
     with processes.ends_with_the_others():
-        return _do(mode, workdir, data)
+        return _do(mode, workdir or "", data)
 
 
 def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
@@ -139,20 +169,50 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             workdir,
             _IMAGES.value,
             _OUTPUT.value,
-            _STEP.value,
+            _step(),
             _THRESHOLD.value,
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
             every=_EVERY.value,
             fps=_FPS.value,
         )
+    if mode == "estimate":
+        return modes.estimate(config_flag.value())
+    if mode == "serve":
+        return modes.serve(
+            workdir,
+            images=_IMAGES.value,
+            step=_step(),
+            threshold=_THRESHOLD.value,
+            host=_HOST.value,
+            port=_PORT.value,
+            max_bytes=_MAX_BYTES.value,
+            max_pixels=_MAX_PIXELS.value,
+        )
+    if mode == "export":
+        return modes.export(workdir, _OUTPUT.value, _step(), format=_FORMAT.value)
     if mode == "import":
         return modes.import_checkpoint(_CHECKPOINT.value, config_flag.value(), workdir)
     if data is None:
         raise UserError(f"--mode={mode} needs a data set: use main.py of a checkout")
+    if mode == "inspect":
+        return modes.inspect(config_flag.value(), _OUTPUT.value, data)
     if mode == "evaluate":
-        return modes.evaluate(config_flag.value(), workdir, _STEP.value, data)
+        return modes.evaluate(config_flag.value(), workdir, _step(), data)
     return modes.train(config_flag.value(), workdir, data)
+
+
+def _step() -> int | str | None:
+    """The checkpoint that was asked for: a number, "best", or None for the newest."""
+    text = _STEP.value
+    if text is None or text == BEST:
+        return text
+    if not text.isdecimal():
+        raise UserError(
+            f"--step={text}: give the number of a checkpoint, or {BEST} for the one that was "
+            "chosen on the validation split"
+        )
+    return int(text)
 
 
 def _fail(message: object) -> int:

@@ -4,19 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from ggnet_jax.cli.evaluate_split import results_folder
+from ggnet_jax.cli.evaluate_split import check_split, results_folder
 from ggnet_jax.cli.image_paths import drawing_names
 from ggnet_jax.cli.predict import draw, drawing_paths, labels, nothing_above
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.io import read_log
-from ggnet_jax.run_dir.folder import DRAWINGS, EVALUATION, LOG
-from ggnet_jax.visualize import fonts, plot_learning_curves
+from ggnet_jax.run_dir.checkpoints import Step
+from ggnet_jax.run_dir.folder import DRAWINGS, EVALUATION, EXAMPLES, LOG
+from ggnet_jax.visualize import fonts, plot_learning_curves, save_drawing
 
 
 def draw_run(
-    config: Any, workdir: str | Path, step: int | None = None, *, data: DataPipelines
+    config: Any, workdir: str | Path, step: Step = None, *, data: DataPipelines
 ) -> list[Path]:
     """Draw a few images of the evaluation split and the learning curves.
 
@@ -25,7 +27,7 @@ def draw_run(
     Args:
         config: resolved; `eval.pictures` images are drawn, evenly spaced over the split.
         workdir: of the run, after training or evaluation.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         data: where the split comes from.
 
     Returns:
@@ -40,6 +42,7 @@ def draw_run(
     written: list[Path] = []
     if config.eval.pictures > 0:
         dataset = data.load_dataset(config.data, training=False)
+        check_split(dataset)
         images = list(dataset.example_images(config.data.eval_split, config.eval.pictures))
         detector = Detector.load(workdir, step)
         fonts.say_missing(labels(detector.vocabulary))
@@ -47,10 +50,18 @@ def draw_run(
         for name, (_, image) in zip(names, images, strict=True):
             paths = drawing_paths(folder, name)
             written += _draw_example(detector, image, config.eval.threshold, paths)
+            if folder == drawings:  # the run's own split
+                _save_example(workdir / EXAMPLES, name, image)
     log = workdir / LOG
     if log.exists() and len(list(read_log(log))) > 1:
         written.append(plot_learning_curves(log, drawings / "learning_curves.png"))
     return written
+
+
+def _save_example(folder: Path, name: str, image: np.ndarray) -> None:
+    """Keep an image as it is, for --mode=serve."""
+    folder.mkdir(exist_ok=True)
+    save_drawing(Image.fromarray(image), folder / f"{name}.png")
 
 
 def _draw_example(

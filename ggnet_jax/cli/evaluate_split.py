@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,12 +13,15 @@ import numpy as np
 from ggnet_jax import io
 from ggnet_jax.cli.predict_split import predict_split, remove_partial
 from ggnet_jax.cli.processes import wait_for_all
-from ggnet_jax.dataset import DataPipelines, Dataset
+from ggnet_jax.dataset import VALIDATION, DataPipelines, Dataset
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import command, hico, vcoco
+from ggnet_jax.evaluation.diagnosis import Matched
 from ggnet_jax.evaluation.results import Result
 from ggnet_jax.inference import detection
+from ggnet_jax.run_dir import best
 from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.run_dir.checkpoints import Step, existing
 from ggnet_jax.run_dir.checkpoints import steps as saved_steps
 from ggnet_jax.run_dir.folder import EVALUATION
 from ggnet_jax.vocabularies import Vocabulary
@@ -28,9 +31,33 @@ PREDICTIONS = "predictions.json"
 HICO = {"hico": "no_frills", "hico_ppdm": "ppdm"}  # eval.protocol -> that of `hico.evaluate`
 
 
+class Scored(NamedTuple):
+    """An evaluation.
+
+    Attributes:
+        metrics: {"mAP/<setting>/<group>": percent} of those that have a value.
+        entries: the predictions, in PPDM's format, image by image.
+        dataset: what was predicted.
+        match: gives the matches behind the first setting's figures.
+    """
+
+    metrics: dict[str, float]
+    entries: list[dict[str, Any]]
+    dataset: Dataset
+    match: Callable[[], Matched]
+
+
 def evaluate(
-    config: Any, workdir: str | Path, step: int | None = None, *, data: DataPipelines
+    config: Any, workdir: str | Path, step: Step = None, *, data: DataPipelines
 ) -> dict[str, float]:
+    """The metrics of `score`; empty in all processes but the first."""
+    scored = score(config, workdir, step, data=data)
+    return scored.metrics if scored is not None else {}
+
+
+def score(
+    config: Any, workdir: str | Path, step: Step = None, *, data: DataPipelines
+) -> Scored | None:
     """Predict the evaluation split with a checkpoint and score the predictions.
 
     Writes `predictions.json` (PPDM's format), `metrics.json`, `table.txt` and a plot of AP by class
@@ -40,18 +67,18 @@ def evaluate(
     Args:
         config: resolved; its `data` and `eval` fields are used, the network is the run's own.
         workdir: of the run.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         data: where the split comes from.
 
     Returns:
-        {"mAP/<setting>/<group>": percent}, empty in all processes but the first.
+        What was found; None in all processes but the first.
 
     Raises:
-        UserError: no run or checkpoint, a data set with other classes than the run's or the
-            protocol's, or a folder that cannot be written.
+        UserError: no run or checkpoint, nothing to evaluate on, a data set with other classes than
+            the run's or the protocol's, or a folder that cannot be written.
     """
     try:
-        return _evaluate(config, workdir, step, data)
+        return _score(config, workdir, step, data)
     except OSError as error:  # a full disk, say
         where = error.filename or results_folder(config, workdir, step)
         raise UserError(
@@ -60,41 +87,63 @@ def evaluate(
         ) from error
 
 
-def _evaluate(
-    config: Any, workdir: str | Path, step: int | None, data: DataPipelines
-) -> dict[str, float]:
+def _score(config: Any, workdir: str | Path, step: Step, data: DataPipelines) -> Scored | None:
     trained = detection.load(workdir, step)
     dataset = data.load_dataset(config.data, training=False)
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
     check_protocol(config, dataset.vocabulary)
+    check_split(dataset)
     truth = dataset.ground_truth(config.data.eval_split)
     folder = results_folder(config, workdir, trained.step)
     first = jax.process_index() == 0
     # Before the long part: a file may be missing.
-    score = scorer(truth, dataset, config) if first else None
+    rate = _rater(truth, dataset, config) if first else None
     entries = predict_split(trained, data, dataset, config, truth, folder)
-    summary: dict[str, float] = {}
-    if score is not None:
+    scored = None
+    if rate is not None:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / PREDICTIONS
         io.write_json(path, entries, depth=1)
-        result = score(entries)
+        result, match = rate(entries)
+        chosen = best.summary(workdir, trained.step)
         done = f"checkpoint of step {trained.step}, {len(entries)} images"
-        result = dataclasses.replace(result, notes=(done, *result.notes))
+        if config.data.eval_split == VALIDATION:
+            done += " of the validation split"
+        about = {
+            "checkpoint": {"step": trained.step, "chosen": chosen},
+            "split": config.data.eval_split,
+        }
+        notes = (done, *([chosen_by(chosen)] if chosen else []), *result.notes)
+        result = dataclasses.replace(result, notes=notes, about=about)
         print(f"\n{result.table()}")
         for written in (path, *command.write(result, folder)):
             print(f"wrote {written}")
         remove_partial(folder)
-        summary = {
-            f"mAP/{setting}/{group}": 100 * value
-            for setting, means in result.means.items()
-            for group, value in means.items()
-            if np.isfinite(value)
-        }
+        scored = Scored(_percent(result), entries, dataset, match)
     wait_for_all("evaluation written")
-    return summary
+    return scored
 
 
+def _percent(result: Result) -> dict[str, float]:
+    return {
+        f"mAP/{setting}/{group}": 100 * value
+        for setting, means in result.means.items()
+        for group, value in means.items()
+        if np.isfinite(value)
+    }
+
+
+def chosen_by(chosen: Mapping[str, Any]) -> str:
+    """One line on how a checkpoint was chosen."""
+    return (
+        f"the best of {chosen['evaluations']} evaluated checkpoints by {chosen['metric']}, "
+        f"{chosen['value']:.2f} on the validation split {chosen['split']} "
+        f"({chosen['images']} images)"
+    )
+
+
+_VALIDATION = ("val_split", "val_seed", "val_annotations", "val_images", "val_instances",
+               "val_origin")  # fmt: skip
 _SET = {  # what an evaluation is of, beside the checkpoint
     "data": (
         "name", "vocabulary", "figures", "image_size", "eval_split", "eval_annotations",
@@ -106,24 +155,29 @@ _NAMING = ("data.name", "data.eval_annotations", "data.eval_split", "eval.protoc
            "eval.detections")  # fmt: skip
 
 
-def results_folder(config: Any, workdir: str | Path, step: int | None) -> Path:
+def results_folder(config: Any, workdir: str | Path, step: Step) -> Path:
     """Where the results of an evaluation lie, so that another one does not overwrite them.
 
     Args:
         config: of the evaluation.
         workdir: of the run.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
 
     Returns:
-        `<workdir>/evaluation` for the newest checkpoint on the run's own evaluation split by its
-        own protocol, which every evaluation during training brings up to date. Anything else has a
-        folder inside, named after what differs: `step_1000`, or `test_hico-1f2e3d4c` for other
-        annotations; the digits tell settings apart that have the same names.
+        `<workdir>/evaluation` for the run's own checkpoint (the best, if it chooses one, else the
+        newest) on the run's own evaluation split by its own protocol. Anything else has a folder
+        inside, named after what differs: `val` for the newest checkpoint on the validation split,
+        which every evaluation during training brings up to date, `step_1000`, or
+        `test_hico-1f2e3d4c` for other annotations; the digits tell settings apart that have the
+        same names.
     """
     folder = Path(workdir) / EVALUATION
     own = run_folder.read_config(workdir)
+    validation = config.data.eval_split == VALIDATION
     changed: dict[str, Any] = {}
     for section, fields in _SET.items():
+        if section == "data" and validation:
+            fields = (*fields, *_VALIDATION)
         ours, theirs = own.get(section, {}), getattr(config, section)
         for field in fields:
             if field in ours and hasattr(theirs, field):
@@ -131,11 +185,16 @@ def results_folder(config: Any, workdir: str | Path, step: int | None) -> Path:
                 if before != now:
                     changed[f"{section}.{field}"] = now
     parts = [_short(changed[name]) for name in _NAMING if name in changed]
-    if changed:
+    if changed and not (validation and len(changed) == 1):
         parts.append(f"{zlib.crc32(repr(sorted(changed.items())).encode()):08x}")
     steps = saved_steps(workdir)
-    if step is not None and steps and step != max(steps):
-        parts.append(f"step_{step}")
+    if steps:
+        step = existing(workdir, step)
+        chosen = None
+        if own.get("eval", {}).get("best") and not validation:
+            chosen = best.step_of(workdir)
+        if step != (max(steps) if chosen is None else chosen):
+            parts.append(f"step_{step}")
     return folder / "-".join(parts) if parts else folder
 
 
@@ -177,6 +236,71 @@ def check_protocol(config: Any, vocabulary: Vocabulary) -> None:
                 )
 
 
+def check_split(dataset: Dataset) -> None:
+    """Raise a UserError where there is nothing to evaluate on."""
+    if getattr(dataset, "eval_split", "test"):
+        return
+    held_out = f", or --config.data.eval_split={VALIDATION} for the validation split"
+    raise UserError(
+        "there is nothing to evaluate on: give --config.data.eval_annotations=FILE and "
+        f"--config.data.eval_images=FOLDER{held_out if dataset.val_split else ''}"
+    )
+
+
+def check_training(config: Any, dataset: Dataset) -> str | None:
+    """See before a training whether its checkpoints can be evaluated.
+
+    Args:
+        config: checked, its best checkpoint's validation split as well.
+        dataset: what is trained and evaluated on.
+
+    Returns:
+        The metric that `config.eval.best` stands for, as `score` names it; None for none.
+
+    Raises:
+        UserError: the protocol does not fit the data set, or has no such metric, or it has no
+            value on the validation split.
+    """
+    check_protocol(config, dataset.vocabulary)
+    asked = config.eval.best
+    if not asked:
+        return None
+    truth = dataset.ground_truth(VALIDATION)
+    config = config_of_validation(config)
+    nothing = [
+        {"file_name": entry["file_name"], "predictions": [], "hoi_prediction": []}
+        for entry in truth
+    ]
+    result = scorer(truth, dataset, config)(nothing)
+    recalls = {
+        f"{setting}/{group}": scores.mean_recalls.get(group, 0.0)
+        for setting, scores in result.settings.items()
+        for group in scores.means
+    }
+    name = next(iter(recalls)) if asked.lower() == "map" else asked.removeprefix("mAP/")
+    if name not in recalls:
+        raise UserError(
+            f"config.eval.best={asked!r} is no metric of eval.protocol={config.eval.protocol}; it "
+            f"can be map (which is {next(iter(recalls))}), {', '.join(recalls)}"
+        )
+    if np.isnan(recalls[name]):  # nothing annotated
+        others = [other for other, recall in recalls.items() if np.isfinite(recall)]
+        raise UserError(
+            f"config.eval.best={asked!r} has no value on the validation split: none of its classes "
+            f"has a pair in these {len(truth)} images; use "
+            f"{', '.join(others) or 'more images'}"
+        )
+    return f"mAP/{name}"
+
+
+def config_of_validation(config: Any) -> Any:
+    """The configuration of an evaluation on the validation split."""
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.data.eval_split = VALIDATION
+    return config
+
+
 def check_vocabulary(ours: Vocabulary, theirs: Vocabulary, workdir: str | Path) -> None:
     """Raise a UserError unless a data set has the classes that a run was trained with."""
     for what in ("verbs", "objects"):
@@ -203,10 +327,18 @@ def scorer(
     Raises:
         UserError: there is no such protocol, or a file that it needs can't be read.
     """
+    rate = _rater(truth, dataset, config)
+    return lambda entries: rate(entries)[0]
+
+
+def _rater(
+    truth: Sequence[Mapping[str, Any]], dataset: Dataset, config: Any
+) -> Callable[[Sequence[Mapping[str, Any]]], tuple[Result, Callable[[], Matched]]]:
+    """See `scorer`; it returns what the evaluators' `evaluate_and_match` return."""
     protocol = config.eval.protocol
     if protocol in HICO:
         split = getattr(config.data, "zero_shot", "")
-        return lambda entries: hico.evaluate(
+        return lambda entries: hico.evaluate_and_match(
             entries,
             truth,
             dataset.vocabulary,
@@ -218,6 +350,6 @@ def scorer(
         raise UserError(f"eval.protocol is {protocol!r}; it can be {', '.join(HICO)} or vcoco")
     original = dataset.vcoco_annotations(config.data.eval_split, truth)
     if original is None:
-        return lambda entries: vcoco.evaluate(entries, truth, accept_losses=True)
+        return lambda entries: vcoco.evaluate_and_match(entries, truth, accept_losses=True)
     actions, instances = original
-    return lambda entries: vcoco.evaluate(entries, actions, instances)
+    return lambda entries: vcoco.evaluate_and_match(entries, actions, instances)

@@ -5,20 +5,21 @@ Imports wait until a mode needs them: predicting loads neither TensorFlow nor Op
 
 import contextlib
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
-from ggnet_jax.config import absolute_paths, padded_batch_size
+from ggnet_jax.config import absolute_paths, check_image_size, padded_batch_size
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir import best
 from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.run_dir.checkpoints import Step
 
 
 def start(processes: str | None) -> None:
@@ -38,9 +39,11 @@ def start(processes: str | None) -> None:
 def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
     """Train, or go on training; then evaluate the result and draw a few images.
 
-    A run that was asked to stop ends after its checkpoint: no evaluation, exit status 0.
+    The result is the best checkpoint, where one was chosen, else the newest. A run that was asked
+    to stop ends after its checkpoint: no evaluation, exit status 0.
     """
     from ggnet_jax.cli import evaluate_split
+    from ggnet_jax.cli.validation import evaluate_in_training
     from ggnet_jax.training import loop
 
     if config is None:
@@ -56,21 +59,50 @@ def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
         config,
         workdir,
         data,
-        check=evaluate_split.check_protocol,
-        evaluate=partial(_scores, data=data),
+        check=evaluate_split.check_training,
+        evaluate=partial(evaluate_in_training, data=data),
     )
     if not result.finished:
         return 0
-    return evaluate(config, workdir, None, data)
+    step = best.step_of(workdir) if config.eval.best else None
+    if data.load_dataset(config.data).eval_split:
+        return evaluate(config, workdir, step, data)
+    if jax.process_index() == 0:
+        print(_nothing_to_evaluate(workdir, result.step, step))
+    return 0
 
 
-def evaluate(config: Any | None, workdir: str | Path, step: int | None, data: DataPipelines) -> int:
+def inspect(config: Any, output: str | None, data: DataPipelines) -> int:
+    """Say what is in a data set; with a folder, write a page with images there too."""
+    from ggnet_jax.cli import inspect_data
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        inspect_data.inspect(absolute_paths(config), output, data)
+    return 0
+
+
+def _nothing_to_evaluate(workdir: str | Path, newest: int, step: int | None) -> str:
+    """What a training without an evaluation split ends with."""
+    chosen = None if step is None else best.summary(workdir, step)
+    said = f"the newest checkpoint is of step {newest}"
+    if chosen is not None:
+        said = f"--step=best is step {step}, {chosen['metric']} {chosen['value']:.2f} on the "
+        said += "validation split"
+    return (
+        f"there is no data to evaluate on (config.data.eval_annotations is empty); {said}, "
+        "and --mode=predict draws what it finds"
+    )
+
+
+def evaluate(config: Any | None, workdir: str | Path, step: Step, data: DataPipelines) -> int:
     """Print the table of mAP for a checkpoint and the paths of a few drawings.
 
     Args:
         config: None for that of the run.
         workdir: of the run.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         data: where the evaluation split comes from.
     """
     from ggnet_jax.cli import evaluate_split
@@ -91,7 +123,7 @@ def predict(
     workdir: str | Path,
     images: str | None,
     output: str | None,
-    step: int | None,
+    step: Step,
     threshold: float | None,
     **options: Any,
 ) -> int:
@@ -141,6 +173,36 @@ def _predict_videos(*arguments: Any, format: str | None = None, **options: Any) 
     return predict_video.predict_videos(*arguments, **options)
 
 
+def serve(workdir: str | Path, **options: Any) -> int:
+    """Answer in a web page until Ctrl-C.
+
+    Args:
+        workdir: of the run.
+        **options: of `run_server`; None leaves its default.
+    """
+    from ggnet_jax.serve import run_server
+
+    with _terminable():
+        run_server(workdir, **{name: value for name, value in options.items() if value is not None})
+    return 0
+
+
+def export(workdir: str | Path, output: str | None, step: Step, *, format: str | None) -> int:
+    """Write the network of a run as files that need neither the run nor this package.
+
+    Args:
+        workdir: of the run.
+        output: a new folder.
+        step: of the checkpoint.
+        format: of the files.
+    """
+    from ggnet_jax.cli import export as exports
+
+    with _terminable():
+        exports.export(workdir, output, step, format=format)
+    return 0
+
+
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """SIGTERM and a closed terminal end the work as Ctrl-C does: nothing half-written stays."""
@@ -176,6 +238,16 @@ def import_checkpoint(checkpoint: str | None, config: Any, workdir: str | Path) 
     return 0
 
 
+def estimate(config: Any) -> int:
+    """Print what a training step takes here, and the largest batch that fits."""
+    from ggnet_jax.cli import estimate as estimates
+
+    if config is None:
+        raise UserError("give a configuration, such as --config=configs/demo.py")
+    with _terminable():
+        return estimates.estimate(absolute_paths(config))
+
+
 def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     """A configuration with the network of the run; a UserError if another one was asked for."""
     from ml_collections import ConfigDict
@@ -185,23 +257,6 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
     for field in ("num_verbs", "num_objects"):  # 0 leaves them to the vocabulary
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
+    check_image_size(ConfigDict(asked))
     asked["eval"]["batch_size"] = padded_batch_size(asked["eval"]["batch_size"], jax.device_count())
     return ConfigDict(asked)
-
-
-def _scores(config: Any, workdir: Path, step: int, *, data: DataPipelines) -> Mapping[str, float]:
-    """The means of an evaluation during training, by name."""
-    from ggnet_jax.cli import evaluate_split
-
-    return dict(_numbers(evaluate_split.evaluate(config, workdir, step, data=data)))
-
-
-def _numbers(tree: Any, prefix: str = "") -> list[tuple[str, float]]:
-    """Every number in nested dictionaries under its path; lists (one AP a class) are left out."""
-    found = []
-    for name, value in (tree or {}).items():
-        if isinstance(value, Mapping):
-            found += _numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
-            found.append((f"{prefix}{name}", float(value)))
-    return found

@@ -15,6 +15,7 @@ from ggnet_jax.inference.detector import EXPLAINED as HEATMAPS
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.interactions import Interaction, prediction_entry
 from ggnet_jax.inference.prefetch import prefetch
+from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
 from ggnet_jax.visualize import draw_explanation, draw_summary, fonts, save_drawing
 from ggnet_jax.vocabularies import Vocabulary
@@ -28,7 +29,7 @@ def predict(
     workdir: str | os.PathLike,
     images: str | os.PathLike | Sequence[str | os.PathLike],
     output: str | os.PathLike | None = None,
-    step: int | None = None,
+    step: Step = None,
     threshold: float = DEFAULT_THRESHOLD,
     *,
     format: str = NATIVE,
@@ -53,7 +54,7 @@ def predict(
         images: files, folders (searched for images, not their subfolders) and globs; a string
             may hold several with commas between.
         output: folder for what is written; `<workdir>/predictions` if None.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         threshold: interactions that score less are left out.
         format: of the predictions, "native" or "ppdm".
         max_pixels: width times height of the largest image that is read.
@@ -107,7 +108,9 @@ def predict(
             if format == PPDM:
                 lines.add(prediction_entry(found.interactions, vocabulary, file_name=path.name))
             else:
-                lines.add(_line(path, found, shown, drawings))
+                height, width = found.image.shape[:2]
+                written = [drawing.name for drawing in drawings]
+                lines.add(line(str(path), width, height, shown, written))
             print(f"[{number}/{len(paths)}] {path}: ", end="")
             print(f"{len(shown)} found, {shown[0].label}" if shown else note)
         if format == PPDM:
@@ -155,14 +158,26 @@ def labels(vocabulary: Vocabulary) -> list[str]:
     return [*vocabulary.verbs, *vocabulary.objects]
 
 
-def _line(
-    path: Path, found: Explanation, shown: Sequence[Interaction], drawings: Sequence[Path]
+def line(
+    file_name: str,
+    width: int,
+    height: int,
+    shown: Sequence[Interaction],
+    drawings: Sequence[str],
 ) -> dict[str, Any]:
-    height, width = found.image.shape[:2]
-    line: dict[str, Any] = {"file_name": str(path), "width": width, "height": height}
-    line["drawing"] = drawings[0].name
-    line["explanation"] = drawings[1].name if len(drawings) > 1 else None
-    return line | {"interactions": [one.to_dict() for one in shown]}
+    """An image's line of predictions.jsonl.
+
+    Args:
+        file_name: the image as given.
+        width: of the image, in its pixels.
+        height: alike.
+        shown: its interactions, by descending score.
+        drawings: names of the drawing and, if there is one, of the explanation.
+    """
+    entry: dict[str, Any] = {"file_name": file_name, "width": width, "height": height}
+    entry["drawing"] = drawings[0]
+    entry["explanation"] = drawings[1] if len(drawings) > 1 else None
+    return entry | {"interactions": [one.to_dict() for one in shown]}
 
 
 def _failure(path: Path, why: str, format: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector, Result
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.prefetch import newest, prefetch
 from ggnet_jax.progress import progress_bar
+from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
 from ggnet_jax.video import frames, pyav, reading
 from ggnet_jax.video.folder import FrameFolder
@@ -44,7 +45,7 @@ def predict_videos(
     workdir: str | os.PathLike,
     sources: Sequence[VideoSource],
     output: str | os.PathLike | None = None,
-    step: int | None = None,
+    step: Step = None,
     threshold: float = DEFAULT_THRESHOLD,
     *,
     every: int = 1,
@@ -63,7 +64,7 @@ def predict_videos(
         workdir: of a run.
         sources: from `image_paths.find_sources`.
         output: folder for what is written; `<workdir>/predictions` if None.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         threshold: interactions that score less are left out.
         every: so many frames one is taken of.
         fps: frames a second of a folder's.

@@ -97,12 +97,14 @@ class Result:
         settings: name -> scores.
         counts: images, pairs, and what was left out.
         notes: what else the reader has to know about the files.
+        about: what was evaluated, of JSON's types; goes into metrics.json.
     """
 
     title: str
     settings: Mapping[str, Scores]
     counts: Mapping[str, int]
     notes: tuple[str, ...] = ()
+    about: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, setting: str) -> Scores:
         return self.settings[setting]
@@ -116,6 +118,7 @@ class Result:
         """Everything as JSON's types."""
         return {
             "title": self.title,
+            **self.about,
             "unit": "fractions; null where a class has no figure",
             "counts": dict(self.counts),
             "notes": list(self.notes),

@@ -67,12 +67,12 @@ class Trained(NamedTuple):
     step: int
 
 
-def load(workdir: str | Path, step: int | None = None) -> Trained:
+def load(workdir: str | Path, step: checkpoints.Step = None) -> Trained:
     """Read a run's configuration, classes and weights, the last as NumPy arrays.
 
     Args:
         workdir: of the run.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
 
     Raises:
         UserError: the folder holds no run or no such checkpoint.
@@ -80,7 +80,7 @@ def load(workdir: str | Path, step: int | None = None) -> Trained:
     return Trained(*_read_network(workdir), *checkpoints.load_variables(workdir, step))
 
 
-def load_shapes(workdir: str | Path, step: int | None = None) -> Trained:
+def load_shapes(workdir: str | Path, step: checkpoints.Step = None) -> Trained:
     """`load` without reading the weights: `variables` holds their shapes on the first device.
 
     That is enough to compile the network while `checkpoints.load_variables(onto=...)` reads them.

@@ -59,10 +59,15 @@ class GlanceGaze(nn.Module):
         """Verb logits of one gaze step; the last step has a hidden layer, as released."""
         config = self.config
         if step == config.gaze_steps:
-            hidden = math.floor(math.sqrt(config.head_width / config.num_verbs) * config.num_verbs)
+            hidden = hidden_width(config)
             gaze = Conv(hidden, kernel=1, dtype=config.dtype, name=f"gaze{step}_hidden")(gaze)
             gaze = nn.relu(gaze)
         return verb_classifier(config, f"gaze{step}_classifier")(gaze)
+
+
+def hidden_width(config: ModelConfig) -> int:
+    """Channels of the last gaze step's hidden layer, as released: more for more verbs."""
+    return math.floor(math.sqrt(config.head_width / config.num_verbs) * config.num_verbs)
 
 
 def feature_conv(config: ModelConfig, name: str, feature: jax.Array) -> jax.Array:

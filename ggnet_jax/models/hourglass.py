@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from ggnet_jax.config import OUTPUT_STRIDE, ModelConfig
+from ggnet_jax.config import ModelConfig
 from ggnet_jax.models.layers import ConvNorm, Residual, upsample_nearest
 
 
@@ -19,7 +19,7 @@ class StackedHourglass(nn.Module):
     def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, ...]:
         config = self.config
         levels, width = len(config.widths), config.widths[0]
-        divisor = OUTPUT_STRIDE * 2 ** (levels - 1)
+        divisor = config.input_divisor
         if images.shape[1] % divisor or images.shape[2] % divisor:
             raise ValueError(
                 f"this hourglass halves its input {levels + 1} times: height and width "

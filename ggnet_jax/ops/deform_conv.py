@@ -14,6 +14,8 @@ pass gathers them again instead of keeping them. How corners are gathered and th
 up depends on the backend: `deform_conv_backends`.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -52,11 +54,13 @@ def deform_conv2d(
         mask: weights of the sampling points [B, h', w', K], or None for ones.
         weight: [kh, kw, C, F].
         bias: [F] or None.
-        stride, padding, dilation: an int, or a pair (vertical, horizontal). Padding None
-            keeps the size (an odd kernel at stride 1).
+        stride: an int, or a pair (vertical, horizontal).
+        padding: the same; None keeps the size (an odd kernel at stride 1).
+        dilation: as stride.
         implementation: for tests and benchmarks: 'products', 'sums' or 'cells', whose results are
             equal up to rounding. None is the one chosen for JAX's default backend: measured on
-            CPUs, on GPUs and TPUs chosen from compiled programs.
+            CPUs, on GPUs and TPUs chosen from compiled programs. Where the size of the batch is
+            symbolic, as under `jax.export`, every platform that it lowers for gets its own.
 
     Returns:
         [B, h', w', F] of x's dtype. Under `jax.shard_map` gradients need `check_vma=False`, and
@@ -66,6 +70,7 @@ def deform_conv2d(
         ValueError: an unknown implementation, or shapes that do not fit together, with the numbers
             that clash.
     """
+    symbolic = implementation is None and not isinstance(x.shape[0], int)
     if implementation is None:
         implementation = default_for(jax.default_backend())
     if implementation not in IMPLEMENTATIONS:
@@ -82,7 +87,10 @@ def deform_conv2d(
     # In bfloat16 cells beyond 256 could not be told apart.
     offset, mask = (a.astype(jnp.promote_types(a.dtype, jnp.float32)) for a in (offset, mask))
     with jax.named_scope("deform_conv2d"):
-        y = _deform_conv(grid, IMPLEMENTATIONS[implementation], x, offset, mask, weight)
+        if symbolic:
+            y = deform_conv2d_on_any(grid, x, offset, mask, weight)
+        else:
+            y = _deform_conv(grid, IMPLEMENTATIONS[implementation], x, offset, mask, weight)
         return y if bias is None else add_bias(y, bias)
 
 
@@ -140,6 +148,23 @@ def _forward_in_blocks(
 
 
 _deform_conv = jax.custom_vjp(_forward_in_blocks, nondiff_argnums=(0, 1))
+
+
+@partial(jax.jit, static_argnums=0)
+def deform_conv2d_on_any(
+    grid: "_Grid", x: jax.Array, offset: jax.Array, mask: jax.Array, weight: jax.Array
+) -> jax.Array:
+    """`deform_conv2d` without bias, by the implementation of the platform it is lowered for.
+
+    A function of its own, under whose name the export to ONNX finds it.
+    """
+
+    def on(platform: str) -> Callable[..., jax.Array]:
+        return partial(_deform_conv, grid, IMPLEMENTATIONS[default_for(platform)])
+
+    return lax.platform_dependent(
+        x, offset, mask, weight, cpu=on("cpu"), tpu=on("tpu"), default=on("gpu")
+    )
 
 
 def _corners(position: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -216,9 +241,14 @@ _deform_conv.defvjp(_vjp_forward, _vjp_backward)
 
 
 def _block_rows(backend: Implementation, x: jax.Array, offset: jax.Array) -> int:
-    """Output rows of a block: as many as the backend likes, blocks nearly equal."""
+    """Output rows of a block: as many as the backend likes, blocks nearly equal.
+
+    Of a batch whose size is not known yet (see `deform_conv2d_on_any`) as many as for one image:
+    results are those of any other number of rows.
+    """
     batch, height, width, taps, _ = offset.shape
-    row_elements = width * taps * x.shape[-1] * (1 if backend.per_image else batch)
+    per_image = backend.per_image or not isinstance(batch, int)
+    row_elements = width * taps * x.shape[-1] * (1 if per_image else batch)
     rows = min(height, max(1, backend.block_elements // max(1, row_elements)))
     return -(-height // -(-height // rows))
 

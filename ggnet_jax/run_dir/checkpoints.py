@@ -39,7 +39,7 @@ from flax import traverse_util
 from jax.experimental import multihost_utils
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.run_dir import checksums
+from ggnet_jax.run_dir import best, checksums
 from ggnet_jax.run_dir.arrays import check_equal, check_finite
 from ggnet_jax.run_dir.checksums import DamagedError
 from ggnet_jax.run_dir.folder import CHECKPOINTS
@@ -54,6 +54,10 @@ _UNFINISHED = re.compile(
 )
 _ENTRIES = frozenset({*_PARTS, checksums.RECORD, "_CHECKPOINT_METADATA", "commit_success.txt"})
 _SMALL = 1 << 20  # bytes; all of Orbax's metadata are in files of less
+
+
+Step = int | str | None
+"""How a checkpoint is named: by a number, "best", or None for the newest."""
 
 
 def folder(workdir: str | Path) -> Path:
@@ -78,8 +82,12 @@ def _is_checkpoint(entry: Path) -> bool:
     )
 
 
-def existing(workdir: str | Path, step: int | None) -> int:
-    """The step of the newest checkpoint, or `step` itself if there is one of it.
+def existing(workdir: str | Path, step: Step) -> int:
+    """The step of a checkpoint that is there.
+
+    Args:
+        workdir: a run's folder.
+        step: None for the newest, "best" for the one that was chosen on the validation split.
 
     Raises:
         UserError: there is none.
@@ -89,6 +97,21 @@ def existing(workdir: str | Path, step: int | None) -> int:
         raise UserError(f"{workdir} holds no checkpoint; train first, or give another --workdir")
     if step is None:
         return found[-1]
+    if step == best.BEST:
+        step = best.step_of(workdir)
+        if step is None:
+            raise UserError(
+                f"{workdir} has no best checkpoint: its training chose none; train with "
+                "config.data.val_split and config.eval.best, or give a step, such as "
+                f"{found[-1]}, the newest"
+            )
+        if step not in found:
+            raise UserError(
+                f"the best checkpoint of {workdir}, of step {step}, is gone; it has "
+                f"{', '.join(map(str, found))}"
+            )
+    if not isinstance(step, int) or isinstance(step, bool):
+        raise UserError(f"there is no checkpoint of step {step!r}; give a number or {best.BEST!r}")
     if step not in found:
         listed = ", ".join(map(str, found))
         raise UserError(f"{workdir} has no checkpoint of step {step}; it has {listed}")
@@ -96,13 +119,13 @@ def existing(workdir: str | Path, step: int | None) -> int:
 
 
 def load_variables(
-    workdir: str | Path, step: int | None = None, *, onto: Mapping[str, Any] | None = None
+    workdir: str | Path, step: Step = None, *, onto: Mapping[str, Any] | None = None
 ) -> tuple[dict[str, Any], int]:
     """Read what inference needs.
 
     Args:
         workdir: a run's folder.
-        step: which checkpoint; None for the newest.
+        step: which checkpoint; None for the newest, "best" for the chosen one.
         onto: its `variable_shapes` with a sharding, to put the arrays on a device: one is copied
             there while others are read.
 
@@ -119,13 +142,13 @@ def load_variables(
 
 
 def variable_shapes(
-    workdir: str | Path, step: int | None = None, *, sharding: jax.sharding.Sharding | None = None
+    workdir: str | Path, step: Step = None, *, sharding: jax.sharding.Sharding | None = None
 ) -> dict[str, Any]:
     """What `load_variables` would give, as `jax.ShapeDtypeStruct`; no array is read.
 
     Args:
         workdir: a run's folder.
-        step: which checkpoint; None for the newest.
+        step: which checkpoint; None for the newest, "best" for the chosen one.
         sharding: of every leaf.
 
     Raises:
@@ -159,6 +182,9 @@ class Checkpoints:
     """Saves and restores the checkpoints of one run; a context manager.
 
     Of several processes every one makes this object and calls `save`; the first writes.
+
+    Attributes:
+        best: the step of a checkpoint that is kept beside the newest; None for none.
     """
 
     def __init__(
@@ -179,6 +205,7 @@ class Checkpoints:
         _silence_orbax()
         self._workdir = Path(workdir)
         self._keep = keep
+        self.best: int | None = None
         self._about = dict(about or {})
         self._writes = jax.process_index() == 0
         self._saving: Future[None] | None = None
@@ -265,7 +292,7 @@ class Checkpoints:
         if error is not None:
             raise error
 
-    def restore(self, step: int | None = None) -> tuple[dict[str, Any], dict[str, Any], int]:
+    def restore(self, step: Step = None) -> tuple[dict[str, Any], dict[str, Any], int]:
         """Read a checkpoint, the newest if `step` is None.
 
         Returns:
@@ -308,6 +335,8 @@ class Checkpoints:
             checksums.write(draft, {"step": step, **self._about})
             draft.rename(place / str(step))
             for old in [s for s in steps(self._workdir) if _is_ours(place / str(s))][: -self._keep]:
+                if old == self.best:
+                    continue
                 dropped = (place / str(old)).rename(place / f"{_DROPPED}{old}")
                 shutil.rmtree(dropped, ignore_errors=True)
 

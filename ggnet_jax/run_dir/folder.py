@@ -4,11 +4,13 @@
     vocabulary.json   the classes, and the pairs of an object and a verb that occur in training
     run.lock          while it trains: which process on which host; see `run_dir.lock`
     checkpoints/      one folder a step; see `run_dir.checkpoints`
+    best.json         which of them was chosen, by what; see `run_dir.best`
     log.jsonl         the losses of every logged step, one JSON object a line
     tensorboard/      the same, for TensorBoard
     evaluation/       predictions, metrics, table and plots of the last evaluation on the run's own
                       split; a folder inside for each other set, protocol or older checkpoint
     pictures/         drawings: examples of the evaluation split, learning curves
+    examples/         the images of these, not drawn on, which --mode=serve offers
     predictions/      what --mode=predict found, where no other folder was given
 
 Training writes the first two before anything else; with the checkpoints they are all that
@@ -31,6 +33,7 @@ LOG = "log.jsonl"
 TENSORBOARD = "tensorboard"
 EVALUATION = "evaluation"
 DRAWINGS = "pictures"
+EXAMPLES = "examples"
 PREDICTIONS = "predictions"
 _RESTORE = "restore that file, or use a new --workdir"
 
@@ -169,7 +172,7 @@ def _check_same_run(
     changes = [
         f"{name}: {old} -> {new}"
         for name, old, new in differences_of(before, config)
-        if not (old is None and new in (False, ""))  # younger than the run, and off
+        if not (old is None and new in (False, "", -1, 1))  # younger than the run, and off
     ]
     if (workdir / VOCABULARY).is_file():  # not where a process was killed between the two files
         # Other pairs seen in training only mean other hard negatives: an imported run, which had

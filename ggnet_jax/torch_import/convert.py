@@ -12,7 +12,12 @@ from flax import traverse_util
 from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
-from ggnet_jax.torch_import.architecture import check_architecture, check_backbone, describe
+from ggnet_jax.torch_import.architecture import (
+    Architecture,
+    check_architecture,
+    check_backbone,
+    describe,
+)
 from ggnet_jax.torch_import.entries import UNUSED, parameters
 from ggnet_jax.torch_import.names import STEMS, UPSAMPLING, is_backbone, is_head, torch_name
 from ggnet_jax.torch_import.report import Report
@@ -20,6 +25,8 @@ from ggnet_jax.torch_import.report import Report
 _NO_USE, _NO_PLACE = "of no use", "not a parameter of this network"
 _OTHER_TASK = "a head for another task"
 _ABSENT = "not in the file"
+# The first layers of CenterNet's heads, on Hourglass and on DLA-34.
+_FIRST_OF_HEADS = ("hm.0.0.conv.weight", "hm.0.weight", "wh.0.0.conv.weight", "wh.0.weight")
 _BARE_STEM = "base_layer.0.weight"  # of DLA-34 by itself; in a detector it is under `base.`
 _RGB = (
     "DLA-34 by itself is taken to have seen R, G, B, as ImageNet's has; "
@@ -83,6 +90,42 @@ def pretrained(state_dict: Mapping[str, Any], config: Any) -> tuple[dict[str, An
     variables, report = _merge(arrays, config)
     bare = _BARE_STEM in parameters(state_dict, _is_array)[0]
     return variables, dataclasses.replace(report, notes=(_RGB,) if bare else ())
+
+
+def network_of(
+    state_dict: Mapping[str, Any], config: Any
+) -> tuple[dict[str, Any], ModelConfig, Architecture, Report]:
+    """Convert what a file has of its own network, for a start of one with other heads or classes.
+
+    Args:
+        state_dict: see `from_torch`.
+        config: `config.model` of the network to be started. The backbone has to be its own.
+
+    Returns:
+        `pretrained`'s variables and report for the file's own network, with its configuration and
+        what it is; the heads that it lacks are `config`'s.
+
+    Raises:
+        UserError: see `pretrained`.
+    """
+    arrays, config = clean(state_dict), ModelConfig.from_fields(config)
+    found = describe(arrays)
+    widths = [arrays[name].shape[0] for name in _FIRST_OF_HEADS if np.ndim(arrays.get(name, 0))]
+    own: dict[str, Any] = {
+        "head_width": widths[0] if widths else config.head_width,
+        "num_objects": found.num_objects or config.num_objects,
+    }
+    if found.num_verbs:
+        own |= {
+            "num_verbs": found.num_verbs,
+            "gaze_steps": found.gaze_steps,
+            "per_verb_offsets": found.per_verb_offsets,
+            "aggregation": "none",
+            "share_gaze_features": False,
+        }
+    theirs = dataclasses.replace(config, **own)
+    variables, report = pretrained(state_dict, theirs)
+    return variables, theirs, found, report
 
 
 def fill(variables: Mapping[str, Any], initial: Mapping[str, Any]) -> dict[str, Any]:

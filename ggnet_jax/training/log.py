@@ -1,4 +1,4 @@
-"""What a person sees of a run: progress, TensorBoard scalars, one JSON object a line.
+"""What a person sees of a run: progress, TensorBoard, one JSON object a line, and W&B if asked.
 
 On a terminal the progress is a bar; in a file it is a line every half a minute.
 """
@@ -13,11 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TextIO
 
+import numpy as np
 from tqdm import tqdm
 
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
+from ggnet_jax.evaluation.precision_recall import Curve
 from ggnet_jax.run_dir.folder import LOG, TENSORBOARD
+from ggnet_jax.training import pr_curves
+from ggnet_jax.training.wandb_log import WandbLog
 
 _BAR = "step {n_fmt}/{total_fmt} |{bar:10}| {remaining} left{postfix}"
 _LINE_EVERY = 30.0  # seconds
@@ -48,13 +52,20 @@ class _Logs(NamedTuple):
     entries: TextIO
     scalars: Any
     bar: _Progress
+    wandb: WandbLog | None
 
 
 class RunLog:
-    """Writes the three logs of a workdir; a context manager. Only the first process writes."""
+    """Writes the logs of a workdir; a context manager. Only the first process writes."""
 
     def __init__(
-        self, workdir: str | Path, *, start_step: int, total_steps: int, write: bool = True
+        self,
+        workdir: str | Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        write: bool = True,
+        wandb: Any | None = None,
     ):
         """Open the logs to go on after `start_step`.
 
@@ -66,9 +77,13 @@ class RunLog:
             start_step: updates already done.
             total_steps: of the whole run.
             write: False in all processes but the first.
+            wandb: the configuration, to log to Weights & Biases too; None not to.
+
+        Raises:
+            UserError: a log cannot be written, or W&B cannot be used.
         """
         self._workdir = Path(workdir)
-        self._logs = _open(self._workdir, start_step, total_steps) if write else None
+        self._logs = _open(self._workdir, start_step, total_steps, wandb) if write else None
         self._compiling = True
 
     def __enter__(self) -> "RunLog":
@@ -80,11 +95,6 @@ class RunLog:
         else:
             with contextlib.suppress(UserError):  # something else is already on its way
                 self.close()
-
-    def compiling(self) -> None:
-        """Say that the first step is being compiled."""
-        if self._logs is not None:
-            self._logs.bar.set_postfix_str("compiling the training step")
 
     def advance(self) -> None:
         """Move the progress bar by one step."""
@@ -102,7 +112,7 @@ class RunLog:
             self._logs.bar.write(line)
 
     def write(self, step: int, metrics: Mapping[str, float], *, prefix: str = "") -> None:
-        """Write the metrics of a step to all three.
+        """Write the metrics of a step to all of them.
 
         Args:
             step: number of updates done.
@@ -125,8 +135,42 @@ class RunLog:
             with self._logs.scalars.as_default():
                 for name, value in metrics.items():
                     tf.summary.scalar(prefix + name, value, step=step)
+        if self._logs.wandb is not None:
+            self._logs.wandb.write(step, {prefix + name: v for name, v in metrics.items()})
         if not prefix:
             self._logs.bar.set_postfix_str(_short(metrics), refresh=False)
+
+    def show(
+        self,
+        step: int,
+        images: Mapping[str, np.ndarray],
+        curves: Mapping[str, Curve],
+        *,
+        prefix: str = "",
+    ) -> None:
+        """Hand drawings to TensorBoard and W&B, and curves to TensorBoard.
+
+        Args:
+            step: number of updates done.
+            images: RGB uint8 [h, w, 3] by name.
+            curves: precision over recall by name.
+            prefix: of the names, as for `write`.
+
+        Raises:
+            UserError: a log cannot be written.
+        """
+        if self._logs is None or not (images or curves):
+            return
+        import tensorflow as tf
+
+        with _named(self._workdir), self._logs.scalars.as_default():
+            for name, image in images.items():
+                tf.summary.image(prefix + name, image[None], step=step)
+            for name, curve in curves.items():
+                pr_curves.write(f"{prefix}precision_recall/{name}", curve, step)
+            self._logs.scalars.flush()
+        if self._logs.wandb is not None:
+            self._logs.wandb.show(step, {prefix + name: image for name, image in images.items()})
 
     def flush(self) -> None:
         """Hand TensorBoard's events to the operating system."""
@@ -140,11 +184,13 @@ class RunLog:
             return
         logs, self._logs = self._logs, None
         logs.bar.close()
+        if logs.wandb is not None:
+            logs.wandb.close()
         with _named(self._workdir), logs.entries:
             logs.scalars.close()
 
 
-def _open(workdir: Path, start_step: int, total_steps: int) -> _Logs:
+def _open(workdir: Path, start_step: int, total_steps: int, wandb: Any | None) -> _Logs:
     # TensorFlow is slow to import and needed for nothing else here.
     import tensorflow as tf
 
@@ -155,7 +201,12 @@ def _open(workdir: Path, start_step: int, total_steps: int) -> _Logs:
     with _named(workdir):
         scalars = tf.summary.create_file_writer(os.fsencode(workdir / TENSORBOARD))
         entries = path.open("a")
-    return _Logs(entries, scalars, _progress(start_step, total_steps))
+    try:
+        tracked = None if wandb is None else WandbLog(workdir, wandb)
+    except BaseException:
+        entries.close()
+        raise
+    return _Logs(entries, scalars, _progress(start_step, total_steps), tracked)
 
 
 def _progress(start_step: int, total_steps: int) -> _Progress:
@@ -251,11 +302,11 @@ class Stopwatch:
 
 
 def has_evaluation(path: Path, step: int) -> bool:
-    """Whether a log has an evaluation of a step."""
+    """Whether a log has an evaluation of a step, be it one in which nothing had a value."""
     return path.is_file() and any(
         isinstance(entry, dict)
         and entry.get("step") == step
-        and any(name.startswith("eval/") for name in entry)
+        and (any(name.startswith("eval/") for name in entry) or len(entry) == 1)
         for entry in io.read_log(path)
     )
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -11,35 +12,40 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from ggnet_jax.config import check_config, resolve_config
-from ggnet_jax.dataset import Batch, DataPipelines
+from ggnet_jax.config import check_config, frozen_modules, resolve_config
+from ggnet_jax.dataset import Batch, DataPipelines, Dataset
 from ggnet_jax.errors import UserError
 from ggnet_jax.models import create_model
+from ggnet_jax.run_dir import best as best_checkpoint
 from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.run_dir.checkpoints import Checkpoints
 from ggnet_jax.run_dir.checkpoints import about as checkpoint_record
 from ggnet_jax.run_dir.checkpoints import steps as saved_steps
 from ggnet_jax.run_dir.lock import RunLock
+from ggnet_jax.training import selection as selections
 from ggnet_jax.training import state as train_state
-from ggnet_jax.training.agreement import compare, together
-from ggnet_jax.training.initial import put_initial_weights, read_initial_weights
-from ggnet_jax.training.log import RunLog, Stopwatch, has_evaluation
+from ggnet_jax.training import wandb_log
+from ggnet_jax.training.agreement import compare, of_first, together
+from ggnet_jax.training.estimate import check_memory, compile_step
+from ggnet_jax.training.initial import initial_weights, put_initial_weights
+from ggnet_jax.training.log import RunLog, Stopwatch
 from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from ggnet_jax.training.parallel import Parallel, create_parallel
 from ggnet_jax.training.plan import Plan
+from ggnet_jax.training.selection import Schedule, Selection
 from ggnet_jax.training.state import TrainState, create_state
 from ggnet_jax.training.step import Metrics, TrainStep, make_train_step
 from ggnet_jax.training.stop import StopNow, StopRequest
-from ggnet_jax.vocabularies import Vocabulary
+from ggnet_jax.training.tracking import Evaluated
 
 # Steps that the devices may be behind the host. The host looks at a step's metrics this many
 # steps later, so it never waits for a device that has nothing else to do. The number is fixed and
 # not "whatever is ready": all processes have to notice a bad loss after the same step.
 _STEPS_AHEAD = 2
 
-Check = Callable[[Any, Vocabulary], None]
-Evaluate = Callable[[Any, Path, int], Mapping[str, float]]
+Check = Callable[[Any, Dataset], str | None]
+Evaluate = Callable[[Any, Path, int], Evaluated | Mapping[str, float]]
 
 
 class TrainResult(NamedTuple):
@@ -47,7 +53,8 @@ class TrainResult(NamedTuple):
 
     Attributes:
         step: number of updates behind the newest checkpoint.
-        finished: False if it was asked to stop, be it during the last step.
+        finished: False if it was asked to stop, be it during the last step. True also where it
+            stopped early because nothing better came.
     """
 
     step: int
@@ -70,10 +77,12 @@ def train(
         config: a ConfigDict with the fields of `configs/base.py`.
         workdir: a new or empty folder, or that of the run to go on with.
         data: where the batches come from.
-        check: called with the configuration and the data set's vocabulary before anything is
-            written; raises a UserError for what could not be evaluated later.
-        evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`; its
-            metrics are logged. One that was interrupted is called again.
+        check: called with the configuration and the data set before anything is written; raises a
+            UserError for what could not be evaluated later, and returns the metric that
+            `config.eval.best` stands for.
+        evaluate: called as `evaluate(config, workdir, step)` every `eval_every_epochs`, and at the
+            end if there is a validation split; its metrics are logged. One that was interrupted is
+            called again.
 
     Raises:
         UserError: the configuration, the data or the folder can't be used, or another training
@@ -86,16 +95,35 @@ def train(
         plan = together(lambda: _plan(config, workdir, data, lock, check))
         config, total = plan.config, plan.total
         compare(plan.facts(workdir))
+        if plan.start is None or plan.start < total:
+            if first:
+                print("compiling the training step", file=sys.stderr, flush=True)
+            together(lambda: _compile(plan))
         changes = together(lambda: _prepare(plan, workdir, lock))
         with Checkpoints(workdir, keep=config.keep_checkpoints, about=plan.about) as checkpoints:
             state, start = _first_state(plan, checkpoints)
+            selection, lost = selections.begin(config, plan.metric, plan.dataset, workdir, start)
+            checkpoints.best = of_first(
+                best_checkpoint.step_of(workdir) if selection is None else selection.best
+            )
+            evaluated = selections.is_evaluated(workdir, start, selection)
+            evaluation = Schedule(config, plan.dataset, plan.steps_per_epoch, total)
+            due = evaluate is not None and start and not evaluated and evaluation.at(start)
+            if not due and selection is not None and selection.stops and start < total:
+                if first:
+                    print(selection.describe_end(start, total))
+                return TrainResult(start, True)
+            if not due and start >= total:
+                return TrainResult(start, True)
             if first and start:
                 for line in [*changes, *plan.differences(checkpoint_record(workdir, start))]:
                     print(f"differs from the run so far: {line}")
+                for line in lost:
+                    print(line)
                 print(f"resuming {workdir} at step {start} of {total}")
-            if start >= total:
-                return TrainResult(start, True)
             if first:
+                for line in plan.notes:
+                    print(line)
                 print(plan.summary(state))
             batches = data.train_batches(
                 plan.dataset,
@@ -104,13 +132,20 @@ def train(
                 process_index=jax.process_index(),
                 process_count=jax.process_count(),
             )
-            every = config.eval_every_epochs * plan.steps_per_epoch
-            evaluated = has_evaluation(workdir / run_folder.LOG, start)
             with (
-                RunLog(workdir, start_step=start, total_steps=total, write=first) as log,
+                RunLog(
+                    workdir,
+                    start_step=start,
+                    total_steps=total,
+                    write=first,
+                    wandb=plan.config if plan.config.wandb else None,
+                ) as log,  # fmt: skip
                 StopRequest() as stop,
             ):
-                run = _Run(config, workdir, checkpoints, log, stop, plan.parallel, evaluate, every)
+                run = _Run(
+                    config, workdir, checkpoints, log, stop, plan.parallel, evaluate, evaluation,
+                    selection,
+                )  # fmt: skip
                 return run.go(plan.step_function, state, batches, start, total, evaluated)
 
 
@@ -124,9 +159,11 @@ def _plan(
         lock.take()
     parallel = create_parallel(config.parallel)
     check_config(config, num_devices=jax.device_count())
+    if config.wandb and first:
+        wandb_log.require()
     dataset = data.load_dataset(config.data)
-    if check is not None:
-        check(config, dataset.vocabulary)
+    notes = selections.check(config, dataset)
+    metric = (check(config, dataset) if check is not None else None) or config.eval.best
     asked = config.batch_size
     config = resolve_config(config, dataset.vocabulary, num_devices=jax.device_count())
     if first and config.batch_size != asked:
@@ -137,14 +174,22 @@ def _plan(
     vocabulary = dataset.vocabulary.to_dict()
     vocabulary["verbs_of_object"] = np.asarray(dataset.verbs_of_object, bool).tolist()
     saved = saved_steps(workdir)
-    weights = None
-    if config.init_from and not saved:  # a run that goes on has weights of its own
-        weights = read_initial_weights(config, say=first)
     start = saved[-1] if saved else None
+    if saved:
+        selections.check_same_split(workdir, config, dataset)
+    weights = initial_weights(config, dataset.vocabulary, workdir, start, say=first)
     return Plan(
         config, dataset, vocabulary, steps_per_epoch, parallel, step_function, make_state, weights,
-        start,
+        start, metric, notes,
     )  # fmt: skip
+
+
+def _compile(plan: Plan) -> None:
+    """Compile the step ahead of time, and refuse it if the memory does not suffice."""
+    compiled = compile_step(plan.step_function, plan.make_state, plan.parallel, plan.config)
+    plan.step_function = compiled
+    if (line := check_memory(compiled, plan.config)) and jax.process_index() == 0:
+        print(line)
 
 
 def _prepare(plan: Plan, workdir: Path, lock: RunLock) -> list[str]:
@@ -189,7 +234,9 @@ def build(
     model = create_model(config.model, axis_name=parallel.axis_name)
     # Parameters do not depend on the axis, and outside of pmap's step it does not exist.
     unmapped = create_model(config.model)
-    make_state = partial(create_state, unmapped, optimizer, size, config.seed)
+    make_state = partial(
+        create_state, unmapped, optimizer, size, config.seed, average=bool(config.ema_decay)
+    )
     try:
         jax.eval_shape(make_state)
     except ValueError as error:
@@ -201,6 +248,9 @@ def build(
         config.loss,
         np.asarray(verbs_of_object, bool),
         axis_name=parallel.axis_name,
+        accumulate_steps=config.accumulate_steps,
+        ema_decay=config.ema_decay,
+        frozen=frozen_modules(config.freeze),
     )
     return parallel.compile(step_function), make_state
 
@@ -236,7 +286,8 @@ class _Run:
     stop: StopRequest
     parallel: Parallel
     evaluate: Evaluate | None
-    evaluate_every: int  # steps; 0 for never
+    evaluation: Schedule
+    selection: Selection | None  # of the best checkpoint
     pending: deque[_Pending] = dataclasses.field(default_factory=deque)
     watch: Stopwatch | None = None  # None until a step has ended that was not compiled
 
@@ -260,9 +311,9 @@ class _Run:
             evaluated: whether the state was evaluated, if that was due.
         """
         if start and self._evaluates_at(start) and not evaluated:
-            if not self._evaluate(start):
-                return self._stopped(start, total)
-        self.log.compiling()
+            ended = self._evaluated(start, total)
+            if ended is not None:
+                return ended
         for step in range(start + 1, total + 1):
             batch = next(batches)
             # What moves between host and device does so where the code says it. Anything else
@@ -280,26 +331,49 @@ class _Run:
                 self._save(step, state)
             if stopping:
                 return self._stopped(step, total)
-            if evaluating and step < total and not self._evaluate(step):
-                return self._stopped(step, total)
+            if evaluating:
+                ended = self._evaluated(step, total)
+                if ended is not None:
+                    return ended
         self.checkpoints.wait()
         if self.stop.requested:  # meanwhile
             return self._stopped(total, total)
         return TrainResult(total, True)
 
     def _evaluates_at(self, step: int) -> bool:
-        return bool(self.evaluate and self.evaluate_every) and step % self.evaluate_every == 0
+        return self.evaluate is not None and self.evaluation.at(step)
+
+    def _evaluated(self, step: int, total: int) -> TrainResult | None:
+        """Evaluate a checkpoint; how training ends with that, None if it goes on."""
+        if not self._evaluate(step):
+            return self._stopped(step, total)
+        if self.selection is not None and self.selection.stops and step < total:
+            self.log.say(self.selection.describe_end(step, total))
+            return TrainResult(step, True)
+        return None
 
     def _evaluate(self, step: int) -> bool:
-        """Evaluate a checkpoint and log it; False if a signal put an end to that."""
+        """Evaluate a checkpoint, log it and keep the best; False if a signal put an end to that."""
         assert self.evaluate is not None
         self.checkpoints.wait()
         try:
             with self.stop.at_once():
-                metrics = self.evaluate(self.config, self.workdir, step)
+                found = self.evaluate(self.config, self.workdir, step)
         except StopNow:
             return False
-        self.log.write(step, metrics, prefix="eval/")
+        if not isinstance(found, Evaluated):
+            found = Evaluated(found)
+        self.log.show(step, found.images, found.curves, prefix="eval/")
+        if self.selection is not None:
+            # Before the log, which tells a run that goes on that the evaluation is done.
+            value = found.metrics.get(self.selection.metric)
+            self.selection.add(step, of_first(None if value is None else float(value)))
+            self.checkpoints.best = self.selection.best
+            if jax.process_index() == 0:
+                best_checkpoint.write(self.workdir, self.selection.to_record())
+        self.log.write(step, found.metrics, prefix="eval/")
+        if self.selection is not None:
+            self.log.say(self.selection.describe(step))
         self.watch = None
         return True
 

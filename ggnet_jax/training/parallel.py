@@ -37,6 +37,15 @@ class Parallel(Protocol):
         """Shard this process's part of a batch over its devices."""
         ...
 
+    def shapes(self, state: TrainState, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+        """What a compiled step is called with.
+
+        Args:
+            state: `jax.ShapeDtypeStruct`s of a state.
+            batch: those of a global batch.
+        """
+        ...
+
     def compile(self, train_step: TrainStep) -> TrainStep:
         """The step for `create`d states and `put` batches; it consumes the state it is given."""
         ...
@@ -85,6 +94,9 @@ class MeshParallel:
                 for name in BATCH_KEYS
             }
 
+    def shapes(self, state: TrainState, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+        return state, dict(batch)
+
     def compile(self, train_step: TrainStep) -> TrainStep:
         return jax.jit(
             train_step,
@@ -128,6 +140,18 @@ class PmapParallel:
             return np.reshape(array, (self._local, -1, *np.shape(array)[1:]))
 
         return {name: jax.device_put(split(batch[name]), self._sharded) for name in BATCH_KEYS}
+
+    def shapes(self, state: TrainState, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+        devices = self._local * jax.process_count()
+
+        def split(leaf: Any) -> Any:
+            shape = (self._local, leaf.shape[0] // devices, *leaf.shape[1:])
+            return jax.ShapeDtypeStruct(shape, leaf.dtype)
+
+        def copy(leaf: Any) -> Any:
+            return jax.ShapeDtypeStruct((self._local, *leaf.shape), leaf.dtype)
+
+        return jax.tree.map(copy, state), {name: split(leaf) for name, leaf in batch.items()}
 
     def compile(self, train_step: TrainStep) -> TrainStep:
         return jax.pmap(train_step, axis_name=AXIS, donate_argnums=0, devices=self._devices)

@@ -30,6 +30,8 @@ class Plan:
     make_state: Callable[[], TrainState]
     weights: dict[str, Any] | None  # to start from
     start: int | None  # step of the checkpoint to go on from
+    metric: str  # that the best checkpoint is chosen by; '' for none
+    notes: list[str]  # to be told before the start
 
     @property
     def total(self) -> int:
@@ -45,7 +47,10 @@ class Plan:
             getattr(self.dataset, "fingerprint", None),
         )
         data = zlib.crc32(json.dumps(seen, sort_keys=True).encode())
-        return {"seed": self.config.seed, "data": f"{data:08x}"}
+        about = {"seed": self.config.seed, "data": f"{data:08x}"}
+        if self.config.ema_decay:
+            about["ema_decay"] = self.config.ema_decay
+        return about
 
     def facts(self, workdir: Path) -> dict[str, Any]:
         """What has to be the same in all processes of the run."""
@@ -73,6 +78,11 @@ class Plan:
             lines.append(f"the checkpoint was trained with seed {record['seed']}")
         if record.get("data", now["data"]) != now["data"]:
             lines.append("the checkpoint was trained on other images or annotations")
+        before, after = (bool(facts.get("ema_decay")) for facts in (record, now))
+        if after and not before:
+            lines.append("the average of the weights starts from those of the checkpoint")
+        if before and not after:
+            lines.append("the average of the weights is dropped, they are evaluated themselves")
         return lines
 
     def summary(self, state: TrainState) -> str:
@@ -80,10 +90,11 @@ class Plan:
         devices = jax.devices()
         number = "1 device" if len(devices) == 1 else f"{len(devices)} devices"
         parameters = sum(leaf.size for leaf in jax.tree.leaves(self.parallel.single(state).params))
-        batch = self.config.batch_size
+        batch, parts = self.config.batch_size, self.config.accumulate_steps
         images = getattr(self.dataset, "num_train", self.steps_per_epoch * batch)
         return (
             f"{number} ({devices[0].device_kind}); network of {parameters:,} parameters; "
-            f"{images:,} images, {batch} a step; {self.steps_per_epoch:,} steps an epoch, "
-            f"{self.total:,} in all"
+            f"{images:,} images, {batch} a step{f' in {parts} parts' if parts > 1 else ''}; "
+            f"{self.steps_per_epoch:,} steps an epoch, {self.total:,} in all"
+            f"{'; the average of the weights is evaluated' if self.config.ema_decay else ''}"
         )

@@ -48,11 +48,17 @@ class Targets(NamedTuple):
 
     Attributes:
         object_heatmap: [B, h, w, O] in [0, 1].
-        glance_mask, gaze_mask: M of eq. (4), [B, h, w, V] in [-1, 1].
-        box_cell int [B, N], box_size [B, N, 2] (width, height), center_offset [B, N, 2] (x, y),
-            box_valid bool [B, N].
-        relation_cell int [B, R], relation_verb int [B, R], human_offset and object_offset
-            [B, R, 2] (x, y; interaction point minus center), relation_valid bool [B, R].
+        glance_mask: M of eq. (4) for the glance, [B, h, w, V] in [-1, 1].
+        gaze_mask: the same for the gaze steps.
+        box_cell: of every box's center, int [B, N].
+        box_size: [B, N, 2] (width, height).
+        center_offset: from the cell to the center, [B, N, 2] (x, y).
+        box_valid: bool [B, N].
+        relation_cell: of every interaction point, int [B, R].
+        relation_verb: int [B, R].
+        human_offset: interaction point minus the human's center, [B, R, 2] (x, y).
+        object_offset: interaction point minus the object's center.
+        relation_valid: bool [B, R].
     """
 
     object_heatmap: jax.Array

@@ -84,17 +84,67 @@ def draw_explanation(
     maps = {id(one): heat for one, heat in zip(interactions, heatmaps, strict=False)}
     parts = []
     for pair in group_pairs([one for one in interactions if id(one) in maps])[:strongest]:
-        one = pair.best
-        steps = range(len(one.act_points) + 1)
-        panels = [_point_panel(image, pair, step) for step in steps]
-        panels.append(_matching_panel(image, pair))
-        heat = maps[id(one)]
-        panels += [_heat_panel(one, heat, step) for step in range(len(heat.maps))]
-        columns = max(3, len(steps) + 1)  # without a gaze step everything is one row
+        columns = max(3, len(pair.best.act_points) + 2)  # without a gaze step all is one row
+        panels = _explained(image, pair, maps[id(pair.best)])
         parts.append(_row(image, pair, panels, width, columns=columns))
     if not parts:
         return draw_interactions(image, interactions)
     return _stack(parts, width)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One panel of `draw_explanation`, for those who write the line under it themselves.
+
+    Attributes:
+        image: the drawing alone.
+        caption: what it shows.
+        colors: of the numbers that its colors mean, from the least to the largest, "#RRGGBB";
+            empty if they mean none.
+        limits: the least and the largest of these numbers.
+        quantity: what they are; empty if the caption says so.
+    """
+
+    image: Image.Image
+    caption: str
+    colors: tuple[str, ...] = ()
+    limits: tuple[float, float] = (0.0, 0.0)
+    quantity: str = ""
+
+
+def explain_interaction(
+    image: Image.Image | np.ndarray,
+    pair: Pair,
+    heatmaps: Heatmaps,
+    *,
+    bounds: tuple[int, int] = (480, 480),
+) -> list[Drawn]:
+    """The panels that `draw_explanation` shows of a pair, one by one.
+
+    Args:
+        image: Pillow image or uint8 [H, W, 3].
+        pair: whose best interaction is explained, in the pair's color.
+        heatmaps: of that interaction's verb.
+        bounds: (width, height) that each drawing fills as far as the image's shape allows.
+    """
+    image = to_pillow(image)
+    size = scaled(image.size, fit(image.size, bounds))
+    drawn = []
+    for panel in _explained(image, pair, heatmaps):
+        one = Drawn(_draw(image, panel, size), panel.caption)
+        if panel.bar:
+            name, low, high, quantity = panel.bar
+            colors = tuple(_colors(name, np.linspace(0, 1, 9), 0, 1))
+            one = Drawn(one.image, one.caption, colors, (low, high), quantity)
+        drawn.append(one)
+    return drawn
+
+
+def _explained(image: Image.Image, pair: Pair, heatmaps: Heatmaps) -> "list[_Panel]":
+    """Point, ActPoints, matching, and the heatmaps."""
+    panels = [_point_panel(image, pair, step) for step in range(len(pair.best.act_points) + 1)]
+    panels.append(_matching_panel(image, pair))
+    return panels + [_heat_panel(pair.best, heatmaps, step) for step in range(len(heatmaps.maps))]
 
 
 def heat_over_image(
@@ -245,11 +295,7 @@ def _tile(image: Image.Image, panels: Sequence[_Panel], width: int, *, columns: 
     size = round(scale * image.width), round(scale * image.height)
     cells = []
     for panel in panels:
-        view = panel.view or (0, 0, *image.size)
-        scale = max(size[0] / (view[2] - view[0]), size[1] / (view[3] - view[1]))
-        canvas = Canvas(image, scale, fade=panel.fade, view=view)
-        panel.draw(canvas)
-        cells.append(_captioned(canvas.finish().crop((0, 0, *size)), panel, room))
+        cells.append(_captioned(_draw(image, panel, size), panel, room))
     rows = -(-len(cells) // columns)
     height = cells[0].height
     sheet = Image.new("RGB", (width, rows * (height + GAP)), PAPER)
@@ -257,6 +303,15 @@ def _tile(image: Image.Image, panels: Sequence[_Panel], width: int, *, columns: 
         row, column = divmod(i, columns)
         sheet.paste(cell, (GAP + column * (room + GAP), row * (height + GAP)))
     return sheet
+
+
+def _draw(image: Image.Image, panel: _Panel, size: tuple[int, int]) -> Image.Image:
+    """A panel's drawing of (width, height) pixels."""
+    view = panel.view or (0, 0, *image.size)
+    scale = max(size[0] / (view[2] - view[0]), size[1] / (view[3] - view[1]))
+    canvas = Canvas(image, scale, fade=panel.fade, view=view)
+    panel.draw(canvas)
+    return canvas.finish().crop((0, 0, *size))
 
 
 def _captioned(drawing: Image.Image, panel: _Panel, room: int) -> Image.Image:

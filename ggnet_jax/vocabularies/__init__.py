@@ -17,6 +17,6 @@ V-COCO has no notion of rare classes.
 
 from ggnet_jax.vocabularies.computed import from_annotations, pairs_seen
 from ggnet_jax.vocabularies.shipped import load, names
-from ggnet_jax.vocabularies.vocabulary import Vocabulary
+from ggnet_jax.vocabularies.vocabulary import Vocabulary, same_name
 
-__all__ = ["Vocabulary", "from_annotations", "load", "names", "pairs_seen"]
+__all__ = ["Vocabulary", "from_annotations", "load", "names", "pairs_seen", "same_name"]

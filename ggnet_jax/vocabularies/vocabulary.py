@@ -15,6 +15,11 @@ _ROLE_SUFFIXES = ("_obj", "_instr")
 _LARGEST_ID = 1 << 31
 
 
+def same_name(name: Any) -> str:
+    """A name as names are compared between class lists: without case, '_' as a space is."""
+    return "_".join(str(name).lower().replace("_", " ").split())
+
+
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
     """O objects, V verbs and C classes; everything but the two id lists is in indices.

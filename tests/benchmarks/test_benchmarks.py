@@ -5,6 +5,7 @@ import json
 import pytest
 from subprocesses import run_python
 
+from benchmarks import fine_tuning as fine_tuning_benchmark
 from configs import ablation
 
 WRONG = [
@@ -24,6 +25,9 @@ WRONG = [
     ("ablation --seeds=0,-1", "'-1' is not an integer of at least 0"),
     ("ablation --config.nonsense=1 --jobs=0", "no such field"),
     ("ablation --lr=1", "unrecognized argument: --lr=1"),
+    ("accumulation_and_average --runs=ema", "'ema' is none of plain, ema_99, "),
+    ("accumulation_and_average --lr=1", "unrecognized argument: --lr=1"),
+    ("fine_tuning --rows=source", "'source' is none of scratch, tuned, slow, frozen"),
 ]
 # All in one process, which imports JAX and TensorFlow once.
 RUN_WRONG = """
@@ -111,11 +115,11 @@ def test_input_pipeline(tmp_path):
         assert f"| {row['pipeline']} |" in printed
 
 
-def make_run(workdir, row, seed, full):
+def make_run(workdir, row, seed, full, config=""):
     """What main.py leaves of a finished run, as far as it is read."""
     folder = workdir / row / f"seed{seed}"
     (folder / "evaluation").mkdir(parents=True)
-    config = ablation.get_config(row)
+    config = ablation.get_config(config or row)
     config.seed = seed
     (folder / "config.json").write_text(config.to_json())
     means = {"full": full, "rare": full / 2, "non_rare": None}
@@ -133,6 +137,23 @@ def finished(tmp_path):
     for seed, full in enumerate((0.70, 0.76)):
         make_run(tmp_path, "table1_baseline", seed, full)
     return tmp_path
+
+
+def test_accumulation_is_compared_with_the_plain_run_of_the_same_seed(tmp_path):
+    """Of a seed without a plain run there is no difference; what is missing is no result."""
+    for name, seed, full in (
+        ("plain", 0, 0.70), ("plain", 1, 0.80), ("ema_99", 0, 0.75), ("ema_99", 1, 0.81),
+        ("ema_99", 2, 0.10),
+    ):  # fmt: skip
+        make_run(tmp_path / "all", name, seed, full, config="table1_full")
+    printed, rows = run(
+        "accumulation_and_average", "--jobs=0", f"--workdir={tmp_path / 'all'}",
+        tmp_path=tmp_path, status=1,
+    )  # fmt: skip
+    assert "| plain |  | 2 | 75.00 ± 7.07 | 37.50 ± 3.54 |  |  |" in printed
+    assert "| ema_99 | --config.ema_decay=0.99 | 3 | 55.33 ±" in printed
+    assert "| +3.00 ± 2.83 |" in printed and "| parts_2 |" in printed
+    assert len(rows) == 5
 
 
 def test_ablation_tables_hold_means_deviations_and_paired_differences(finished, tmp_path):
@@ -186,3 +207,38 @@ def test_ablation_trains_what_is_missing_and_says_what_failed(tmp_path):
     assert "1 of 1: table1_baseline, seed 1, has ended" in printed
     assert rows[0]["seeds"] == [0, 1]
     assert "| baseline * | 2 |" in printed
+
+
+def make_fine_tuned(workdir, row, seed, aps):
+    """A finished run of configs/fine_tuning.py with an AP for each of two classes."""
+    started = fine_tuning_benchmark.Run(row, seed)
+    folder = started.folder(workdir)
+    (folder / "evaluation").mkdir(parents=True)
+    config = fine_tuning_benchmark.config_of(started, workdir, {})
+    (folder / "config.json").write_text(config.to_json())
+    pairs = (("ride", "bicycle"), ("pet", "dog"))  # the source's, and a new one
+    classes = [
+        {"verb": verb, "object": obj, "ap": ap} for (verb, obj), ap in zip(pairs, aps, strict=True)
+    ]
+    metrics = {"settings": {"default": {"classes": classes}}}
+    (folder / "evaluation" / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "log.jsonl").write_text(json.dumps({"step": 1, "loss": 2.0}) + "\n")
+
+
+def test_fine_tuning_tells_known_classes_from_new_ones(tmp_path):
+    make_fine_tuned(tmp_path, "scratch", 0, (0.1, 0.2))
+    make_fine_tuned(tmp_path, "tuned", 0, (0.6, 0.2))
+    make_fine_tuned(tmp_path, "tuned", 1, (0.8, None))
+    printed, rows = run(
+        "fine_tuning", "--jobs=0", "--rows=scratch,tuned", "--seeds=0,1",
+        f"--workdir={tmp_path}", tmp_path=tmp_path, status=1,
+    )  # fmt: skip
+    assert "| from scratch | 1 | 15.00 | 10.00 | 20.00 | 2.00 |" in printed
+    assert "| fine-tuned | 2 | 60.00 ± 28.28 | 70.00 ± 14.14 | 20.00 |" in printed
+    assert [row["row"] for row in rows] == ["scratch", "scratch", "tuned", "tuned"]
+    # Of another source, they do not count.
+    printed, _ = run(
+        "fine_tuning", "--jobs=0", "--rows=tuned", "--config.init_from=/elsewhere",
+        f"--workdir={tmp_path}", tmp_path=tmp_path, status=1,
+    )  # fmt: skip
+    assert "| fine-tuned | 0 |" in printed

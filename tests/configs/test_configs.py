@@ -2,7 +2,7 @@
 
 import pytest
 
-from configs import base, demo, hico, vcoco, vcoco_mini
+from configs import base, demo, fine_tuning, hico, vcoco, vcoco_mini
 
 
 def test_paper_settings():
@@ -19,7 +19,7 @@ def test_paper_settings():
         assert config.glance_lr_multiplier == 1.0
 
 
-@pytest.mark.parametrize("module", [base, demo, hico, vcoco, vcoco_mini])
+@pytest.mark.parametrize("module", [base, demo, fine_tuning, hico, vcoco, vcoco_mini])
 def test_configs_open_with_their_lab_note(module):
     for heading in ("Command:",) if module is base else ("Command:", "Hardware:", "Result:"):
         assert heading in module.__doc__

@@ -8,10 +8,10 @@ import pytest
 from data_trees import CLASSES, own_config, write_images
 
 import data_pipelines
-from data_pipelines.hoi_json import class_list
 from ggnet_jax import vocabularies
 from ggnet_jax.errors import UserError
 from ggnet_jax.io import read_json
+from ggnet_jax.vocabularies import class_list
 
 
 def entry(name, verb=1):

@@ -19,6 +19,10 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md")])
 GUIDES = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which also names what has gone
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# A block that we can't run is marked by a comment before it: what it needs.
+MARKED_BLOCK = re.compile(
+    r"^(?:<!-- (needs .*?) -->\n+)?^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 LINK = re.compile(r'(?:\]\(|src=")([^)"\s]+)')
 FOLDERS = "benchmarks|configs|data_pipelines|docs|ggnet_jax|notebooks|tests"
 NAMED = re.compile(rf"(?<!\[)`((?:{FOLDERS})/[^`:*\s]*|[\w.]+\.(?:py|md|cff))(?::ROW)?`")
@@ -35,20 +39,25 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def commands() -> list[tuple[str, list[str]]]:
-    """Every command of the guides as (page, words)."""
+def commands_with_marks() -> list[tuple[str, list[str], str]]:
+    """Every command of the guides as (page, words, what its mark says that it needs, or "")."""
     found = []
     for page in GUIDES:
-        for language, block in BLOCK.findall(page.read_text()):
+        for mark, language, block in MARKED_BLOCK.findall(page.read_text()):
             if language:
                 continue
             for line in block.replace("\\\n", " ").splitlines():
                 found += [
-                    (name(page), shlex.split(part, comments=True))
+                    (name(page), shlex.split(part, comments=True), mark)
                     for part in line.split(" && ")
-                    if part.startswith(("python ", "ggnet"))
+                    if part.startswith(("python ", "ggnet ", "ggnet-eval "))
                 ]
     return found
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Every command of the guides as (page, words)."""
+    return [(page, words) for page, words, _ in commands_with_marks()]
 
 
 def test_readme_is_short():

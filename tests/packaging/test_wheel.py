@@ -76,6 +76,8 @@ def test_contents(wheel):
     assert {name.partition("/")[0] for name in names} == {"ggnet_jax", information}
     assert {
         "ggnet_jax/py.typed",
+        "ggnet_jax/serve/assets/page.css",
+        "ggnet_jax/serve/assets/drop.js",
         "ggnet_jax/vocabularies/hico_det.json",
         "ggnet_jax/vocabularies/v_coco.json",
         f"{information}/licenses/LICENSE",

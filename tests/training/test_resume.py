@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from subprocesses import run_python, start_python
 
-from ggnet_jax.run_dir import checkpoints
+from ggnet_jax.run_dir import best, checkpoints
 
 STEPS = 60
 KILLS = 6
@@ -58,6 +58,12 @@ def test_killed_runs_end_in_the_same_bits(tmp_path):
     _assert_same_bits(found, expected)
     assert found[2] == STEPS
     assert _log(folder) == _log(tmp_path / "whole")
+    chosen = best.read(folder)
+    assert chosen == best.read(tmp_path / "whole") and len(chosen["evaluations"]) == 15
+    assert checkpoints.steps(folder) == checkpoints.steps(tmp_path / "whole")
+    variables, step = checkpoints.load_variables(folder, "best")
+    assert step == chosen["step"]
+    _assert_same_bits(variables, checkpoints.load_variables(tmp_path / "whole", "best")[0])
 
 
 @pytest.mark.slow

@@ -137,8 +137,9 @@ def _ids(
     """The ids of the names in a file, None for those that are none; None where it has no names."""
     if not isinstance(names, list) or not names:
         return None
-    of_name = {_plain(name): number for name, number in zip(known, ids, strict=True)}
-    found = [of_name.get(_plain(name)) for name in names]
+    same = vocabularies.same_name
+    of_name = {same(name): number for name, number in zip(known, ids, strict=True)}
+    found = [of_name.get(same(name)) for name in names]
     if all(number is None for number in found):
         raise UserError(f"the instances: {what} {names[0]!r:.60} is none of the data set's")
     return found
@@ -157,7 +158,3 @@ def _fits(known: Sequence[int | None] | None, index: Any, wanted: int) -> bool:
     if known is None or not isinstance(index, int) or not 0 <= index < len(known):
         return known is None
     return known[index] in (wanted, None)
-
-
-def _plain(name: Any) -> str:
-    return str(name).strip().lower().replace(" ", "_")

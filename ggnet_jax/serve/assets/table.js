@@ -1,0 +1,13 @@
+// Runs once in the table: a row is chosen by its radio button or by a click anywhere in it.
+element.addEventListener('change', (event) => {
+  if (event.target.type === 'radio') trigger('choose', { row: Number(event.target.value) });
+});
+element.addEventListener('click', (event) => {
+  const row = event.target.closest('tbody tr');
+  if (row && !event.target.closest('label')) row.querySelector('input').click();
+});
+// A button that was used once no longer follows its attribute.
+watch('value', () => {
+  const chosen = element.querySelector('input[checked]');
+  if (chosen) chosen.checked = true;
+});
