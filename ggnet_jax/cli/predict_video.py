@@ -103,7 +103,7 @@ def predict_videos(
                 if detector is None:
                     detector = Detector.load(workdir, step, max_pixels=max_pixels)
                     fonts.say_missing(labels(detector.vocabulary))
-                failed += not _predict(detector, video, folder / name, threshold, every)
+                failed += not predict_video(detector, video, folder / name, threshold, every)
         except _UnreadableError as error:
             failed += 1
             print(f"skipped {error}", file=sys.stderr)
@@ -152,7 +152,13 @@ def _check_output(folder: Path, names: Sequence[str], sources: Sequence[VideoSou
                 raise UserError(f"cannot write {path}: it is a folder")
 
 
-def _predict(detector: Detector, video: Any, place: Path, threshold: float, every: int) -> bool:
+def predict_video(
+    detector: Detector,
+    video: Any,
+    place: Path,
+    threshold: float = DEFAULT_THRESHOLD,
+    every: int = 1,
+) -> bool:
     """Write a video's outputs; whether all of it could be read.
 
     Args:
@@ -161,6 +167,9 @@ def _predict(detector: Detector, video: Any, place: Path, threshold: float, ever
         place: the outputs' path without ending.
         threshold: interactions that score less are left out.
         every: so many frames one is taken of.
+
+    Raises:
+        UserError: no frame could be read, or an output cannot be written.
     """
     drawing, file = place.with_name(f"{place.name}.mp4"), place.with_name(f"{place.name}.jsonl")
     total = video.total and -(-video.total // every)
