@@ -64,7 +64,7 @@ def validation_split(config: Any) -> str:
     if split and VALIDATION not in split_names(split):
         raise UserError(
             f"config.data.val_split={split!r} and config.data.val_annotations={files!r} are two "
-            "validation splits; give one of them"
+            "validation splits; leave one empty, --config.data.val_split= for example"
         )
     return split or VALIDATION
 

@@ -25,7 +25,9 @@ _MODE = flags.DEFINE_enum("mode", "train", MODES, "train also evaluates and draw
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
 _STEP = flags.DEFINE_string("step", None, "Checkpoint to use, or best; the newest by default.")
 _IMAGES = flags.DEFINE_string(
-    "images", None, "predict: files, folders and globs, by commas. serve: example photos, alike."
+    "images",
+    None,
+    "predict: images, videos, folders, globs, camera:0, by commas. serve: example photos.",
 )
 _OUTPUT = flags.DEFINE_string("output", None, "predict, inspect, export: folder to write to.")
 _THRESHOLD = flags.DEFINE_float("threshold", None, "predict, serve: lowest score that is shown.")
@@ -33,6 +35,8 @@ _FORMAT = flags.DEFINE_string(
     "format", None, "predict: native, or ppdm for the evaluators; export: stablehlo, onnx."
 )
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Largest width times height.")
+_EVERY = flags.DEFINE_integer("every", None, "predict: take one of so many frames of a video.")
+_FPS = flags.DEFINE_float("fps", None, "predict: folders hold frames of a video, so many a second.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
 _HOST = flags.DEFINE_string("host", None, "serve: address to listen on; 0.0.0.0 for all.")
 _PORT = flags.DEFINE_integer("port", None, "serve: port to listen on; 0 for a free one.")
@@ -51,6 +55,8 @@ _READ_BY = {
     "threshold": ("predict", "serve"),
     "format": ("predict", "export"),
     "max_pixels": ("predict", "serve"),
+    "every": ("predict",),
+    "fps": ("predict",),
     "font": ("train", "evaluate", "predict", "inspect", "serve"),
     "host": ("serve",),
     "port": ("serve",),
@@ -167,6 +173,8 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             _THRESHOLD.value,
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
+            every=_EVERY.value,
+            fps=_FPS.value,
         )
     if mode == "estimate":
         return modes.estimate(config_flag.value())

@@ -12,6 +12,7 @@ from ggnet_jax.inference import detection
 from ggnet_jax.inference.export import loader, write
 from ggnet_jax.inference.export.function import to_arrays
 from ggnet_jax.inference.images import letterbox_image
+from ggnet_jax.inference.network import Network
 from ggnet_jax.run_dir.checkpoints import Step
 
 
@@ -57,12 +58,11 @@ def export(
 def compare(folder: Path, trained: detection.Trained) -> str:
     """How far an export's results are from `Detector`'s on two images, in words."""
     images = make_images(2, tuple(trained.config.data.image_size))
-    detect = detection.compile_detect(trained, len(images))
-    expected = to_arrays(jax.device_get(detect(trained.variables, images)))
+    expected = to_arrays(jax.device_get(Network(trained)(images)))
     found = loader.Network(folder)(images)
     if all(np.array_equal(found[name], values) for name, values in expected.items()):
         return "on two test images the results are Detector's bit by bit"
-    ours, theirs = by_triplet(expected), by_triplet(found)
+    ours, theirs = by_cells(expected), by_cells(found)
     both = ours.keys() & theirs.keys()
     furthest = {
         name: max((np.abs(ours[key][name] - theirs[key][name]).max() for key in both), default=0.0)
@@ -74,19 +74,23 @@ def compare(folder: Path, trained: detection.Trained) -> str:
         value for name, value in furthest.items() if name in lengths or name.endswith("_position")
     )
     return (
-        f"on two test images {len(both)} of {len(ours)} interactions are also Detector's; "
+        f"on two test images {len(both)} of {len(ours)} candidates are also Detector's; "
         f"scores differ by at most {furthest['score']:.1g}, places by {pixels:.1g} pixels"
     )
 
 
-def by_triplet(found: Mapping[str, np.ndarray]) -> dict[tuple[int, ...], dict[str, np.ndarray]]:
-    """The rows of `to_arrays` by image, cells of human and object, and verb."""
-    keys = [found[name] for name in ("human_cell", "object_cell", "verb")]
+def by_cells(found: Mapping[str, np.ndarray]) -> dict[tuple[int, ...], dict[str, np.ndarray]]:
+    """The rows of `to_arrays`, valid or not, by what they are made of.
+
+    That is the image, the cells of interaction, human and object, verb and object class.
+    """
+    names = ("interaction_cell", "human_cell", "object_cell", "verb", "object_class")
+    keys = np.stack([found[name] for name in names], axis=-1)
     return {
-        (int(image), *(int(key[image, row]) for key in keys)): {
+        (image, *keys[image, row].tolist()): {
             name: values[image, row] for name, values in found.items()
         }
-        for image, row in np.argwhere(found["valid"])
+        for image, row in np.ndindex(keys.shape[:2])
     }
 
 

@@ -1,4 +1,4 @@
-"""Which images --mode=predict takes, and what their drawings are called."""
+"""Which images and videos --mode=predict takes, and what their drawings are called."""
 
 import collections
 import glob
@@ -6,12 +6,27 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import image_files
 
+VIDEO_ENDINGS = frozenset(
+    {
+        ".3g2", ".3gp", ".asf", ".avi", ".divx", ".flv", ".h264", ".h265", ".hevc", ".m2ts",
+        ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob",
+        ".webm", ".wmv", ".y4m",
+    }
+)  # fmt: skip
+"""The endings, in lower case, of the files that are taken for videos."""
+# How files of the usual containers begin: MP4 but not its images, Matroska, AVI, FLV, Ogg, MPEG.
+_CONTAINER = re.compile(
+    rb"....ftyp(?!avi|hei|hev|mif|msf|jxl)|\x1aE\xdf\xa3|RIFF....AVI |FLV\x01|OggS"
+    rb"|\0\0\x01[\xba\xb3]|G.{187}G",
+    re.DOTALL,
+)
 EXPLAINED = "_explained"
 _LONGEST = 200  # bytes of a name, to which endings are added; file systems take 255
 
@@ -26,32 +41,103 @@ def find_images(images: str | os.PathLike | Iterable[str | os.PathLike]) -> list
     Raises:
         UserError: nothing is left, or a folder or glob has no image.
     """
-    if isinstance(images, os.PathLike):
-        images = [images]
-    elif isinstance(images, str):
-        # A comma may be part of a name: take the string whole where that is a file.
-        images = [images] if os.path.lexists(images) else images.split(",")
     found: dict[Path, None] = {}
-    for item in images:
-        text = os.path.expanduser(os.fspath(item).strip())
-        if not text:
-            continue
-        if os.path.isdir(text):
-            some = _in_folder(Path(text))
-        elif os.path.lexists(text) or not glob.has_magic(text):
-            some = [Path(text)]
-        else:
-            some = _matching(text)
-        if not some:
-            raise UserError(f"{text}: no image there ({', '.join(sorted(image_files.endings()))})")
-        found.update(dict.fromkeys(some))
+    for text in _items(images):
+        found.update(dict.fromkeys(_find(text, image_files.endings())))
     if not found:
         raise UserError("no images given; use --images=FILE, FOLDER or a quoted GLOB")
     return list(found)
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    """The images of a folder by name; says what else there is."""
+@dataclass(frozen=True)
+class VideoSource:
+    """A video that was named: a file, a folder of frames (which has `frames`) or a camera."""
+
+    name: str
+    path: Path | None = None
+    frames: bool = False
+    camera: int | None = None
+
+
+def find_sources(
+    images: str | os.PathLike | Iterable[str | os.PathLike], *, frames: bool = False
+) -> tuple[list[Path], list[VideoSource]]:
+    """`find_images` that tells videos apart, and `camera:0`.
+
+    Endings tell, and how a file begins whose ending says nothing. A folder is searched for images,
+    and for videos if it has none.
+
+    Args:
+        images: files, folders, globs and cameras.
+        frames: folders hold the frames of a video.
+
+    Returns:
+        Images and videos, without repetition.
+
+    Raises:
+        UserError: nothing is left, or a folder or glob has nothing.
+    """
+    found: dict[Path, None] = {}
+    videos: dict[VideoSource, None] = {}
+    for text in _items(images):
+        if re.fullmatch(r"camera:\d{1,6}", text) and not os.path.lexists(text):
+            videos[VideoSource(text, camera=int(text.partition(":")[2]))] = None
+        elif text.startswith("camera:") and not os.path.lexists(text):
+            raise UserError(f"{text}: cameras are called by numbers, camera:0 is the first")
+        elif frames and os.path.isdir(text):
+            videos[VideoSource(text, Path(text), frames=True)] = None
+        else:
+            for path in _find(text, image_files.endings(), VIDEO_ENDINGS):
+                if _is_video(path):
+                    videos[VideoSource(str(path), path)] = None
+                else:
+                    found[path] = None
+    if not found and not videos:
+        raise UserError("no images given; use --images=FILE, FOLDER or a quoted GLOB")
+    if frames and not any(video.frames for video in videos):
+        raise UserError("--fps says how fast the frames in a folder follow; --images has no folder")
+    return list(found), list(videos)
+
+
+def _is_video(path: Path) -> bool:
+    ending = path.suffix.lower()
+    if ending in VIDEO_ENDINGS or ending in image_files.endings():
+        return ending in VIDEO_ENDINGS
+    try:
+        with image_files.open_file(path) as file:
+            return _CONTAINER.match(file.read(200)) is not None
+    except (OSError, ValueError, UserError):  # whoever reads it says so
+        return False
+
+
+def _items(images: str | os.PathLike | Iterable[str | os.PathLike]) -> Iterator[str]:
+    """What was named, one by one."""
+    if isinstance(images, os.PathLike):
+        images = [images]
+    elif isinstance(images, str):
+        # A comma may be part of a name: take the string whole where that is a file.
+        images = [images] if os.path.lexists(images) else images.split(",")
+    for item in images:
+        text = os.path.expanduser(os.fspath(item).strip())
+        if text:
+            yield text
+
+
+def _find(text: str, *endings: Collection[str]) -> list[Path]:
+    """The files that a path or a glob names; of a folder those with the first endings it has."""
+    if os.path.isdir(text):
+        some = next(filter(None, (_in_folder(Path(text), some) for some in endings)), [])
+    elif os.path.lexists(text) or not glob.has_magic(text):
+        some = [Path(text)]
+    else:
+        some = _matching(text)
+    if not some:
+        raise UserError(f"{text}: no image there ({', '.join(sorted(image_files.endings()))})")
+    return some
+
+
+def _in_folder(folder: Path, endings: Collection[str]) -> list[Path]:
+    """The files of a folder with an ending, by name; says what else there is."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -60,7 +146,7 @@ def _in_folder(folder: Path) -> list[Path]:
     for entry in entries:
         if entry.is_dir():
             others["folder"] += 1
-        elif entry.suffix.lower() in image_files.endings():
+        elif entry.suffix.lower() in endings:
             images.append(entry)
         elif not entry.name.startswith("."):
             others[entry.suffix or "without an ending"] += 1
@@ -68,8 +154,9 @@ def _in_folder(folder: Path) -> list[Path]:
         listed = ", ".join(f"{number} {what}" for what, number in others.most_common(8))
         listed = re.sub(r"([2-9]|\d\d) folder", r"\1 folders", listed)
         more = ", ..." if len(others) > 8 else ""
+        what = "videos" if endings is VIDEO_ENDINGS else "images"
         print(
-            f"{folder}: {len(images)} images; not taken: {listed}{more} (name a file to try it)",
+            f"{folder}: {len(images)} {what}; not taken: {listed}{more} (name a file to try it)",
             file=sys.stderr,
         )
     return images

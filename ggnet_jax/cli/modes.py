@@ -127,16 +127,18 @@ def predict(
     threshold: float | None,
     **options: Any,
 ) -> int:
-    """Find and draw the interactions of images; exit status 1 if an image failed.
+    """Find and draw the interactions of images and videos; exit status 1 if one failed.
 
     Args:
         workdir: of the run.
-        images: files, folders and globs, with commas between.
+        images: files, folders, globs and cameras, with commas between.
         output: folder for what is written.
         step: of the checkpoint.
         threshold: lowest score that is shown.
-        **options: others of `predict.predict`; None leaves its default.
+        **options: others of `predict.predict` and `predict_video.predict_videos`; None leaves
+            their default.
     """
+    from ggnet_jax.cli import image_paths
     from ggnet_jax.cli import predict as predictions
 
     if not images:
@@ -144,9 +146,31 @@ def predict(
     if threshold is None:
         threshold = predictions.DEFAULT_THRESHOLD
     options = {name: value for name, value in options.items() if value is not None}
+    of_videos = {name: options.pop(name) for name in ("every", "fps") if name in options}
+    files, videos = image_paths.find_sources(images, frames="fps" in of_videos)
+    if of_videos and not videos:
+        raise UserError("--every chooses frames of videos; --images names none")
+    failed = 0
     with _terminable():
-        failed = predictions.predict(workdir, images, output, step, threshold, **options)
+        if files:
+            failed += predictions.predict(workdir, files, output, step, threshold, **options)
+        if videos:
+            failed += _predict_videos(
+                workdir, videos, output, step, threshold, **options, **of_videos
+            )
     return 1 if failed else 0
+
+
+def _predict_videos(*arguments: Any, format: str | None = None, **options: Any) -> int:
+    """`predict_video.predict_videos`, for which there is but one format."""
+    from ggnet_jax.video import pyav
+
+    pyav.require("a video")  # before what imports it
+    from ggnet_jax.cli import predict_video
+
+    if format not in (None, "native"):
+        raise UserError(f"--format={format} is for images; videos have lines of their own")
+    return predict_video.predict_videos(*arguments, **options)
 
 
 def serve(workdir: str | Path, **options: Any) -> int:

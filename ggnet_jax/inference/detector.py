@@ -87,7 +87,7 @@ class Detector:
         *,
         batch_size: int = 8,
         max_pixels: int = MAX_PIXELS,
-        network: Network | None = None,
+        network: Callable[..., Found] | None = None,
     ):
         """Wrap a network that is already in memory; `Detector.load` reads one from disk.
 
@@ -95,7 +95,7 @@ class Detector:
             trained: model, variables, vocabulary and configuration.
             batch_size: images that a list is worked through by at a time.
             max_pixels: width times height of the largest file that is read.
-            network: what calls it; made of `trained` if None.
+            network: what calls it, as a `Network` does; made of `trained` if None.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
@@ -117,10 +117,11 @@ class Detector:
         max_pixels: int = MAX_PIXELS,
         explained: int | None = None,
     ) -> "Detector":
-        """Read a run's network from its workdir.
+        """Read a run's network from its workdir, or an exported one.
 
         Args:
-            workdir: the folder that training wrote.
+            workdir: the folder that training wrote, or `--mode=export`; of the second all can be
+                done that needs no heatmaps.
             step: of the checkpoint; None for the newest, "best" for the one that was chosen on the
                 validation split.
             batch_size: images that a list is worked through by at a time.
@@ -131,7 +132,12 @@ class Detector:
         Raises:
             UserError: the folder holds no run or no such checkpoint.
         """
+        from ggnet_jax.inference.export import read  # which few need
+
         folder = Path(workdir)
+        if read.is_export(folder):
+            exported, calls = read.load(folder, step)
+            return cls(exported, batch_size=batch_size, max_pixels=max_pixels, network=calls)
         unread = detection.load_shapes(folder, step)
         network = Network(unread)
         with ThreadPoolExecutor(1) as reader:

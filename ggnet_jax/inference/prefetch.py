@@ -91,3 +91,48 @@ def in_background(items: Iterable[Item], *, depth: int) -> Generator[Item, None,
         stopped.set()
         room.release()
         thread.join(timeout=2)
+
+
+def newest(items: Iterable[Item]) -> Generator[Item, None, None]:
+    """Yield the item that `items` gave last, and none twice, while a thread goes on taking them.
+
+    For what goes on by itself, such as a camera: whoever is slower than it misses items, but is
+    never behind. What `items` raises is raised after the last item.
+    """
+    latest: list[Item] = []
+    changed = threading.Condition()
+    state: dict[str, Any] = {"ended": False, "error": None, "stopped": False}
+
+    def take() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                with changed:
+                    if state["stopped"]:
+                        return
+                    latest[:] = [item]
+                    changed.notify()
+        except BaseException as error:
+            state["error"] = error
+        finally:
+            with changed:
+                state["ended"] = True
+                changed.notify()
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    thread = threading.Thread(target=take, daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: latest or state["ended"])
+                if not latest:
+                    break
+                item = latest.pop()
+            yield item
+        if state["error"] is not None:
+            raise state["error"]
+    finally:
+        state["stopped"] = True
+        thread.join(timeout=2)

@@ -23,6 +23,11 @@ from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.transfer import Source, Transfer, fill, transfer
 from ggnet_jax.vocabularies import Vocabulary
 
+# What `kinds` calls a folder that may have been meant as a workdir.
+_NO_RUN = ("a folder", "the workdir of a run")
+# Networks whose only object is the person, as `Architecture.task` begins.
+_PEOPLE = ("CenterNet's human pose detector", "FairMOT's tracker")
+
 
 def initial_weights(
     config: Any,
@@ -59,21 +64,24 @@ def initial_weights(
                 "config.init_from to start from"
             )
         return None
-    try:
-        run = _run_and_step(Path(config.init_from))
-    except OSError as error:
-        raise UserError(f"config.init_from={config.init_from}: {error.strerror}") from error
-    if run is not None and run[0].resolve() == Path(workdir).resolve():
+    folder, step = _workdir_and_step(Path(config.init_from))
+    if folder.resolve() == Path(workdir).resolve():
         raise UserError(
-            f"config.init_from={config.init_from} is the workdir itself, whose run goes on by "
-            "itself; leave config.init_from out, or give a new --workdir"
+            f"config.init_from={config.init_from} is the workdir itself, whose run goes on without "
+            "it; leave config.init_from out, or give a new --workdir"
         )
     if start is not None:
         if say:
             print(f"config.init_from is not read again: the run goes on from its step {start}")
         return None
     ours = ModelConfig.from_fields(config.model)
-    source = _read_file(config.init_from, ours) if run is None else _read_run(*run)
+    try:
+        is_run = run_folder.is_run(folder)
+        source = _read_run(folder, step) if is_run else _read_file(config.init_from, ours)
+    except OSError as error:  # a folder that may not be entered, a name that is too long
+        raise UserError(
+            f"cannot read config.init_from={config.init_from}: {error.strerror or error}"
+        ) from error
     found = transfer(source, ours, expected_variables(ours), vocabulary)
     if found.is_empty():
         reasons = dict.fromkeys(layer.why for layer in found.layers)
@@ -96,25 +104,14 @@ def put_initial_weights(state: TrainState, variables: dict[str, Any]) -> TrainSt
     )
 
 
-def _run_and_step(path: Path) -> tuple[Path, checkpoints.Step] | None:
-    """The workdir and the step that a path means; None where it means a file."""
-    if run_folder.is_run(path):
-        return path, None
-    workdir: Path = path
-    step: checkpoints.Step = None
-    named = re.fullmatch(rf"0|[1-9]\d*|{best.BEST}", path.name)
-    if named and path.parent.name == run_folder.CHECKPOINTS:
-        workdir, step = path.parent.parent, best.BEST if named[0] == best.BEST else int(named[0])
-    elif path.name == run_folder.CHECKPOINTS:
-        workdir = path.parent
-    if run_folder.is_run(workdir):
-        return workdir, step
-    if (workdir / run_folder.CHECKPOINTS).is_dir():
-        raise UserError(
-            f"config.init_from={path}: there are checkpoints in {workdir}, but no "
-            f"{run_folder.CONFIG}; give the whole workdir of a run"
-        )
-    return None
+def _workdir_and_step(path: Path) -> tuple[Path, checkpoints.Step]:
+    """What a path means if it means a run: its workdir, and a step if it names one."""
+    if path.parent.name == run_folder.CHECKPOINTS:
+        if path.name == best.BEST:
+            return path.parent.parent, best.BEST
+        if re.fullmatch(r"0|[1-9]\d*", path.name):
+            return path.parent.parent, int(path.name)
+    return (path.parent if path.name == run_folder.CHECKPOINTS else path), None
 
 
 def _read_run(workdir: Path, step: checkpoints.Step) -> Source:
@@ -160,10 +157,13 @@ def _shapes(variables: Mapping[str, Any]) -> dict[tuple[str, ...], tuple[int, ..
 
 def _read_file(path: str, ours: ModelConfig) -> Source:
     """The network in a PyTorch file, with the classes that released networks have."""
-    if Path(path).is_dir() and kinds.of_folder(Path(path))[0] == "a folder":
+    give = "give the workdir of a run, or a PyTorch file"
+    if not Path(path).exists():
+        raise UserError(f"config.init_from={path}: there is no file or folder of that name; {give}")
+    if Path(path).is_dir() and kinds.of_folder(Path(path))[0] in _NO_RUN:
         raise UserError(
             f"config.init_from={path} is a folder without a run ({run_folder.CONFIG} is missing); "
-            "give the workdir of a run, or a PyTorch file"
+            f"{give}"
         )
     variables, config, found, report = network_of(files.read_state_dict(path), ours)
     arrays = {
@@ -192,9 +192,6 @@ def _released_classes(
     elif found.num_objects == 1 and found.task.startswith(_PEOPLE):
         objects = hico.objects[:1]
     return objects, verbs, notes
-
-
-_PEOPLE = ("CenterNet's human pose detector", "FairMOT's tracker")
 
 
 def _frozen_and_fresh(found: Transfer, frozen: tuple[str, ...]) -> list[str]:

@@ -28,12 +28,12 @@ from ggnet_jax.training import wandb_log
 from ggnet_jax.training.agreement import compare, of_first, together
 from ggnet_jax.training.estimate import check_memory, compile_step
 from ggnet_jax.training.initial import initial_weights, put_initial_weights
-from ggnet_jax.training.log import RunLog, Stopwatch, has_evaluation
+from ggnet_jax.training.log import RunLog, Stopwatch
 from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
 from ggnet_jax.training.parallel import Parallel, create_parallel
 from ggnet_jax.training.plan import Plan
-from ggnet_jax.training.selection import Selection
+from ggnet_jax.training.selection import Schedule, Selection
 from ggnet_jax.training.state import TrainState, create_state
 from ggnet_jax.training.step import Metrics, TrainStep, make_train_step
 from ggnet_jax.training.stop import StopNow, StopRequest
@@ -102,16 +102,16 @@ def train(
         changes = together(lambda: _prepare(plan, workdir, lock))
         with Checkpoints(workdir, keep=config.keep_checkpoints, about=plan.about) as checkpoints:
             state, start = _first_state(plan, checkpoints)
-            selection, lost = _selection(plan, workdir, start)
+            selection, lost = selections.begin(config, plan.metric, plan.dataset, workdir, start)
             checkpoints.best = of_first(
                 best_checkpoint.step_of(workdir) if selection is None else selection.best
             )
-            evaluated = _was_evaluated(workdir, start, selection)
-            evaluation = _Schedule(config, plan.dataset, plan.steps_per_epoch, total)
+            evaluated = selections.is_evaluated(workdir, start, selection)
+            evaluation = Schedule(config, plan.dataset, plan.steps_per_epoch, total)
             due = evaluate is not None and start and not evaluated and evaluation.at(start)
             if not due and selection is not None and selection.stops and start < total:
                 if first:
-                    print(_stopped_early(selection, start, total))
+                    print(selection.describe_end(start, total))
                 return TrainResult(start, True)
             if not due and start >= total:
                 return TrainResult(start, True)
@@ -147,58 +147,6 @@ def train(
                     selection,
                 )  # fmt: skip
                 return run.go(plan.step_function, state, batches, start, total, evaluated)
-
-
-def _selection(plan: Plan, workdir: Path, start: int) -> tuple[Selection | None, list[str]]:
-    """What was compared up to a step, None where nothing is; what of it no longer counts."""
-    if not plan.config.eval.best:
-        return None, []
-    dataset = plan.dataset
-    selection = Selection(
-        metric=plan.metric,
-        split=dataset.val_split,
-        images=dataset.num_val,
-        data=dataset.val_fingerprint,
-        patience=plan.config.eval.patience,
-    )
-    lost = selection.go_on(of_first(best_checkpoint.read(workdir)), start)
-    if lost and dataset.num_held_out:
-        lost += "; this run may have trained on some of the images that it is validated on now"
-    return selection, [lost] if lost else []
-
-
-def _was_evaluated(workdir: Path, step: int, selection: Selection | None) -> bool:
-    """Whether what is to be known of a step's evaluation is known."""
-    known = selection is None or step in selection.evaluations
-    return of_first(known and has_evaluation(workdir / run_folder.LOG, step))
-
-
-def _stopped_early(selection: Selection, step: int, total: int) -> str:
-    best = selection.best
-    than = f"without a better {selection.metric} than that of step {best}"
-    if best is None:
-        than = f"in none of which {selection.metric} has a value"
-    return (
-        f"stopped early, after step {step} of {total}: {selection.waited} evaluations {than}; "
-        "a larger --config.eval.patience goes on"
-    )
-
-
-class _Schedule:
-    """The steps whose checkpoints are evaluated."""
-
-    def __init__(self, config: Any, dataset: Dataset, steps_per_epoch: int, total: int):
-        validates = bool(getattr(dataset, "val_split", ""))
-        self._possible = validates or bool(getattr(dataset, "eval_split", "test"))
-        self._every = config.eval_every_epochs * steps_per_epoch
-        self._last = total if validates else None
-        self._total = total
-
-    def at(self, step: int) -> bool:
-        """Whether a step is due; the last is only on a validation split, as all is over then."""
-        if step == self._total:
-            return step == self._last
-        return self._possible and self._every > 0 and step % self._every == 0
 
 
 def _plan(
@@ -345,7 +293,7 @@ class _Run:
     stop: StopRequest
     parallel: Parallel
     evaluate: Evaluate | None
-    evaluation: _Schedule
+    evaluation: Schedule
     selection: Selection | None  # of the best checkpoint
     pending: deque[_Pending] = dataclasses.field(default_factory=deque)
     watch: Stopwatch | None = None  # None until a step has ended that was not compiled
@@ -407,7 +355,7 @@ class _Run:
         if not self._evaluate(step):
             return self._stopped(step, total)
         if self.selection is not None and self.selection.stops and step < total:
-            self.log.say(_stopped_early(self.selection, step, total))
+            self.log.say(self.selection.describe_end(step, total))
             return TrainResult(step, True)
         return None
 

@@ -11,7 +11,10 @@ from typing import Any
 
 from ggnet_jax.dataset import Dataset
 from ggnet_jax.errors import UserError
+from ggnet_jax.run_dir import best
 from ggnet_jax.run_dir import folder as run_folder
+from ggnet_jax.training.agreement import of_first
+from ggnet_jax.training.log import has_evaluation
 
 
 @dataclasses.dataclass
@@ -107,6 +110,69 @@ class Selection:
             text += f", {self.waited} of {self.patience} evaluations without a better one"
         return text
 
+    def describe_end(self, step: int, total: int) -> str:
+        """One line where the patience has come to an end after a step."""
+        than = f"without a better {self.metric} than that of step {self.best}"
+        if self.best is None:
+            than = f"in none of which {self.metric} has a value"
+        return (
+            f"stopped early, after step {step} of {total}: {self.waited} evaluations {than}; "
+            "a larger --config.eval.patience goes on"
+        )
+
+
+class Schedule:
+    """The steps whose checkpoints are evaluated."""
+
+    def __init__(self, config: Any, dataset: Dataset, steps_per_epoch: int, total: int):
+        validates = bool(getattr(dataset, "val_split", ""))
+        self._possible = validates or bool(getattr(dataset, "eval_split", "test"))
+        self._every = config.eval_every_epochs * steps_per_epoch
+        self._last = total if validates else None
+        self._total = total
+
+    def at(self, step: int) -> bool:
+        """Whether a step is due; the last is only on a validation split, as all is over then."""
+        if step == self._total:
+            return step == self._last
+        return self._possible and self._every > 0 and step % self._every == 0
+
+
+def begin(
+    config: Any, metric: str, dataset: Dataset, workdir: Path, start: int
+) -> tuple[Selection | None, list[str]]:
+    """What was compared up to a step; all processes call it.
+
+    Args:
+        config: resolved.
+        metric: that `config.eval.best` stands for.
+        dataset: whose validation split it is compared on.
+        workdir: of the run.
+        start: the step to go on from.
+
+    Returns:
+        The evaluations so far, None where nothing is chosen; lines on what no longer counts.
+    """
+    if not config.eval.best:
+        return None, []
+    selection = Selection(
+        metric=metric,
+        split=dataset.val_split,
+        images=dataset.num_val,
+        data=dataset.val_fingerprint,
+        patience=config.eval.patience,
+    )
+    lost = selection.go_on(of_first(best.read(workdir)), start)
+    if lost and dataset.num_held_out:
+        lost += "; this run may have trained on some of the images that it is validated on now"
+    return selection, [lost] if lost else []
+
+
+def is_evaluated(workdir: Path, step: int, selection: Selection | None) -> bool:
+    """Whether all that is to be known of a step's evaluation is known; all processes call it."""
+    known = selection is None or step in selection.evaluations
+    return of_first(known and has_evaluation(workdir / run_folder.LOG, step))
+
 
 def _number(value: float | None) -> str:
     return "has no value" if value is None else f"{value:.2f}"
@@ -124,12 +190,14 @@ def check(config: Any, dataset: Dataset) -> list[str]:
         raise UserError(
             f"config.eval.best={best_by!r} chooses a checkpoint on a validation split, and there "
             'is none: set config.data.val_split, to 0.1 or "train[90%:]" for example, or '
-            'config.data.val_annotations (val_split="test" would choose on the test split)'
+            'config.data.val_annotations (val_split="test" would choose on the test split), or '
+            "leave config.eval.best empty to choose none"
         )
     if best_by and not config.eval_every_epochs:
         raise UserError(
             f"config.eval.best={best_by!r} chooses among the checkpoints that are evaluated, and "
-            "config.eval_every_epochs=0 evaluates none before the end; set it, to 1 for example"
+            "config.eval_every_epochs=0 evaluates none before the end; set it, to 1 for example, "
+            "or leave config.eval.best empty to choose none"
         )
     if not split and not getattr(dataset, "eval_split", "test"):
         return ["there is no data to evaluate on: give config.data.eval_annotations, or a part of "

@@ -19,7 +19,7 @@ from ggnet_jax.cli import command, drawings, evaluate_split, modes
 from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import hico, precision_recall
 from ggnet_jax.run_dir import best, checkpoints
-from ggnet_jax.training import loop
+from ggnet_jax.training import initial, loop
 from ggnet_jax.vocabularies import load as load_vocabulary
 
 
@@ -85,6 +85,7 @@ def test_a_step_called_best(run, config, capsys, monkeypatch):
     monkeypatch.setattr(drawings, "draw_run", lambda *_, **__: [])
     assert Detector.load(run, step="best").step == 8
     assert Detector.load(run).step == 12
+    assert initial._run_and_step(run / "checkpoints" / "best") == (run, "best")  # of init_from
     assert modes.evaluate(config, run, "best", data_pipelines) == 0
     assert "checkpoint of step 8, 4 images" in capsys.readouterr().out
     newest = evaluate_split.results_folder(config, run, None)

@@ -177,7 +177,7 @@ def test_files_of_its_own(tmp_path, split):
 
 
 def test_one_validation_split_at_a_time(tmp_path):
-    with pytest.raises(UserError, match="two validation splits; give one of them"):
+    with pytest.raises(UserError, match="two validation splits; leave one empty"):
         data_pipelines.load_dataset(own(tmp_path, val_split="0.2").data)
     part = data_pipelines.load_dataset(own(tmp_path, val_split="val[:1]").data)
     assert part.num_val == 1 == len(part.ground_truth("val"))

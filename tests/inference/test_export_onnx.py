@@ -11,6 +11,7 @@ from ggnet_jax.inference import detection
 from ggnet_jax.inference.export import function, loader, onnx_graph, write
 from ggnet_jax.inference.export.onnx_operators import OPERATORS
 from ggnet_jax.inference.images import letterbox_image
+from ggnet_jax.inference.network import Network
 from ggnet_jax.models import create_model
 from ggnet_jax.run_dir.folder import Fields
 
@@ -46,8 +47,7 @@ def make_images(count: int) -> np.ndarray:
 
 
 def expected(trained: detection.Trained, images: np.ndarray) -> dict[str, np.ndarray]:
-    detect = detection.compile_detect(trained, len(images))
-    return function.to_arrays(jax.device_get(detect(trained.variables, images)))
+    return function.to_arrays(jax.device_get(Network(trained)(images)))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

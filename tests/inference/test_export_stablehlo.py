@@ -1,6 +1,7 @@
 """A network as StableHLO: what the files give is what `Detector` gives."""
 
 import json
+import shutil
 import sys
 
 import jax
@@ -15,6 +16,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.export import function, loader, write
 from ggnet_jax.inference.images import letterbox_image
+from ggnet_jax.inference.network import Network
 
 pytest.importorskip("safetensors", reason="the extra 'export' is not installed")
 
@@ -85,8 +87,7 @@ def test_one_file_for_every_platform_and_any_batch(exported):
 @pytest.mark.parametrize("batch", [1, 3, 8])
 def test_results_are_those_of_the_run_bit_by_bit(network, trained, batch):
     images = np.stack([random_image(96, 64, seed) for seed in range(batch)])
-    detect = detection.compile_detect(trained, batch)
-    expected = function.to_arrays(jax.device_get(detect(trained.variables, images)))
+    expected = function.to_arrays(jax.device_get(Network(trained)(images)))
     found = network(images)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
@@ -108,6 +109,46 @@ def test_dictionaries_are_the_detectors_interactions(network, run, size):
         for points, (position, weight) in zip(ours["act_points"], theirs.act_points, strict=True):
             np.testing.assert_array_equal(points["position"], position)
             np.testing.assert_array_equal(points["weight"], weight)
+
+
+def test_detector_loads_the_folder(exported, run, tmp_path):
+    images = [random_image(90, 50, 0), random_image(50, 90, 1), random_image(64, 64, 2)]
+    ours, theirs = Detector.load(exported, batch_size=2), Detector.load(run, batch_size=2)
+    assert ours.step == theirs.step == 7 and ours.vocabulary == theirs.vocabulary
+    for found, expected in zip(ours.detect(images), theirs.detect(images), strict=True):
+        assert [one.to_dict() for one in found] == [one.to_dict() for one in expected]
+    assert ours.detect(images[0], threshold=0.0, top_k=3) != []
+    with pytest.raises(UserError, match="gives no heatmaps; use the run's workdir"):
+        ours.explain(images[0])
+    with pytest.raises(UserError, match="is an export of step 7, not of 3"):
+        Detector.load(exported, 3)
+    assert Detector.load(exported, 7).step == 7
+
+
+@pytest.mark.parametrize("name", ["labels.json", "model.stablehlo", "weights.safetensors"])
+def test_a_file_that_is_missing_is_named(exported, tmp_path, name):
+    copy = tmp_path / "copy"
+    shutil.copytree(exported, copy)
+    (copy / name).unlink()
+    with pytest.raises(UserError, match=name):
+        Detector.load(copy)
+
+
+def test_files_that_are_damaged(exported, tmp_path):
+    for name, content in (
+        ("model.stablehlo", b"noise" * 100),
+        ("weights.safetensors", b"noise" * 100),
+        ("weights.safetensors", b""),
+        ("preprocessing.json", b"{}"),
+        ("preprocessing.json", b"[]"),
+        ("labels.json", b"{}"),
+    ):
+        copy = tmp_path / "copy"
+        shutil.copytree(exported, copy, dirs_exist_ok=True)
+        (copy / name).write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            Detector.load(copy)
+        assert "\n" not in str(caught.value)
 
 
 def test_threshold(network):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from ggnet_jax.inference.prefetch import in_background, one_ahead, prefetch
+from ggnet_jax.inference.prefetch import in_background, newest, one_ahead, prefetch
 
 
 def test_results_come_in_order_whatever_their_time():
@@ -126,3 +126,32 @@ def test_in_background_closes_its_items_when_the_caller_stops():
     assert next(endless) == 1
     endless.close()
     assert closed.wait(10)
+
+
+def test_newest_skips_what_came_meanwhile():
+    more, taken = threading.Event(), threading.Event()
+
+    def items():
+        yield 0
+        assert more.wait(10)
+        yield from (1, 2, 3)
+        taken.set()
+
+    shown = newest(items())
+    assert next(shown) == 0
+    more.set()
+    assert taken.wait(10)
+    assert list(shown) == [3]
+
+
+def test_newest_raises_after_the_last_item():
+    def items():
+        yield 1
+        raise ZeroDivisionError
+
+    shown, got = newest(items()), []
+    with pytest.raises(ZeroDivisionError):
+        for item in shown:
+            got.append(item)
+    assert got == [1]
+    assert list(newest(())) == []

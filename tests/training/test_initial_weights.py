@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ def configuration(init_from, vocabulary=CLASSES, **changes):
     return config
 
 
-def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes):
+def weights(init_from, *, vocabulary=CLASSES, workdir="new", start=None, **changes) -> Any:
     config = configuration(init_from, vocabulary, **changes)
     found = initial_weights(config, vocabulary, workdir, start)
     return found and traverse_util.flatten_dict(found, sep="/")
@@ -110,7 +111,10 @@ def test_what_is_no_run_is_refused_in_a_line(run, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(run, copy)
     (copy / "config.json").rename(copy / "configuration.json")
-    assert "checkpoints in" in (said := refusal(copy)) and "no config.json" in said
+    assert "a folder without a run (config.json is missing)" in refusal(copy)
+    assert "a folder without a run" in refusal(copy / "checkpoints" / "7")
+    assert weights(copy, start=1) is None
+    assert "cannot read" in refusal(tmp_path / ("long" * 65))
     (copy / "configuration.json").rename(copy / "config.json")
     (copy / "vocabulary.json").write_text(json.dumps({"objects": ["person"]}))
     assert "not a vocabulary" in (said := refusal(copy)) and str(copy) in said
@@ -224,7 +228,7 @@ def test_other_detectors(tmp_path, capsys):
     np.testing.assert_array_equal(found[HEATMAP], arrays["hm.0.1.bias"])
     assert "taken to be ours, in our order" in capsys.readouterr().out
     detector(tmp_path / "six.pth", num_objects=6)
-    assert not isinstance(weights(tmp_path / "six.pth")[HEATMAP], np.ndarray)
+    assert weights(tmp_path / "six.pth")[HEATMAP].mask.all()
     assert "6 objects there of unknown names, 4 here" in capsys.readouterr().out
     assert "--config.model.backbone=hourglass" in refusal(
         tmp_path / "six.pth", model__backbone="dla34"

@@ -1,6 +1,5 @@
 """The network as one function from named weights and images to named arrays."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -43,10 +42,12 @@ class NetworkFunction(NamedTuple):
 def network_function(trained: detection.Trained) -> NetworkFunction:
     """Make a network and its weights one function and named arrays."""
     config = trained.config
-    detect = detection.make_detect(
-        trained.model, top_k=config.eval.top_k, valid_pairs=trained.vocabulary.valid_pairs
+    detect = detection.detect_function(
+        trained.model,
+        top_k=config.eval.top_k,
+        valid_pairs=trained.vocabulary.valid_pairs,
+        heatmaps=0,
     )
-    detect = inspect.unwrap(detect)  # inside another function's jit it needs none of its own
     every: dict[str, Any] = traverse_util.flatten_dict(dict(trained.variables), sep=".")
 
     def run(weights: Arrays, images: jax.Array) -> Arrays:

@@ -32,7 +32,7 @@ class Network:
         self.preprocessing = json.loads((folder / "preprocessing.json").read_text("utf-8"))
         self.input_size = tuple(self.preprocessing["input_size"])
         run = _run_onnx if self.preprocessing["format"] == "onnx" else _run_stablehlo
-        self._run = run(folder, self.preprocessing)
+        self.start = run(folder, self.preprocessing)  # JAX's arrays may still be computed
 
     def __call__(self, images):
         """Warped images uint8 [B, *input_size, 3] -> dictionary of arrays [B, R, ...].
@@ -40,7 +40,8 @@ class Network:
         Lengths are in cells of the output map, `output_stride` input pixels each; rows come by
         descending score, and only those that are `valid` count.
         """
-        return self._run(np.asarray(images, np.uint8))
+        found = self.start(np.asarray(images, np.uint8))
+        return {name: np.asarray(values) for name, values in found.items()}
 
     def detect(self, image, threshold=0.1):
         """Interactions of one image by descending score.
@@ -114,7 +115,7 @@ def _run_stablehlo(folder, facts):
         ) from error
     weights = jax.device_put(read_safetensors(folder / "weights.safetensors"))
     call = jax.jit(exported.call)
-    return lambda images: jax.device_get(call(weights, images))
+    return lambda images: call(weights, images)
 
 
 def _run_onnx(folder, facts):
