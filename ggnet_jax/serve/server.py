@@ -3,12 +3,13 @@
 import errno
 import logging
 import os
+import re
 import socket
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ HOST, PORT = "127.0.0.1", 7860
 MAX_BYTES = 50_000_000
 MAX_PIXELS = 50_000_000
 MAX_EXAMPLES = 12
+_GRADIO = (6, 31)  # the oldest that was tried
 _SESSIONS = 100  # whose photos are kept in memory, about 25 MB each at most
 _WAITING = 30  # photos that may wait for the network
 # Scripts and styles of the page itself, and nothing from anywhere else.
@@ -94,8 +96,8 @@ def run_server(
             launch(blocks, host, port, max_bytes)
         except OSError as error:  # taken while the network was loaded
             raise UserError(_taken(host, port)) from error
-        print(f"{workdir} at http://{_shown_host(host)}:{port} (Ctrl-C ends it)", flush=True)
         try:
+            print(f"{workdir} at http://{_shown_host(host)}:{port} (Ctrl-C ends it)", flush=True)
             threading.Event().wait()
         except KeyboardInterrupt:
             print("\nstopped", flush=True)
@@ -179,12 +181,15 @@ class Headers:
 
 
 def require_gradio() -> None:
-    """Raise a UserError if Gradio is not installed."""
-    if find_spec("gradio") is None:
-        raise UserError(
-            "--mode=serve needs Gradio, which is not installed: pip install -e '.[serve]' in a "
-            "checkout, or pip install 'ggnet-jax[serve]'"
-        )
+    """Raise a UserError if Gradio is not installed, or too old."""
+    how = "pip install -e '.[serve]' in a checkout, or pip install 'ggnet-jax[serve]'"
+    try:
+        installed = version("gradio")
+    except PackageNotFoundError:
+        raise UserError(f"--mode=serve needs Gradio, which is not installed: {how}") from None
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:2]) < _GRADIO:
+        needed = ".".join(map(str, _GRADIO))
+        raise UserError(f"--mode=serve needs Gradio {needed} or newer, not {installed}: {how}")
 
 
 def free_port(host: str, port: int) -> int:

@@ -5,6 +5,7 @@ import signal
 import socket
 import tomllib
 import urllib.request
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -26,17 +27,33 @@ def run(tmp_path_factory):
 
 @pytest.fixture
 def no_gradio(monkeypatch):
-    monkeypatch.setattr(server, "find_spec", lambda name: None)
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(server, "version", version)
 
 
 @pytest.fixture
 def some_gradio(monkeypatch):
-    monkeypatch.setattr(server, "find_spec", lambda name: name)
+    monkeypatch.setattr(server, "version", lambda name: "6.31.0")
 
 
 def test_without_gradio(run, no_gradio):
-    with pytest.raises(UserError, match=r"needs Gradio.*pip install -e '\.\[serve\]'"):
+    with pytest.raises(UserError, match=r"needs Gradio, .*pip install -e '\.\[serve\]'"):
         run_server(run)
+
+
+@pytest.mark.parametrize(
+    ("installed", "enough"),
+    [("5.49.1", False), ("6.9.0", False), ("6.31.0", True), ("6.32.0rc1", True), ("7.0", True)],
+)
+def test_an_old_gradio(monkeypatch, installed, enough):
+    monkeypatch.setattr(server, "version", lambda name: installed)
+    if enough:
+        assert server.require_gradio() is None
+        return
+    with pytest.raises(UserError, match=rf"needs Gradio 6\.31 or newer, not {installed}: pip"):
+        server.require_gradio()
 
 
 def test_without_a_run(tmp_path, no_gradio):
