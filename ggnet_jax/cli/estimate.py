@@ -30,6 +30,7 @@ from ggnet_jax.training.estimate import (
 )
 from ggnet_jax.training.parallel import create_parallel
 from ggnet_jax.training.step import batch_shapes
+from ggnet_jax.vocabularies import class_list
 
 _ASSUMED = "hico_det"  # whose classes are counted where a configuration does not name its own
 _LARGEST = 4096  # images a device and part; nobody trains on more
@@ -111,7 +112,7 @@ def _with_classes(config: Any) -> tuple[Any, bool]:
         if not name and config.data.name in vocabularies.names():
             name = config.data.name
         assumed = not name
-        vocabulary = vocabularies.load(name or _ASSUMED)
+        vocabulary = class_list.vocabulary(name or _ASSUMED)
         with config.unlocked():
             model.num_verbs = model.num_verbs or vocabulary.num_verbs
             model.num_objects = model.num_objects or vocabulary.num_objects

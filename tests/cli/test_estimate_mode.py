@@ -1,5 +1,7 @@
 """--mode=estimate: a table without a data set."""
 
+import json
+
 import pytest
 from tiny_config import get_config
 
@@ -82,6 +84,16 @@ def test_a_configuration_without_data(monkeypatch, capsys):
     largest = int(said.out.partition("the largest batch that fits: --config.batch_size=")[2])
     assert largest > 2 and largest % 2 == 0
     assert config.model.num_verbs == 0  # the caller's own
+
+
+def test_the_classes_of_a_class_list_are_counted(tmp_path):
+    config = get_config()
+    config.model.num_verbs = config.model.num_objects = 0
+    config.data.vocabulary = str(tmp_path / "classes.json")
+    classes = {"objects": ["person", "dog", "cat"], "verbs": ["pet", "walk"]}
+    (tmp_path / "classes.json").write_text(json.dumps(classes))
+    counted, assumed = estimate._with_classes(config)
+    assert (counted.model.num_verbs, counted.model.num_objects, assumed) == (2, 3, False)
 
 
 def test_what_cannot_be_estimated(monkeypatch):
