@@ -21,6 +21,12 @@ VIDEO_ENDINGS = frozenset(
     }
 )  # fmt: skip
 """The endings, in lower case, of the files that are taken for videos."""
+# How files of the usual containers begin: MP4 but not its images, Matroska, AVI, FLV, Ogg, MPEG.
+_CONTAINER = re.compile(
+    rb"....ftyp(?!avi|hei|hev|mif|msf|jxl)|\x1aE\xdf\xa3|RIFF....AVI |FLV\x01|OggS"
+    rb"|\0\0\x01[\xba\xb3]|G.{187}G",
+    re.DOTALL,
+)
 EXPLAINED = "_explained"
 _LONGEST = 200  # bytes of a name, to which endings are added; file systems take 255
 
@@ -56,9 +62,10 @@ class VideoSource:
 def find_sources(
     images: str | os.PathLike | Iterable[str | os.PathLike], *, frames: bool = False
 ) -> tuple[list[Path], list[VideoSource]]:
-    """`find_images` that tells videos apart: by their endings, and `camera:0`.
+    """`find_images` that tells videos apart, and `camera:0`.
 
-    A folder is searched for images, and for videos if it has none.
+    Endings tell, and how a file begins whose ending says nothing. A folder is searched for images,
+    and for videos if it has none.
 
     Args:
         images: files, folders, globs and cameras.
@@ -81,7 +88,7 @@ def find_sources(
             videos[VideoSource(text, Path(text), frames=True)] = None
         else:
             for path in _find(text, image_files.endings(), VIDEO_ENDINGS):
-                if path.suffix.lower() in VIDEO_ENDINGS:
+                if _is_video(path):
                     videos[VideoSource(str(path), path)] = None
                 else:
                     found[path] = None
@@ -90,6 +97,17 @@ def find_sources(
     if frames and not any(video.frames for video in videos):
         raise UserError("--fps says how fast the frames in a folder follow; --images has no folder")
     return list(found), list(videos)
+
+
+def _is_video(path: Path) -> bool:
+    ending = path.suffix.lower()
+    if ending in VIDEO_ENDINGS or ending in image_files.endings():
+        return ending in VIDEO_ENDINGS
+    try:
+        with image_files.open_file(path) as file:
+            return _CONTAINER.match(file.read(200)) is not None
+    except (OSError, ValueError, UserError):  # whoever reads it says so
+        return False
 
 
 def _items(images: str | os.PathLike | Iterable[str | os.PathLike]) -> Iterator[str]:

@@ -21,6 +21,7 @@ from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector, Result
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.prefetch import newest, prefetch
 from ggnet_jax.progress import progress_bar
+from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
 from ggnet_jax.video import frames, pyav, reading
 from ggnet_jax.video.folder import FrameFolder
@@ -44,7 +45,7 @@ def predict_videos(
     workdir: str | os.PathLike,
     sources: Sequence[VideoSource],
     output: str | os.PathLike | None = None,
-    step: int | None = None,
+    step: Step = None,
     threshold: float = DEFAULT_THRESHOLD,
     *,
     every: int = 1,
@@ -63,7 +64,7 @@ def predict_videos(
         workdir: of a run.
         sources: from `image_paths.find_sources`.
         output: folder for what is written; `<workdir>/predictions` if None.
-        step: of the checkpoint; None for the newest.
+        step: of the checkpoint; None for the newest, "best" for the chosen one.
         threshold: interactions that score less are left out.
         every: so many frames one is taken of.
         fps: frames a second of a folder's.
@@ -102,7 +103,7 @@ def predict_videos(
                 if detector is None:
                     detector = Detector.load(workdir, step, max_pixels=max_pixels)
                     fonts.say_missing(labels(detector.vocabulary))
-                failed += not _predict(detector, video, folder / name, threshold, every)
+                failed += not predict_video(detector, video, folder / name, threshold, every)
         except _UnreadableError as error:
             failed += 1
             print(f"skipped {error}", file=sys.stderr)
@@ -151,7 +152,13 @@ def _check_output(folder: Path, names: Sequence[str], sources: Sequence[VideoSou
                 raise UserError(f"cannot write {path}: it is a folder")
 
 
-def _predict(detector: Detector, video: Any, place: Path, threshold: float, every: int) -> bool:
+def predict_video(
+    detector: Detector,
+    video: Any,
+    place: Path,
+    threshold: float = DEFAULT_THRESHOLD,
+    every: int = 1,
+) -> bool:
     """Write a video's outputs; whether all of it could be read.
 
     Args:
@@ -160,6 +167,9 @@ def _predict(detector: Detector, video: Any, place: Path, threshold: float, ever
         place: the outputs' path without ending.
         threshold: interactions that score less are left out.
         every: so many frames one is taken of.
+
+    Raises:
+        UserError: no frame could be read, or an output cannot be written.
     """
     drawing, file = place.with_name(f"{place.name}.mp4"), place.with_name(f"{place.name}.jsonl")
     total = video.total and -(-video.total // every)
@@ -171,12 +181,12 @@ def _predict(detector: Detector, video: Any, place: Path, threshold: float, ever
         sound_of=video.path,
         sound_start=video.start,
     )
-    began = time.monotonic()
-    counts = _Counts()
+    counts, began = _Counts(), 0.0
     bar = progress_bar(total=total, desc=video.name, unit="frame")
     with PredictionLines(file, "frame") as lines, writer, bar:
         with _camera_may_be_stopped(video):
             for result, image in _drawn(detector, video, threshold, every):
+                began = began or time.monotonic()  # now that the network is compiled
                 bar.update()
                 lines.add(_line(result))
                 if image is None:
@@ -188,7 +198,7 @@ def _predict(detector: Detector, video: Any, place: Path, threshold: float, ever
                 counts = counts._replace(read=counts.read + 1, shown=shown)
         if not counts.read:
             raise _UnreadableError(f"{video.name}: no frame in it could be read")
-    rate = counts.read / max(time.monotonic() - began, 1e-3)
+    rate = max(counts.read - 1, 0) / max(time.monotonic() - began, 1e-3)
     print(
         f"{video.name}: {counts.read} frames, something found in {counts.shown}, "
         f"{counts.broken} broken; {rate:.1f} frames/s; see {drawing} and {file.name}"
@@ -275,6 +285,12 @@ def _name(video: Any, result: Result, broken: int) -> None:
     frame: Frame = result.item
     if broken <= MOST_NAMED:
         where = f"frame {frame.number} at {float(frame.time):.3f} s"
-        tqdm.write(f"skipped {video.name}, {where}: {result.error}", file=sys.stderr)
+        text = f"skipped {video.name}, {where}: {result.error}"
     elif broken == MOST_NAMED + 1:
-        tqdm.write(f"{video.name}: and more, which its lines name", file=sys.stderr)
+        text = f"skipped {video.name}: and more frames, which its lines name"
+    else:
+        return
+    if sys.stderr.isatty():
+        tqdm.write(text, file=sys.stderr)
+    else:
+        print(text, file=sys.stderr)

@@ -202,19 +202,39 @@ def letterbox_image(image: np.ndarray, input_size: tuple[int, int]) -> np.ndarra
     inverse = geometry.invert(geometry.letterbox(width, height, input_size))
     # The map has no rotation, so that rows and columns can be sampled one after the other.
     # Pillow's own warp truncates where OpenCV rounds, which makes images darker.
-    rows = _sample(image, inverse[1, 1] * np.arange(input_size[0]) + inverse[1, 2], axis=0)
-    warped = _sample(rows, inverse[0, 0] * np.arange(input_size[1]) + inverse[0, 2], axis=1)
+    rows = _neighbors(inverse[1, 1] * np.arange(input_size[0]) + inverse[1, 2], height)
+    columns = _neighbors(inverse[0, 0] * np.arange(input_size[1]) + inverse[0, 2], width)
+    if 4 * input_size[1] < width:  # most columns are not read: leave them out first
+        read = np.concatenate([index for index, _ in columns])
+        columns = [
+            (np.arange(k * input_size[1], (k + 1) * input_size[1]), weight)
+            for k, (_, weight) in enumerate(columns)
+        ]
+        lines = [image[index[:, None], read] for index, _ in rows]
+    else:
+        lines = [image[index] for index, _ in rows]
+    sampled = np.float32(0)
+    for line, (_, weight) in zip(lines, rows, strict=True):
+        sampled = sampled + weight[:, None, None] * line
+    warped = np.float32(0)
+    for index, weight in columns:
+        warped = warped + weight[:, None] * np.take(sampled, index, axis=1)
     return np.rint(warped).astype(np.uint8)
 
 
-def _sample(values: np.ndarray, position: np.ndarray, axis: int) -> np.ndarray:
-    """Read an axis of length n at fractional positions, linearly, zero outside; float32."""
-    length = values.shape[axis]
+def _neighbors(position: np.ndarray, length: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The two elements beside each fractional position of an axis, and their linear weights.
+
+    Args:
+        position: [n], from 0 to length - 1 inside of the axis.
+        length: of the axis.
+
+    Returns:
+        Twice an index [n] and a float32 weight [n], 0 for what lies outside.
+    """
     lower = np.floor(position)
-    sampled = np.float32(0)
+    found = []
     for index, weight in ((lower, lower + 1 - position), (lower + 1, position - lower)):
         weight = np.where((index >= 0) & (index < length), weight, 0).astype(np.float32)
-        weight = weight.reshape([-1 if i == axis else 1 for i in range(values.ndim)])
-        nearest = np.clip(index, 0, length - 1).astype(np.intp)
-        sampled = sampled + weight * np.take(values, nearest, axis)
-    return sampled
+        found.append((np.clip(index, 0, length - 1).astype(np.intp), weight))
+    return found

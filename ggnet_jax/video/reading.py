@@ -231,6 +231,7 @@ def pixels(frame: Any) -> np.ndarray:
     """A decoded frame as RGB uint8 [H, W, 3], turned as its file says to show it."""
     unspecified = frame.colorspace == 2
     source = "ITU709" if unspecified and frame.height >= HD_HEIGHT else None
-    image = frame.to_ndarray(format="rgb24", src_colorspace=source)
+    # One thread a frame: several frames are converted at once.
+    image = frame.to_ndarray(format="rgb24", src_colorspace=source, threads=1)
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

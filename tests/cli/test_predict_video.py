@@ -238,6 +238,17 @@ def test_videos_are_told_by_their_endings(tmp_path):
         find_sources("camera:front")
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.ts", "a.mpg"])
+def test_a_file_that_begins_like_a_video_is_one(tmp_path, name):
+    codec = "mpeg4" if name in ("a.mp4", "a.mkv", "a.avi") else "mpeg2video"
+    clip = make_clip(tmp_path / name, count=2, codec=codec, rate=25)
+    named = clip.rename(tmp_path / "clip.part")
+    assert find_sources(named)[1] == sources(named)
+    for other in (b"", b"\0\0\0\x1cftypavif", b"GIF89a", b"\xff\xd8\xff\xe0"):
+        (tmp_path / "photo.part").write_bytes(other)
+        assert find_sources(tmp_path / "photo.part") == ([tmp_path / "photo.part"], [])
+
+
 def test_outputs_of_videos_do_not_meet(tmp_path):
     named = sources(tmp_path / "a.mp4", tmp_path / "b" / "a.mkv", tmp_path / "predictions.mp4")
     named += [
