@@ -50,7 +50,8 @@ def export(
         trained, output, format, verify=lambda folder: differences.append(compare(folder, trained))
     )
     for path in files:
-        print(f"  {path}  {path.stat().st_size / 1e6:.3f} MB")
+        size = path.stat().st_size
+        print(f"  {path}  {f'{size / 1e6:.1f} MB' if size >= 1e6 else f'{size / 1e3:.1f} kB'}")
     print(differences[0])
     return files
 

@@ -22,8 +22,8 @@ def test_it_says_what_was_written_and_how_well(run, tmp_path, capsys):
     assert modes.export(run, str(tmp_path / "out"), 3, format="stablehlo") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"exporting step 3 of {run} as stablehlo"
-    size = (tmp_path / "out" / "weights.safetensors").stat().st_size / 1e6
-    assert f"  {tmp_path / 'out' / 'weights.safetensors'}  {size:.3f} MB" in lines
+    size = (tmp_path / "out" / "weights.safetensors").stat().st_size / 1e3
+    assert f"  {tmp_path / 'out' / 'weights.safetensors'}  {size:.1f} kB" in lines
     assert lines[-1] == "on two test images the results are Detector's bit by bit"
 
 

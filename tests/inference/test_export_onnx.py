@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny import VOCABULARY, make_variables, model_config
 
+from ggnet_jax import Detector
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.export import function, loader, onnx_graph, write
@@ -80,6 +81,17 @@ def test_one_deform_conv_a_gaze_step(tmp_path):
     assert sizes == ["batch", 64, 96, 3]
     names = {array.name for array in model.graph.initializer}
     assert "params.backbone.stem_conv.conv.kernel" in names
+
+
+def test_detector_loads_the_folder(tmp_path):
+    trained = make_trained()
+    write.write(trained, tmp_path / "out", "onnx")
+    ours, theirs = Detector.load(tmp_path / "out"), Detector(trained)
+    image = make_images(1)[0]
+    found, want = (one.detect(image, threshold=0.0) for one in (ours, theirs))
+    assert [one.label for one in found] == [one.label for one in want] != []
+    for one, other in zip(found, want, strict=True):
+        np.testing.assert_allclose(one.human_box, other.human_box, atol=1e-3)
 
 
 def test_networks_in_bfloat16_are_computed_in_float32(tmp_path):
