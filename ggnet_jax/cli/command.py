@@ -36,6 +36,7 @@ _FORMAT = flags.DEFINE_string(
 )
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Largest width times height.")
 _EVERY = flags.DEFINE_integer("every", None, "predict: take one of so many frames of a video.")
+_DRAW = flags.DEFINE_enum("draw", None, ("none", "best", "all"), "predict: which images are drawn.")
 _FPS = flags.DEFINE_float("fps", None, "predict: folders hold frames of a video, so many a second.")
 _FONT = flags.DEFINE_string("font", None, "A font file for the texts in drawings.")
 _HOST = flags.DEFINE_string("host", None, "serve: address to listen on; 0.0.0.0 for all.")
@@ -55,6 +56,7 @@ _READ_BY = {
     "threshold": ("predict", "serve"),
     "format": ("predict", "export"),
     "max_pixels": ("predict", "serve"),
+    "draw": ("predict",),
     "every": ("predict",),
     "fps": ("predict",),
     "font": ("train", "evaluate", "predict", "inspect", "serve"),
@@ -173,6 +175,7 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             _THRESHOLD.value,
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
+            draw=_DRAW.value,
             every=_EVERY.value,
             fps=_FPS.value,
         )

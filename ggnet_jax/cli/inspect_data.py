@@ -17,7 +17,8 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inspection import page
 from ggnet_jax.inspection.choice import varied_images
 from ggnet_jax.inspection.columns import Columns, Inspection, Split
-from ggnet_jax.inspection.sections import describe, split_title
+from ggnet_jax.inspection.parts import split_title
+from ggnet_jax.inspection.sections import describe
 from ggnet_jax.inspection.text import to_text
 from ggnet_jax.visualize import fonts
 from ggnet_jax.visualize.annotated import (

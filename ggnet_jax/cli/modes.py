@@ -5,7 +5,7 @@ Imports wait until a mode needs them: predicting loads neither TensorFlow nor Op
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,12 +153,27 @@ def predict(
     failed = 0
     with _terminable():
         if files:
-            failed += predictions.predict(workdir, files, output, step, threshold, **options)
+            predict_images = _images_function(options, len(files))
+            failed += predict_images(workdir, files, output, step, threshold, **options)
         if videos:
             failed += _predict_videos(
                 workdir, videos, output, step, threshold, **options, **of_videos
             )
     return 1 if failed else 0
+
+
+def _images_function(options: dict[str, Any], count: int) -> Callable[..., int]:
+    """What predicts so many images; settles what is drawn of them."""
+    from ggnet_jax.cli.predict import predict
+    from ggnet_jax.cli.predict_many import FEW, predict_many
+
+    if "draw" not in options and count > FEW:
+        options["draw"] = "none"
+        print(f"{count:,} images: none is drawn unless --draw=best or --draw=all asks for it")
+    if options.get("draw", "all") == "all" and count <= FEW:
+        options.pop("draw", None)
+        return predict
+    return predict_many
 
 
 def _predict_videos(*arguments: Any, format: str | None = None, **options: Any) -> int:

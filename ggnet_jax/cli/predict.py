@@ -13,7 +13,12 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector, Explanation
 from ggnet_jax.inference.detector import EXPLAINED as HEATMAPS
 from ggnet_jax.inference.image_files import MAX_PIXELS
-from ggnet_jax.inference.interactions import Interaction, prediction_entry
+from ggnet_jax.inference.interactions import (
+    Interaction,
+    failure_line,
+    prediction_entry,
+    prediction_line,
+)
 from ggnet_jax.inference.prefetch import prefetch
 from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
@@ -66,24 +71,10 @@ def predict(
         UserError: no image at all, no run in the workdir, a drawing would replace an image, or the
             output cannot be written.
     """
-    if format not in FORMATS:
-        raise UserError(f"--format={format}; it can be {' or '.join(FORMATS)}")
-    if max_pixels < 1:
-        raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
-    require_run(Path(workdir))
     paths = find_images(images)
-    if format == PPDM:
-        _check_distinct(paths)
+    folder = prepare(workdir, paths, output, threshold, format=format, max_pixels=max_pixels)
     names = drawing_names(paths)
-    folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
     check_output(folder, names, paths)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
-
     with PredictionLines(folder / FILES[format]) as lines:
         detector = Detector.load(workdir, step, explained=HEATMAPS, max_pixels=max_pixels)
         vocabulary = detector.vocabulary
@@ -100,7 +91,7 @@ def predict(
                 failures += 1
                 why = str(error) or f"{path}: out of memory"
                 print(f"skipped {why}", file=sys.stderr)
-                lines.add(_failure(path, why, format))
+                lines.add(failure_entry(path, why, format))
                 continue
             shown = [one for one in found.interactions if one.score >= threshold]
             note = "" if shown else nothing_above(threshold, found.interactions)
@@ -110,7 +101,7 @@ def predict(
             else:
                 height, width = found.image.shape[:2]
                 written = [drawing.name for drawing in drawings]
-                lines.add(line(str(path), width, height, shown, written))
+                lines.add(prediction_line(str(path), width, height, shown, written))
             print(f"[{number}/{len(paths)}] {path}: ", end="")
             print(f"{len(shown)} found, {shown[0].label}" if shown else note)
         if format == PPDM:
@@ -118,6 +109,37 @@ def predict(
     done = len(paths) - failures
     print(f"{done} of {len(paths)} images drawn, {failures} skipped; see {folder}")
     return failures
+
+
+def prepare(
+    workdir: str | os.PathLike,
+    paths: Sequence[Path],
+    output: str | os.PathLike | None,
+    threshold: float,
+    *,
+    format: str,
+    max_pixels: int,
+) -> Path:
+    """Check what was asked for, and make the folder that is written into; arguments of `predict`.
+
+    Raises:
+        UserError: an option is impossible, there is no run, or the folder can't be made.
+    """
+    if format not in FORMATS:
+        raise UserError(f"--format={format}; it can be {' or '.join(FORMATS)}")
+    if max_pixels < 1:
+        raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
+    require_run(Path(workdir))
+    if format == PPDM:
+        _check_distinct(paths)
+    folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+    return folder
 
 
 def drawing_paths(folder: Path, name: str) -> tuple[Path, Path]:
@@ -158,32 +180,11 @@ def labels(vocabulary: Vocabulary) -> list[str]:
     return [*vocabulary.verbs, *vocabulary.objects]
 
 
-def line(
-    file_name: str,
-    width: int,
-    height: int,
-    shown: Sequence[Interaction],
-    drawings: Sequence[str],
-) -> dict[str, Any]:
-    """An image's line of predictions.jsonl.
-
-    Args:
-        file_name: the image as given.
-        width: of the image, in its pixels.
-        height: alike.
-        shown: its interactions, by descending score.
-        drawings: names of the drawing and, if there is one, of the explanation.
-    """
-    entry: dict[str, Any] = {"file_name": file_name, "width": width, "height": height}
-    entry["drawing"] = drawings[0]
-    entry["explanation"] = drawings[1] if len(drawings) > 1 else None
-    return entry | {"interactions": [one.to_dict() for one in shown]}
-
-
-def _failure(path: Path, why: str, format: str) -> dict[str, Any]:
+def failure_entry(path: Path, why: str, format: str) -> dict[str, Any]:
+    """What is written of an image that could not be read."""
     if format == PPDM:
         return {"file_name": path.name, "predictions": [], "hoi_prediction": []}
-    return {"file_name": str(path), "error": why}
+    return failure_line(str(path), why)
 
 
 def _check_distinct(paths: Sequence[Path]) -> None:

@@ -246,6 +246,7 @@ class Detector:
         top_k: int | None = None,
         channels: str = "rgb",
         keep_images: bool = False,
+        whole_batches: bool = False,
     ) -> Generator[Result, None, None]:
         """`stream` that gives each item back with what was found in it, or why it wasn't read.
 
@@ -254,6 +255,8 @@ class Detector:
             image_of: the image of an item; called by several threads. None for the item itself.
             threshold, top_k, channels: as `detect`.
             keep_images: give the images back too, which takes their memory.
+            whole_batches: let the network see `batch_size` images also where one is left, so that
+                the same image gets the same numbers wherever it stands.
 
         Yields:
             For each item, in order, its `Result`.
@@ -267,7 +270,7 @@ class Detector:
             given = self._warp(image)
             return given._replace(image=image) if keep_images else given
 
-        found = self._results(items, read, threshold, top_k)
+        found = self._results(items, read, threshold, top_k, whole_batches)
         return in_background(found, depth=self._batch_size)
 
     def _results(
@@ -276,6 +279,7 @@ class Detector:
         read: Callable[[Any], _Input],
         threshold: float,
         top_k: int | None,
+        whole_batches: bool,
     ) -> Iterator[Result]:
         """Results of items; the device is given a batch before the host waits for the last one."""
         failure: list[Exception] = []
@@ -297,7 +301,7 @@ class Detector:
             reading, taken, depth=2 * self._batch_size, threads=min(8, os.cpu_count() or 1)
         )
         with contextlib.closing(taken), contextlib.closing(inputs):
-            for batch, found in one_ahead(self._dispatched(inputs)):
+            for batch, found in one_ahead(self._dispatched(inputs, whole_batches)):
                 found = jax.device_get(found)
                 row = 0
                 for item, given in batch:
@@ -311,12 +315,12 @@ class Detector:
             raise failure[0]
 
     def _dispatched(
-        self, inputs: Iterator[Future[tuple[Any, _Input | str]]]
+        self, inputs: Iterator[Future[tuple[Any, _Input | str]]], whole_batches: bool
     ) -> Iterator[tuple[list[tuple[Any, _Input | str]], Found | None]]:
         """Batches, and detection on those of their items that were read, started."""
         while batch := [future.result() for future in islice(inputs, self._batch_size)]:
             pixels = [given.pixels for _, given in batch if isinstance(given, _Input)]
-            size = 1 if len(pixels) == 1 else self._batch_size
+            size = 1 if len(pixels) == 1 and not whole_batches else self._batch_size
             images = np.zeros((size, *self.input_size, 3), np.uint8)  # the rest is black
             images[: len(pixels)] = pixels if pixels else 0
             yield batch, self._network(images) if pixels else None

@@ -255,6 +255,33 @@ def prediction_entry(
     )
 
 
+def prediction_line(
+    file_name: str,
+    width: int,
+    height: int,
+    shown: Sequence[Interaction],
+    drawings: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What predictions.jsonl has of an image.
+
+    Args:
+        file_name: the image as given.
+        width: of the image, in its pixels.
+        height: alike.
+        shown: its interactions, by descending score.
+        drawings: names of the drawing, if there is one, and of the explanation.
+    """
+    entry: dict[str, Any] = {"file_name": file_name, "width": width, "height": height}
+    entry["drawing"] = drawings[0] if drawings else None
+    entry["explanation"] = drawings[1] if len(drawings) > 1 else None
+    return entry | {"interactions": [one.to_dict() for one in shown]}
+
+
+def failure_line(file_name: str, why: str) -> dict[str, Any]:
+    """What predictions.jsonl has of an image that could not be read."""
+    return {"file_name": file_name, "error": why}
+
+
 def _prediction_entry(
     file_name: str, vocabulary: Vocabulary, triplets: Iterable[tuple[Any, Any, int, int, Any]]
 ) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from ggnet_jax.inspection.sections import Description, Section, Table
+from ggnet_jax.inspection.parts import Description, Section, Table
 from ggnet_jax.inspection.text import cell
 
 FILE = "inspection.html"

@@ -1,71 +1,28 @@
 """What an inspection says, in sections of notes and tables that text and page both write."""
 
-import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from ggnet_jax.config import OUTPUT_STRIDE
 from ggnet_jax.inspection import statistics
+from ggnet_jax.inspection.class_sections import class_sections
 from ggnet_jax.inspection.columns import Columns, Inspection, Split
+from ggnet_jax.inspection.parts import (
+    Description,
+    Section,
+    Table,
+    counted,
+    part_of,
+    percent,
+    ratio,
+    split_title,
+)
 from ggnet_jax.vocabularies import Vocabulary
 
-RARE_BELOW = 10  # training relations; HICO-DET's rule
 EXAMPLES = 5
 Size = tuple[int, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """Rows under a header.
-
-    Attributes:
-        header: of the columns; the first column is text, the others are numbers.
-        rows: cells as text, or numbers, which are written with separators.
-        marks: a word on a row, "rare"; '' for none. Empty where no row can have one.
-        bars: numbers of each row that a page shows as a bar; None for no bars.
-    """
-
-    header: tuple[str, ...]
-    rows: Sequence[tuple[Any, ...]]
-    marks: Sequence[str] = ()
-    bars: Sequence[float] | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """A part of the description.
-
-    Attributes:
-        title: of it.
-        notes: sentences before the tables.
-        tables: of numbers.
-        lists: (heading, items) after them.
-    """
-
-    title: str
-    notes: tuple[str, ...] = ()
-    tables: tuple[Table, ...] = ()
-    lists: tuple[tuple[str, tuple[str, ...]], ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class Description:
-    """All of it.
-
-    Attributes:
-        title: the data set.
-        place: how many classes it has, and where it lies.
-        remarks: what deserves a look before training, most pressing first.
-        sections: the numbers.
-    """
-
-    title: str
-    place: str
-    remarks: tuple[str, ...]
-    sections: tuple[Section, ...]
 
 
 def describe(
@@ -98,7 +55,7 @@ def describe(
     ]
     sections = [
         _amounts(splits, remarks),
-        *_classes(inspection, counts, remarks),
+        *class_sections(inspection, counts, remarks),
         _report(splits, remarks),
         _box_sizes(splits, vocabulary, input_size, remarks),
         _map_cells(splits, input_size, remarks),
@@ -108,18 +65,13 @@ def describe(
     if len(splits) > 1:
         sections.insert(-1, _overlaps(splits, remarks))
     place = (
-        f"{_number(vocabulary.num_verbs, 'verb')}, "
-        f"{_number(vocabulary.num_objects, 'object')}, "
-        f"{_number(vocabulary.num_classes, 'class')}; {inspection.place}"
+        f"{counted(vocabulary.num_verbs, 'verb')}, "
+        f"{counted(vocabulary.num_objects, 'object')}, "
+        f"{counted(vocabulary.num_classes, 'class')}; {inspection.place}"
     )
     return Description(
         inspection.name, place, tuple(remarks), tuple(s for s in sections if s is not None)
     )
-
-
-def split_title(split: Split) -> str:
-    """'training (train)', 'test'."""
-    return split.role if split.role == split.name else f"{split.role} ({split.name})"
 
 
 def _amounts(splits: Sequence[Split], remarks: list[str]) -> Section:
@@ -139,17 +91,17 @@ def _amounts(splits: Sequence[Split], remarks: list[str]) -> Section:
                 "boxes": boxes,
                 "human-object pairs": pairs,
                 "relations (a verb of a pair)": relations,
-                "boxes an image": _ratio(boxes, n),
-                "pairs an image": _ratio(pairs, n),
-                "verbs a pair": _ratio(relations, pairs),
+                "boxes an image": ratio(boxes, n),
+                "pairs an image": ratio(pairs, n),
+                "verbs a pair": ratio(relations, pairs),
             }
         )
         if split.lost:
             remarks.append(
-                f"{_number(split.lost, 'image')} of {split_title(split)} could not be used."
+                f"{counted(split.lost, 'image')} of {split_title(split)} could not be used."
             )
         if empty and split.role == "training" and 2 * empty > n:
-            remarks.append(f"{_percent(empty, n)} of the training images have no pair.")
+            remarks.append(f"{percent(empty, n)} of the training images have no pair.")
     table = Table(
         ("", *map(split_title, splits)),
         [(name, *(row[name] for row in rows)) for name in rows[0]],
@@ -157,168 +109,10 @@ def _amounts(splits: Sequence[Split], remarks: list[str]) -> Section:
     return Section("Images and annotations", (), (table,))
 
 
-def _classes(
-    inspection: Inspection, counts: Sequence[np.ndarray], remarks: list[str]
-) -> list[Section]:
-    """Of classes, verbs and objects."""
-    splits, vocabulary = inspection.splits, inspection.vocabulary
-    training = counts[0] if inspection.training else None
-    header = tuple(map(split_title, splits))
-    known = _class_marks(vocabulary, training, counts)
-    table = _count_table(
-        "class",
-        header,
-        [vocabulary.verb_phrase(verb, obj) for verb, obj in known],
-        [[int(count[verb, obj]) for count in counts] for verb, obj in known],
-        list(known.values()),
-    )
-    notes = [f"Rare: fewer than {RARE_BELOW} relations in training, HICO-DET's rule."]
-    if training is None:
-        notes = ["Which are rare is known with the training split."]
-        if _has_both(vocabulary.rare):
-            notes = ["Rare are those that the vocabulary has as rare."]
-    elif vocabulary.rare is not None:
-        pairs = zip(vocabulary.classes, vocabulary.rare, strict=True)
-        other = sum(flag != (training[pair] < RARE_BELOW) for pair, flag in pairs)
-        if other:
-            notes.append(
-                f"Evaluation groups classes by the vocabulary's own flags, which differ for "
-                f"{_number(other, 'class')}."
-            )
-    number = Counter(known.values())
-    if training is not None:
-        rare = number["rare"] + number["rare, none in training"]
-        if rare:
-            remarks.append(f"{rare} of {len(known)} classes are rare.")
-        remarks += _unseen(vocabulary, splits, counts)
-    if number["no class"]:
-        notes.append(
-            f"{number['no class']} (verb, object) pairs are annotated but no class of the "
-            "vocabulary: they are trained on and never predicted."
-        )
-    absent = sum(not any(count[pair] for count in counts) for pair in vocabulary.classes)
-    notes += _absent(absent, vocabulary.num_classes)
-    verbs = _count_table(
-        "verb",
-        header,
-        [name.replace("_", " ") for name in vocabulary.verbs],
-        [[int(count[verb].sum()) for count in counts] for verb in range(vocabulary.num_verbs)],
-        _rare_marks(None if training is None else training.sum(axis=1)),
-    )
-    boxes = [
-        np.bincount(split.columns.classes, minlength=vocabulary.num_objects) for split in splits
-    ]
-    objects = _count_table(
-        "object",
-        tuple(f"boxes, {name}" for name in header),
-        [name.replace("_", " ") for name in vocabulary.objects],
-        [[int(count[obj]) for count in boxes] for obj in range(vocabulary.num_objects)],
-        _rare_marks(boxes[0] if inspection.training else None),
-    )
-    return [
-        Section("Classes", tuple(notes), (table,)),
-        Section(
-            "Verbs",
-            (
-                "Relations of each verb.",
-                *_absent(vocabulary.num_verbs - len(verbs.rows), vocabulary.num_verbs),
-            ),
-            (verbs,),
-        ),
-        Section(
-            "Objects",
-            (
-                "Boxes of each object.",
-                *_absent(vocabulary.num_objects - len(objects.rows), vocabulary.num_objects),
-            ),
-            (objects,),
-        ),
-    ]
-
-
-def _class_marks(
-    vocabulary: Vocabulary, training: np.ndarray | None, counts: Sequence[np.ndarray]
-) -> dict[tuple[int, int], str]:
-    """{(verb, object): mark} of every class, and of annotated pairs that are none."""
-    marks = {}
-    flags = [False] * vocabulary.num_classes
-    if vocabulary.rare is not None and _has_both(vocabulary.rare):
-        flags = list(vocabulary.rare)
-    for number, (verb, obj) in enumerate(vocabulary.classes):
-        if training is not None:
-            seen = int(training[verb, obj])
-            mark = "rare" if seen < RARE_BELOW else ""
-            marks[verb, obj] = mark if seen else "rare, none in training"
-        else:
-            marks[verb, obj] = "rare" if flags[number] else ""
-    for verb, obj in np.argwhere(sum(counts) > 0).tolist():
-        marks.setdefault((verb, obj), "no class")
-    return marks
-
-
-def _has_both(rare: Sequence[bool] | None) -> bool:
-    """Whether flags tell rare classes from others; all are rare where no training split was."""
-    return rare is not None and len(set(rare)) == 2
-
-
-def _rare_marks(training: np.ndarray | None) -> list[str]:
-    """Marks of verbs or objects by how often they occur in training; none if that is unknown."""
-    if training is None:
-        return []
-    return [
-        "none in training" if not n else "rare" if n < RARE_BELOW else "" for n in training.tolist()
-    ]
-
-
-def _unseen(
-    vocabulary: Vocabulary, splits: Sequence[Split], counts: Sequence[np.ndarray]
-) -> list[str]:
-    """What the other splits have and the training split has not."""
-    lines = []
-    for split, count in zip(splits[1:], counts[1:], strict=True):
-        only = np.argwhere((count > 0) & (counts[0] == 0))
-        if len(only):
-            relations = int(count[tuple(only.T)].sum())
-            names = [vocabulary.verb_phrase(verb, obj) for verb, obj in only.tolist()]
-            lines.append(
-                f"{_number(len(only), 'class')} of {split_title(split)} "
-                f"{'is' if len(only) == 1 else 'are'} not in training "
-                f"({_number(relations, 'relation')}): {_some(names)}."
-            )
-    idle = np.flatnonzero(counts[0].sum(axis=1) == 0).tolist()
-    if idle:
-        names = [vocabulary.verbs[verb].replace("_", " ") for verb in idle]
-        lines.append(f"{_number(len(idle), 'verb')} without a training relation: {_some(names)}.")
-    return lines
-
-
-def _count_table(
-    what: str,
-    header: tuple[str, ...],
-    names: Sequence[str],
-    counts: Sequence[Sequence[int]],
-    marks: Sequence[str],
-) -> Table:
-    """Rows by descending first count; without those that are nowhere."""
-    order = [row for row in range(len(names)) if any(counts[row])]
-    order.sort(key=lambda row: [-count for count in counts[row]])
-    return Table(
-        (what, *header),
-        [(names[row], *counts[row]) for row in order],
-        [marks[row] for row in order] if any(marks) else (),
-        [counts[row][0] for row in order],
-    )
-
-
-def _absent(number: int, total: int) -> list[str]:
-    """How many of the vocabulary's names are nowhere, as a sentence; none if all are there."""
-    return [f"{number:,} of the vocabulary's {total:,} are not annotated."] * (number > 0)
-
-
 def _report(splits: Sequence[Split], remarks: list[str]) -> Section:
     lists = []
     for split in splits:
-        title = f"{split_title(split)}: {_number(split.entries, 'entry')}"
+        title = f"{split_title(split)}: {counted(split.entries, 'entry')}"
         items = [*split.notes]
         for found in split.findings:
             items.append(f"{found.count:,}  {found.what}: {found.treatment}")
@@ -328,7 +122,7 @@ def _report(splits: Sequence[Split], remarks: list[str]) -> Section:
         if left_out:
             number = sum(found.count for found in left_out)
             remarks.append(
-                f"{_number(number, 'annotation or image', 'annotations or images')} of "
+                f"{counted(number, 'annotation or image', 'annotations or images')} of "
                 f"{split_title(split)} left out; see the data report."
             )
     whole = any(not split.name.isidentifier() for split in splits)
@@ -359,7 +153,7 @@ def _box_sizes(
     for factor in (0.5, 1.0, 1.5, 2.0):
         size = f"({round(height * factor)}, {round(width * factor)})"
         under = [
-            _percent(int((side * factor < 1).sum()), len(side)) if len(side) else "-"
+            percent(int((side * factor < 1).sum()), len(side)) if len(side) else "-"
             for side in known
         ]
         shares.append((size + (" as configured" if factor == 1 else ""), *under))
@@ -384,7 +178,7 @@ def _box_sizes(
         notes.append(f"Under one cell in {split_title(splits[0])}: {', '.join(most)}.")
         if under.mean() >= 0.01:
             remarks.append(
-                f"{_percent(int(under.sum()), len(side))} of the boxes of "
+                f"{percent(int(under.sum()), len(side))} of the boxes of "
                 f"{split_title(splits[0])} are under one cell of the output map; a larger "
                 "data.image_size keeps more (see Box sizes)."
             )
@@ -412,15 +206,15 @@ def _map_cells(splits: Sequence[Split], input_size: Size, remarks: list[str]) ->
     rows = [
         (
             "pairs whose interaction point shares its cell with another pair's",
-            *(_of(one.pairs_shared, one.pairs) for one in found),
+            *(part_of(one.pairs_shared, one.pairs) for one in found),
         ),
         (
             "relations whose cell has the same verb of another pair",
-            *(_of(one.relations_shared, one.relations) for one in found),
+            *(part_of(one.relations_shared, one.relations) for one in found),
         ),
         (
             "boxes whose center shares its cell with another box of its class",
-            *(_of(one.boxes_shared, one.boxes) for one in found),
+            *(part_of(one.boxes_shared, one.boxes) for one in found),
         ),
     ]
     notes = [
@@ -434,7 +228,7 @@ def _map_cells(splits: Sequence[Split], input_size: Size, remarks: list[str]) ->
         notes.append(f"The image of {split_title(first)} with most of such pairs: {name}.")
     if found[0].relations_shared * 20 > max(found[0].relations, 1):
         remarks.append(
-            f"{_percent(found[0].relations_shared, found[0].relations)} of the relations of "
+            f"{percent(found[0].relations_shared, found[0].relations)} of the relations of "
             f"{split_title(first)} share cell and verb with another pair (see Output map)."
         )
     return Section("Output map", tuple(notes), (Table(("", *map(split_title, splits)), rows),))
@@ -459,8 +253,8 @@ def _batches(split: Split, max_boxes: int, max_relations: int, remarks: list[str
     if lost.boxes or relations:
         keep = f"data.max_boxes={max(lost.most_boxes, max_boxes)}, "
         keep += f"data.max_relations={max(lost.most_relations, max_relations)}"
-        both = [_number(lost.boxes, "box")] * bool(lost.boxes)
-        both += [_number(relations, "relation")] * bool(relations)
+        both = [counted(lost.boxes, "box")] * bool(lost.boxes)
+        both += [counted(relations, "relation")] * bool(relations)
         remarks.append(
             f"{' and '.join(both)} of {split_title(split)} do not fit into the batches; {keep} "
             "keeps all."
@@ -490,10 +284,10 @@ def _overlaps(splits: Sequence[Split], remarks: list[str]) -> Section:
             if shared.names or shared.same:
                 number = max(len(shared.names), len(shared.same or ()))
                 remarks.append(
-                    f"{_number(number, 'image')} of {both} "
+                    f"{counted(number, 'image')} of {both} "
                     + ("are in both." if number > 1 else "is in both.")
                     if shared.same
-                    else f"{_number(number, 'file name')} in both {both}."
+                    else f"{counted(number, 'file name')} in both {both}."
                 )
     return Section("Overlap", (), (), tuple(lists))
 
@@ -548,28 +342,3 @@ def _common_size(every: Sequence[Columns]) -> tuple[int, int] | None:
     different, number = np.unique(sizes, axis=0, return_counts=True)
     width, height = different[number.argmax()].tolist()
     return width, height
-
-
-def _ratio(number: int, total: int) -> str:
-    return f"{number / total:.2f}" if total else "-"
-
-
-def _percent(number: int, total: int) -> str:
-    share = 100 * number / total if total else 0.0
-    return f"{share:.0f} %" if share >= 10 or not number else f"{share:.2g} %"
-
-
-def _of(number: int, total: int) -> str:
-    return f"{number:,} of {total:,} ({_percent(number, total)})" if total else "-"
-
-
-def _number(number: int, what: str, several: str = "") -> str:
-    """'1 class', '2 classes'."""
-    ending = "es" if what.endswith(("s", "x")) else "s"
-    several = several or (what[:-1] + "ies" if what.endswith("y") else what + ending)
-    return f"{number:,} {what if number == 1 else several}"
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    more = len(names) - most
-    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator
 
-from ggnet_jax.inspection.sections import Description, Section, Table
+from ggnet_jax.inspection.parts import Description, Section, Table
 
 _WIDTH = 100
 _ROWS = 60

@@ -28,8 +28,20 @@ _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.E
 class RunLock:
     """A context that may `take` a workdir, and gives it back at its end."""
 
-    def __init__(self, workdir: str | Path):
+    def __init__(
+        self,
+        workdir: str | Path,
+        *,
+        use: tuple[str, str, str] = ("the workdir", "trains in it", "--workdir"),
+    ):
+        """A lock that is not taken yet.
+
+        Args:
+            workdir: the folder.
+            use: what messages call it, what is done in it, and the flag that names it.
+        """
         self._workdir = Path(workdir)
+        self._use = use
         self._path = self._workdir / LOCK
         self._file: int | None = None
         self._released = threading.Event()
@@ -59,7 +71,7 @@ class RunLock:
                 raise
         except OSError as error:
             reason = error.strerror or error
-            raise UserError(f"cannot write to the workdir {self._workdir}: {reason}") from error
+            raise UserError(f"cannot write to {self._use[0]} {self._workdir}: {reason}") from error
         self._file = file
         threading.Thread(target=self._touch, args=(file,), daemon=True).start()
 
@@ -110,7 +122,7 @@ class RunLock:
         touched = os.fstat(file).st_mtime_ns
         if abs(time.time() - touched / 1e9) > _FORGOTTEN_AFTER:
             return
-        print(f"waiting to see whether {_name(holder)} still trains in {self._workdir}")
+        print(f"waiting to see whether {_name(holder)} still uses {self._workdir}")
         deadline = time.monotonic() + _STALE_AFTER
         while time.monotonic() < deadline:
             time.sleep(min(1.0, _STALE_AFTER))
@@ -118,9 +130,10 @@ class RunLock:
                 raise self._in_use(holder)
 
     def _in_use(self, holder: dict[str, Any]) -> UserError:
+        what, does, flag = self._use
         return UserError(
-            f"the workdir {self._workdir} is in use: {_name(holder)} trains in it; "
-            "wait for it or stop it, or give another --workdir"
+            f"{what} {self._workdir} is in use: {_name(holder)} {does}; "
+            f"wait for it or stop it, or give another {flag}"
         )
 
     def _touch(self, file: int) -> None:

@@ -94,14 +94,14 @@ def build(
         explanation = gr.HTML(elem_id="explanation", apply_default_css=False)
         file = gr.JSON(visible="hidden")
 
-        shown = [say, drawing, table, explanation, results]
+        shown = [say, drawing, table, explanation, save_explanation, results]
 
         def show(one: Photo, threshold: float, row: int, width: float | None) -> list[Any]:
             return [*_say_and_draw(one, threshold, width), *_table(one, threshold, row), _ON]
 
         def refuse(message: str) -> list[Any]:
             failed = markup.status(message, failed=True)
-            return [None, 0, failed, markup.welcome(), "", "", _OFF]
+            return [None, 0, failed, markup.welcome(), "", "", gr.skip(), _OFF]
 
         def answer(content: bytes, name: str, threshold: Any, width: Any) -> list[Any]:
             try:
@@ -164,7 +164,12 @@ def build(
         drop.refused(on_refused, None, [photo, chosen, *shown], **quick)
         strip.example(on_example, **looking)
         slider.change(on_threshold, [photo, chosen, slider, width], shown, **quick)
-        table.choose(on_choice, [photo, slider], [chosen, explanation], **quick)
+        table.choose(
+            on_choice,
+            [photo, slider],
+            [chosen, explanation],
+            **quick | {"show_progress": "minimal", "show_progress_on": [explanation]},
+        )
         for button, make in (
             (save_drawing, _drawing_file),
             (save_explanation, _explanation_file),
@@ -222,12 +227,13 @@ def _say_and_draw(one: Photo, threshold: float, width: float | None) -> list[str
     return [said, markup.drawing(picture, shown)]
 
 
-def _table(one: Photo, threshold: float, row: int) -> list[str]:
-    """The table and the explanation of the chosen row, or of the first if that is gone."""
+def _table(one: Photo, threshold: float, row: int) -> list[Any]:
+    """The table, the explanation of the chosen row, or of the first if that is gone, its button."""
     rows = one.explained(threshold)
     row = row if 0 <= row < len(rows) else 0
     table = markup.table(rows, one.count(threshold), row)
-    return [table, _explanation(one, threshold, row)]
+    button = gr.update(interactive=bool(rows))
+    return [table, _explanation(one, threshold, row), button]
 
 
 def _explanation(one: Photo, threshold: float, row: int) -> str:

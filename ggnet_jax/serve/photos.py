@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 
 from ggnet_jax.cli.image_paths import EXPLAINED, drawing_names
-from ggnet_jax.cli.predict import line, nothing_above
+from ggnet_jax.cli.predict import nothing_above
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import Detector, Explanation
-from ggnet_jax.inference.interactions import Interaction
+from ggnet_jax.inference.interactions import Interaction, prediction_line
 from ggnet_jax.visualize.drawing import Pair, group_pairs
 
 EXPLAINABLE = 30
@@ -84,7 +84,7 @@ class Photo:
         if shown:
             drawings.append(f"{self.drawing_name}{EXPLAINED}.png")
         width, height = self.size
-        entry = line(self.name, width, height, shown, drawings)
+        entry = prediction_line(self.name, width, height, shown, drawings)
         return json.dumps(entry) + "\n"
 
 

@@ -18,7 +18,7 @@ from ggnet_jax.cli.image_paths import find_images
 from ggnet_jax.cli.predict import labels
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector
-from ggnet_jax.inference.image_files import read_file
+from ggnet_jax.inference.image_files import endings, read_file
 from ggnet_jax.inference.images import load_image
 from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import EXAMPLES, require_run
@@ -69,6 +69,7 @@ def run_server(
     _check(threshold, port, max_bytes, max_pixels)
     require_run(Path(workdir))
     require_gradio()
+    host = host.strip("[]")  # of an IPv6 address in a URL
     port = free_port(host, port)
     examples = list(read_examples(images, Path(workdir), max_pixels))
     detector = Detector.load(workdir, step, max_pixels=max_pixels, explained=EXPLAINABLE)
@@ -89,7 +90,10 @@ def run_server(
             max_bytes=max_bytes,
             max_pixels=max_pixels,
         )
-        launch(blocks, host, port, max_bytes)
+        try:
+            launch(blocks, host, port, max_bytes)
+        except OSError as error:  # taken while the network was loaded
+            raise UserError(_taken(host, port)) from error
         print(f"{workdir} at http://{_shown_host(host)}:{port} (Ctrl-C ends it)", flush=True)
         try:
             threading.Event().wait()
@@ -107,7 +111,7 @@ def launch(blocks: Any, host: str, port: int, max_bytes: int) -> None:
 
     blocks.queue(max_size=_WAITING, default_concurrency_limit=4)
     blocks.launch(
-        server_name=host,
+        server_name=f"[{host}]" if ":" in host else host,
         server_port=port,
         prevent_thread_lock=True,
         quiet=True,
@@ -122,7 +126,8 @@ def launch(blocks: Any, host: str, port: int, max_bytes: int) -> None:
         state_session_capacity=_SESSIONS,
         max_file_size=max_bytes,
         theme=_theme(),
-        css_paths=ASSETS / "page.css",
+        # Not as `css`, whose selectors Gradio rewrites.
+        head=f"<style>{(ASSETS / 'page.css').read_text(encoding='utf-8')}</style>",
         app_kwargs={"middleware": [Middleware(Headers)]},
     )
 
@@ -199,12 +204,16 @@ def free_port(host: str, port: int) -> int:
     except (OSError, UnicodeError) as error:
         code = getattr(error, "errno", None)
         if code == errno.EADDRINUSE:
-            why = f"port {port} of {host} is in use; give another one, such as --port={port + 1}"
+            why = _taken(host, port)
         elif code == errno.EACCES:
             why = f"port {port} needs root's rights; give one above 1023, such as --port={PORT}"
         else:
             why = f"--host={host} is no address of this machine; 127.0.0.1 is, 0.0.0.0 means all"
         raise UserError(why) from error
+
+
+def _taken(host: str, port: int) -> str:
+    return f"port {port} of {host} is in use; give another one, such as --port={port + 1}"
 
 
 def describe(detector: Detector, workdir: Path) -> str:
@@ -230,9 +239,11 @@ def read_examples(
 ) -> Iterator[tuple[str, bytes, Image.Image]]:
     """Name, content and thumbnail of example photos; a UserError for one that can't be read."""
     if images is None:
-        images = workdir / EXAMPLES
-        if not images.is_dir() or not any(images.iterdir()):
+        folder = workdir / EXAMPLES
+        entries = folder.iterdir() if folder.is_dir() else ()
+        if not any(entry.suffix.lower() in endings() for entry in entries):
             return
+        images = folder
     paths = find_images(images)
     if len(paths) > MAX_EXAMPLES:
         print(f"the first {MAX_EXAMPLES} of {len(paths)} images are shown as examples")

@@ -187,7 +187,14 @@ def _plan(
 def _compile(plan: Plan) -> None:
     """Compile the step ahead of time, and refuse it if the memory does not suffice."""
     compiled = compile_step(plan.step_function, plan.make_state, plan.parallel, plan.config)
-    plan.step_function = compiled
+    otherwise = plan.step_function
+
+    def step(state: TrainState, batch: Mapping[str, jax.Array]) -> tuple[TrainState, Metrics]:
+        # A data package may send bytes, say; the next compilation is for what it sends.
+        function = compiled if batch["image"].dtype == np.float32 else otherwise
+        return function(state, batch)
+
+    plan.step_function = step
     if (line := check_memory(compiled, plan.config)) and jax.process_index() == 0:
         print(line)
 

@@ -11,7 +11,9 @@ from typing import Any
 import jax
 
 from ggnet_jax import __version__
+from ggnet_jax.config import frozen_modules
 from ggnet_jax.dataset import Dataset
+from ggnet_jax.training.optimizer import module_of
 from ggnet_jax.training.parallel import Parallel
 from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.step import TrainStep
@@ -89,11 +91,15 @@ class Plan:
         """One line on what is about to be trained."""
         devices = jax.devices()
         number = "1 device" if len(devices) == 1 else f"{len(devices)} devices"
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(self.parallel.single(state).params))
+        params = jax.tree.leaves_with_path(self.parallel.single(state).params)
+        parameters = sum(leaf.size for _, leaf in params)
+        frozen = frozen_modules(self.config.freeze)
+        still = sum(leaf.size for path, leaf in params if module_of(path) in frozen)
         batch, parts = self.config.batch_size, self.config.accumulate_steps
         images = getattr(self.dataset, "num_train", self.steps_per_epoch * batch)
         return (
-            f"{number} ({devices[0].device_kind}); network of {parameters:,} parameters; "
+            f"{number} ({devices[0].device_kind}); network of {parameters:,} parameters"
+            f"{f', {still:,} of them frozen' if frozen else ''}; "
             f"{images:,} images, {batch} a step{f' in {parts} parts' if parts > 1 else ''}; "
             f"{self.steps_per_epoch:,} steps an epoch, {self.total:,} in all"
             f"{'; the average of the weights is evaluated' if self.config.ema_decay else ''}"

@@ -39,7 +39,8 @@ class Average(struct.PyTreeNode):
         keep = jnp.minimum(decay, count / (count + _WARM_UP))
 
         def mix(old: jax.Array, new: jax.Array) -> jax.Array:
-            return (keep * old + (1 - keep) * new).astype(new.dtype)
+            # In this form what does not change, as frozen weights, stays what it is to the bit.
+            return (new + keep * (old - new)).astype(new.dtype)
 
         return Average(
             self.count + 1,

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_split import FakeSplit
+from PIL import Image
 from tiny import make_run
 
 from ggnet_jax.cli import drawings
@@ -45,12 +46,15 @@ def test_another_set_is_drawn_beside_the_runs_own(run, detector, monkeypatch):
     own = drawings.draw_run(config(), run, data=Examples(50))
     assert {path.parent for path in own} == {run / "pictures"}
     assert sorted(path.name for path in own) == names
-    before = {path: path.read_bytes() for path in own}
+    examples = sorted((run / "examples").iterdir())
+    assert [path.name for path in examples] == ["photo.png", "photo_2.png"]
+    assert np.array_equal(np.asarray(Image.open(examples[0])), np.full((40, 60, 3), 50, np.uint8))
+    before = {path: path.read_bytes() for path in [*own, *examples]}
     other = drawings.draw_run(config(protocol="vcoco"), run, data=Examples(200))
     (folder,) = {path.parent for path in other}
     assert folder.parent == run / "pictures" and "vcoco" in folder.name
     assert sorted(path.name for path in other) == names
-    assert before == {path: path.read_bytes() for path in own}
+    assert before == {path: path.read_bytes() for path in before}
     monkeypatch.setattr(detector, "explain", lambda image, **_: nothing(image))
     drawings.draw_run(config(), run, data=Examples(50))
     assert sorted(path.name for path in (run / "pictures").glob("*.png")) == names[:2]

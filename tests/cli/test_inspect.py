@@ -6,9 +6,11 @@ import re
 from html.parser import HTMLParser
 from io import BytesIO
 
+import data_trees
 import pytest
 import tiny_config
 from data_trees import own_config, write_images
+from label_studio_exports import annotation, rectangle, relation
 from PIL import Image
 from subprocesses import run_python
 
@@ -163,6 +165,28 @@ def test_one_split_is_enough(own, capsys):
     own.data.update(train_annotations="", train_images="")
     rows = rows_of(text_of(own, capsys))
     assert rows["images"] == ["4"] and rows["feed dog"] == ["2"]
+
+
+def test_an_export_of_label_studio_alone(tmp_path, capsys):
+    """Percent become pixels by the sizes that the export gives."""
+    task = {
+        "id": 1,
+        "data": {"image": "/data/upload/1/0a1b2c3d-a.jpg"},
+        "annotations": [
+            annotation(
+                rectangle("p", "person", (0, 0, 30, 40)),
+                rectangle("d", "dog", (20, 10, 60, 45)),
+                relation("p", "d"),
+            )
+        ],
+    }
+    (tmp_path / "export.json").write_text(json.dumps([task]))
+    config = data_trees.config_of(
+        tmp_path, "label_studio", train_annotations=str(tmp_path / "export.json")
+    )
+    config.data.eval_split = ""
+    rows = rows_of(text_of(config, capsys))
+    assert rows["64 x 48"] == ["1"] and rows["walk dog"] == ["1", "rare"]
 
 
 def test_a_validation_split_is_held_out_of_training(own, capsys):

@@ -13,11 +13,13 @@ import pytest
 from data_trees import own_config
 from PIL import Image, ImageDraw
 from subprocesses import run_python
+from tiny import model_config
 
 import data_pipelines
 from ggnet_jax.inference.decoding import decode
 from ggnet_jax.inference.external_detections import ExternalDetections
 from ggnet_jax.inference.interactions import to_prediction_entry
+from ggnet_jax.models import create_model
 from ggnet_jax.models.outputs import Outputs
 from ggnet_jax.training.targets import Annotations, render_targets
 
@@ -182,6 +184,17 @@ def test_interaction_points_lie_halfway(scenes, size):
     np.testing.assert_array_equal(peaks, 1.0)
 
 
+@pytest.mark.parametrize("backbone", ["hourglass", "dla34"])
+@pytest.mark.parametrize("size", [(64, 128), (128, 64)])
+def test_maps_have_the_shape_of_the_input(backbone, size):
+    """Every output of the whole network, without computing any."""
+    model = create_model(model_config(backbone=backbone, aggregation="none"))
+    images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    outputs, _ = jax.eval_shape(lambda x: model.init_with_output(jax.random.key(0), x), images)
+    for leaf in jax.tree.leaves(outputs):
+        assert leaf.shape[1:3] == (size[0] // 4, size[1] // 4)
+
+
 BACKBONES = [
     pytest.param([], "(48,80)", id="hourglass"),
     pytest.param(["--config.model.backbone=dla34"], "(32,64)", id="dla34"),
@@ -216,4 +229,5 @@ def test_train_evaluate_predict(tmp_path, options, size):
     for one in found["interactions"]:
         for x1, y1, x2, y2 in (one["human_box"], one["object_box"]):
             assert 0 <= x1 < x2 <= 300 and 0 <= y1 < y2 <= 170
-    assert Image.open(tmp_path / "out" / "wide.png").size[0] >= 300
+    with Image.open(tmp_path / "out" / "wide.png") as drawing:
+        assert drawing.size[0] >= 300

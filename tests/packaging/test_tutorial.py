@@ -20,9 +20,12 @@ PAGE = "docs/your_own_data.md"
 SHORT = [
     "--config.num_epochs=2",
     "--config.data.image_size=(64,64)",
+    "--config.model.stem_width=8",
     "--config.model.widths=(8,8)",
     "--config.model.blocks=(1,1)",
-    "--config.eval.pictures=2",
+    "--config.model.head_width=8",
+    "--config.model.gaze_steps=1",
+    "--config.eval.pictures=1",
 ]
 
 
@@ -36,7 +39,7 @@ def run(words, folder):
     rest = [re.sub(r"^(--\w+=)configs/", rf"\1{REPOSITORY}/configs/", word) for word in rest]
     done = subprocess.run(
         [sys.executable, *rest], cwd=folder, env=environment(cache=folder / "cache"),
-        capture_output=True, text=True, timeout=300,
+        capture_output=True, text=True, timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, (words, done.stdout[-1000:], done.stderr[-2000:])
     print(f"$ {shlex.join(words)}\n{done.stdout}{done.stderr}")

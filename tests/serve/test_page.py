@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from io import BytesIO
@@ -221,6 +222,26 @@ def test_limits(visitor, site, photos):
     assert "up to 0.2 MB and 0.25 megapixels" in visitor.text("#limits")
 
 
+def test_the_server_has_the_limit_too(site, photos):
+    """Who does not use the page's own drop zone."""
+    for size, answers in ((MAX_BYTES + 1, 413), (MAX_BYTES // 2, 200)):
+        body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+        body += bytes(size) + b"\r\n--x--\r\n"
+        request = urllib.request.Request(
+            f"{site.url}/gradio_api/upload",
+            body,
+            {"Content-Type": "multipart/form-data; boundary=x"},
+        )
+        try:
+            with urllib.request.urlopen(request) as answer:
+                assert answer.status == answers
+        except urllib.error.HTTPError as error:
+            assert error.code == answers
+            error.close()
+    (kept,) = site.uploads()  # that nobody asked about; it goes with the server or after a while
+    kept.unlink()
+
+
 def large_photo(folder: Path) -> Path:
     Image.new("RGB", (600, 600)).save(folder / "large.png")
     return folder / "large.png"
@@ -361,6 +382,7 @@ def test_examples_are_read_before_the_page_is_served(tmp_path):
     assert list(read_examples(None, tmp_path, MAX_PIXELS)) == []
     folder = tmp_path / "examples"
     folder.mkdir()
+    (folder / ".DS_Store").touch()
     assert list(read_examples(None, tmp_path, MAX_PIXELS)) == []
     photo_file(folder, "b.png")
     photo_file(folder, "a.png")

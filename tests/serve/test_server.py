@@ -1,7 +1,9 @@
 """Starting and ending --mode=serve: mistakes of one line, Ctrl-C, and what is left behind."""
 
+import re
 import signal
 import socket
+import tomllib
 import urllib.request
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from tiny import make_run
 from ggnet_jax.errors import UserError
 from ggnet_jax.serve import run_server, server
 from ggnet_jax.serve.server import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+GUIDE = REPOSITORY / "docs" / "serve.md"
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +107,25 @@ def test_ctrl_c_ends_it_and_nothing_is_left(run, tmp_path):
     assert {line for line in asked if "127.0.0.1" not in line} == set()
 
 
+def block_of_the_guide(language: str) -> str:
+    (block,) = re.findall(
+        rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return block
+
+
+def test_what_a_space_installs_is_what_the_network_needs():
+    with open(REPOSITORY / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["detect"]]
+    assert block_of_the_guide("text").splitlines() == needed
+    assert "\nsdk: gradio\n" in block_of_the_guide("yaml")
+
+
 def test_the_recipe_for_a_space(run, tmp_path):
     """docs/serve.md's app.py, as it stands there, in a folder with a run."""
     pytest.importorskip("gradio", reason="Gradio is an optional install: pip install '.[serve]'")
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "serve.md").read_text()
-    (block,) = (b for b in guide.split("```python\n")[1:] if "0.0.0.0" in b)
-    code = block.split("```")[0]
-    (tmp_path / "app.py").write_text(code)
+    (tmp_path / "app.py").write_text(block_of_the_guide("python"))
     (tmp_path / "run").symlink_to(run)
     (tmp_path / "tmp").mkdir()
     process = serve(tmp_path, script=tmp_path / "app.py")

@@ -113,6 +113,16 @@ def test_multiplier_of_the_backbone(trained):
     assert np.median(heads[heads > 0]) == pytest.approx(1e-3, rel=1e-2)
 
 
+def test_the_average_of_what_is_frozen_is_it():
+    """Bit by bit, at any weight that the average gives the old."""
+    weights = {"w": np.random.default_rng(0).normal(size=1000).astype(np.float32)}
+    average = train_state.Average(jnp.int32(0), weights, {})
+    update = jax.jit(lambda average: average.update(weights, {}, 0.999))
+    for _ in range(20):
+        average = update(average)
+    assert average.count == 20 and same_bits(average.params, weights)
+
+
 def test_a_run_is_gone_on_with_other_modules_frozen(frozen, trained, tmp_path):
     """Through a checkpoint on the disk: the optimizer's state has one structure."""
     state = take(frozen, fresh(frozen), [0])

@@ -168,7 +168,7 @@ def test_a_network_that_cannot_be_built_leaves_no_trace(toy, tmp_path, monkeypat
     monkeypatch.setattr(loop, "build", BUILD)
     for change, word in (
         ({"model__act_points": 8}, "act_points"),
-        ({"data__image_size": (64, 68)}, "64 x 68"),
+        ({"data__image_size": (64, 68)}, r"\(64, 68\)"),
     ):
         with pytest.raises(UserError, match=word):
             loop.train(training_config(**change), tmp_path, toy.data)

@@ -73,24 +73,25 @@ def test_classes_of_the_same_name_are_scored_as_before():
     assert row_of(found, "gaze 2").endswith("3 of 5 verbs by name; 6 of 8 hidden units")
 
 
-def test_channels_of_new_classes_keep_their_initial_values():
+def test_new_classes_start_at_the_prior():
+    """The usual bias and a kernel of zeros, so that random weights do not shout on big features."""
     source, _, fresh, ours = taken({}, {})
-    theirs = traverse_util.unflatten_dict(dict(source.variables))["params"]
-    place = "heads0/objects/object_heatmap/out"
-    for leaf in ("kernel", "bias"):
-        found, initial = (at(tree["params"], f"{place}/{leaf}") for tree in (ours, fresh))
-        np.testing.assert_array_equal(found[..., 2], initial[..., 2])
-        np.testing.assert_array_equal(found[..., 3], at(theirs, f"{place}/{leaf}")[..., 1])
-    place = "heads0/matching/human_offset/out/kernel"
-    found, initial = (at(tree["params"], place) for tree in (ours, fresh))
-    for new in (1, 3):  # fly and pet, x and y of each
-        np.testing.assert_array_equal(
-            found[..., 2 * new : 2 * new + 2], initial[..., 2 * new : 2 * new + 2]
-        )
-    np.testing.assert_array_equal(found[..., 4:6], at(theirs, place)[..., 0:2])  # ride
-    classifier = "heads0/interactions/gaze2_classifier/kernel"
-    found, initial = (at(tree["params"], classifier) for tree in (ours, fresh))
-    np.testing.assert_array_equal(found[..., [1, 3]], initial[..., [1, 3]])
+    theirs = traverse_util.unflatten_dict(dict(source.variables))
+    for place, new, known, from_theirs in (
+        ("params/heads0/objects/object_heatmap/out", [2], [1, 3], [2, 1]),
+        ("params/heads0/interactions/glance_classifier", [1, 3], [0, 2, 4], [1, 0, 2]),
+        ("params/heads0/interactions/gaze2_classifier", [1, 3], [0, 2, 4], [1, 0, 2]),
+        # x and y of each verb
+        ("params/heads0/matching/human_offset/out", [2, 3, 6, 7], [0, 1, 4, 5], [2, 3, 0, 1]),
+    ):
+        kernel, bias = (at(ours, f"{place}/{leaf}") for leaf in ("kernel", "bias"))
+        assert not kernel[..., new].any()
+        np.testing.assert_array_equal(bias[new], at(fresh, f"{place}/bias")[new])
+        expected = at(theirs, f"{place}/bias")[from_theirs]
+        np.testing.assert_array_equal(bias[known], expected)
+        inputs = at(theirs, f"{place}/kernel").shape[-2]
+        expected = at(theirs, f"{place}/kernel")[..., from_theirs]
+        np.testing.assert_array_equal(kernel[..., :inputs, known], expected)
 
 
 def test_the_same_network_and_classes_are_taken_whole():
@@ -113,9 +114,11 @@ def test_a_narrower_hidden_layer_starts_fresh():
     theirs = ("ride", "hold", "drink_with", "fly", "pet")
     _, found, fresh, ours = taken(*changes, verbs=("hold", "ride", "pet"), their_verbs=theirs)
     assert "hidden layer" in row_of(found, "gaze 2")
-    for layer in ("gaze2_hidden", "gaze2_classifier"):
-        place = f"heads0/interactions/{layer}/kernel"
-        np.testing.assert_array_equal(at(ours["params"], place), at(fresh["params"], place))
+    place = "params/heads0/interactions/gaze2_{}"
+    for leaf in ("hidden/kernel", "hidden/bias", "classifier/bias"):
+        path = place.format(leaf)
+        np.testing.assert_array_equal(at(ours, path), at(fresh, path))
+    assert not at(ours, place.format("classifier/kernel")).any()
     place = "heads0/interactions/gaze1_classifier/kernel"
     assert not np.array_equal(at(ours["params"], place), at(fresh["params"], place))
 
@@ -172,9 +175,12 @@ def test_classes_without_names_are_those_of_as_many():
 
 
 def test_no_class_in_common():
-    _, found, _, _ = taken({}, {}, objects=("x", "y", "z", "w"), verbs=tuple("abcde"))
+    _, found, fresh, ours = taken({}, {}, objects=("x", "y", "z", "w"), verbs=tuple("abcde"))
     assert "no object of the same name" in row_of(found, "object heatmap")
     assert "no verb of the same name" in row_of(found, "object offset")
+    assert not at(ours, "params/heads0/objects/object_heatmap/out/kernel").any()
+    place = "params/heads0/objects/object_heatmap/out/bias"
+    np.testing.assert_array_equal(at(ours, place), at(fresh, place))
 
 
 def test_a_name_is_looked_for_as_it_is_written_first():

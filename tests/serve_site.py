@@ -21,7 +21,8 @@ def serve(folder: Path, *flags: str, script: Path | None = None) -> subprocess.P
     arguments = ["--script", str(script)] if script else list(flags)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(folder / "tmp"))
-        return start_python(str(WORKER), str(folder), *arguments)
+        # All of them compile the same network.
+        return start_python(str(WORKER), str(folder), *arguments, cache=folder.parent / "compiled")
 
 
 def address(process: subprocess.Popen) -> str:
