@@ -207,7 +207,7 @@ def letterbox_image(image: np.ndarray, input_size: tuple[int, int]) -> np.ndarra
     (left, left_weight), (right, right_weight) = columns
     read = np.concatenate([left, right])
     few = len(read) < width  # then the others are left out before anything is computed
-    sampled = np.float32(0)
+    sampled: Any = np.float32(0)
     for index, weight in rows:
         line = np.take(image, index, axis=0)
         line = np.take(line, read, axis=1) if few else line
