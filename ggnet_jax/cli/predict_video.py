@@ -186,7 +186,9 @@ def predict_video(
     with PredictionLines(file, "frame") as lines, writer, bar:
         with _camera_may_be_stopped(video):
             for result, image in _drawn(detector, video, threshold, every):
-                began = began or time.monotonic()  # now that the network is compiled
+                if not began:  # the network is compiled: rates count from here
+                    began = time.monotonic()
+                    bar.unpause()
                 bar.update()
                 lines.add(_line(result))
                 if image is None:

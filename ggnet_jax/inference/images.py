@@ -204,21 +204,19 @@ def letterbox_image(image: np.ndarray, input_size: tuple[int, int]) -> np.ndarra
     # Pillow's own warp truncates where OpenCV rounds, which makes images darker.
     rows = _neighbors(inverse[1, 1] * np.arange(input_size[0]) + inverse[1, 2], height)
     columns = _neighbors(inverse[0, 0] * np.arange(input_size[1]) + inverse[0, 2], width)
-    if 4 * input_size[1] < width:  # most columns are not read: leave them out first
-        read = np.concatenate([index for index, _ in columns])
-        columns = [
-            (np.arange(k * input_size[1], (k + 1) * input_size[1]), weight)
-            for k, (_, weight) in enumerate(columns)
-        ]
-        lines = [image[index[:, None], read] for index, _ in rows]
-    else:
-        lines = [image[index] for index, _ in rows]
-    sampled = np.float32(0)
-    for line, (_, weight) in zip(lines, rows, strict=True):
+    (left, left_weight), (right, right_weight) = columns
+    read = np.concatenate([left, right])
+    few = len(read) < width  # then the others are left out before anything is computed
+    sampled: Any = np.float32(0)
+    for index, weight in rows:
+        line = np.take(image, index, axis=0)
+        line = np.take(line, read, axis=1) if few else line
         sampled = sampled + weight[:, None, None] * line
-    warped = np.float32(0)
-    for index, weight in columns:
-        warped = warped + weight[:, None] * np.take(sampled, index, axis=1)
+    if few:
+        first, second = sampled[:, : len(left)], sampled[:, len(left) :]
+    else:
+        first, second = np.take(sampled, left, axis=1), np.take(sampled, right, axis=1)
+    warped = left_weight[:, None] * first + right_weight[:, None] * second
     return np.rint(warped).astype(np.uint8)
 
 

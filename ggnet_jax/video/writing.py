@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -57,8 +57,8 @@ class VideoWriter:
             time_base = Fraction(1, 60000)
         self._time_base = time_base
         self._sound_of, self._sound_start = sound_of, sound_start
-        self._out = cast(Any, None)
-        self._video = cast(Any, None)
+        self._out: Any = None
+        self._video: Any = None
         self._sound: Sound | None = None
         self._ticks = -1
 
@@ -76,7 +76,7 @@ class VideoWriter:
             UserError: it cannot be written.
         """
         with self._named():
-            if self._video is None:
+            if self._ticks < 0:
                 self._open(image.shape[1], image.shape[0])
             frame = self._av.VideoFrame.from_ndarray(_even(image), format="rgb24")
             frame = frame.reformat(
