@@ -96,7 +96,7 @@ class Dataset:
             )
         return whole.take(np.flatnonzero(~held_out))
 
-    @functools.cached_property
+    @property
     def num_held_out(self) -> int:
         """Images of the training split that training leaves to the validation split."""
         whole = len(records.index_split(self.builder, self.train_split))
@@ -142,7 +142,7 @@ class Dataset:
             seen.append(self.val_fingerprint)
         return _hash(seen)
 
-    @functools.cached_property
+    @property
     def val_fingerprint(self) -> str:
         """Changes with the images and annotations of the validation split; '' without one."""
         if not self.val_split:

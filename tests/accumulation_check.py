@@ -87,7 +87,8 @@ def main() -> None:
     def statistics(batch_stats, images):
         seen = {"params": state.params, "batch_stats": batch_stats}
         images = normalize_images(images)
-        return model.apply(seen, images, train=True, mutable=["batch_stats"])[1]["batch_stats"]
+        updated: Any = model.apply(seen, images, train=True, mutable=["batch_stats"])[1]
+        return updated["batch_stats"]
 
     expected = state.batch_stats
     for part in range(PARTS):

@@ -193,7 +193,9 @@ def _time(step: _Step) -> None:
 
 def _noise(config: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """This process's batch: images of noise, a few boxes, and relations between them."""
-    arrays = {k: np.zeros(v.shape, v.dtype) for k, v in batch_shapes(config).items()}
+    arrays: dict[str, Any] = {
+        name: np.zeros(shape.shape, shape.dtype) for name, shape in batch_shapes(config).items()
+    }
     height, width = (side / 4 for side in config.data.image_size)
     arrays["image"] = rng.random(arrays["image"].shape, np.float32)
     arrays["example_weight"] += 1

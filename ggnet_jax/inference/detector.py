@@ -219,7 +219,9 @@ class Detector:
 
         Args:
             frames: images as `detect` takes them.
-            threshold, top_k, channels: as `detect`.
+            threshold: as `detect`.
+            top_k: as `detect`.
+            channels: as `detect`.
 
         Yields:
             The interactions of each image, as `detect` gives them.
@@ -253,7 +255,9 @@ class Detector:
         Args:
             items: images, or anything that has one.
             image_of: the image of an item; called by several threads. None for the item itself.
-            threshold, top_k, channels: as `detect`.
+            threshold: as `detect`.
+            top_k: as `detect`.
+            channels: as `detect`.
             keep_images: give the images back too, which takes their memory.
             whole_batches: let the network see `batch_size` images also where one is left, so that
                 the same image gets the same numbers wherever it stands.

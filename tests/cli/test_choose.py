@@ -85,7 +85,8 @@ def test_a_step_called_best(run, config, capsys, monkeypatch):
     monkeypatch.setattr(drawings, "draw_run", lambda *_, **__: [])
     assert Detector.load(run, step="best").step == 8
     assert Detector.load(run).step == 12
-    assert initial._run_and_step(run / "checkpoints" / "best") == (run, "best")  # of init_from
+    # As init_from reads it.
+    assert initial._workdir_and_step(run / "checkpoints" / "best") == (run, "best")
     assert modes.evaluate(config, run, "best", data_pipelines) == 0
     assert "checkpoint of step 8, 4 images" in capsys.readouterr().out
     newest = evaluate_split.results_folder(config, run, None)

@@ -8,7 +8,7 @@ from tiny_config import get_config
 
 import data_pipelines
 from ggnet_jax import models
-from ggnet_jax.cli import modes
+from ggnet_jax.cli import validation
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.training import loop
@@ -40,7 +40,7 @@ def test_nothing_is_compiled_after_the_first_epoch(events, tmp_path, capsys):
     epochs = []
 
     def evaluate(config, workdir, step):
-        scores = modes._scores(config, workdir, step, data=data_pipelines)
+        scores = validation.evaluate_in_training(config, workdir, step, data=data_pipelines)
         epochs.append((step, list(events)))
         events.clear()
         return scores

@@ -57,7 +57,7 @@ def test_a_run_with_other_classes(run, capsys):
     found = weights(run)
     printed = capsys.readouterr().out
     theirs, step = checkpoints.load_variables(run)
-    theirs = traverse_util.flatten_dict(theirs, sep="/")
+    theirs: Any = traverse_util.flatten_dict(theirs, sep="/")
     assert step == 7 and f"starting from {run}, step 7: Hourglass, 2 gaze steps, " in printed
     np.testing.assert_array_equal(found[STEM], theirs[STEM])
     np.testing.assert_array_equal(found[HEATMAP][[0, 1, 2]], theirs[HEATMAP][[0, 2, 1]])

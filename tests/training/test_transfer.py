@@ -38,7 +38,7 @@ def taken(theirs, ours, objects=OUR_OBJECTS, verbs=OUR_VERBS, their_verbs=VERBS)
     return source, found, fresh, fill(found.variables, fresh)
 
 
-def at(tree, path):
+def at(tree, path) -> Any:
     return functools.reduce(lambda node, key: node[key], path.split("/"), tree)
 
 
