@@ -7,6 +7,7 @@ a part are others. Then over the mesh with the batch norms of training.
 
 import json
 from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
