@@ -102,7 +102,7 @@ class Dataset:
         whole = len(records.index_split(self.builder, self.train_split))
         return whole - len(self.train_index)
 
-    @functools.cached_property
+    @property
     def num_val_evaluated(self) -> int:
         """Images of the validation split that the evaluation split shows as well."""
         if not self.val_split or not self.eval_split or self.eval_split == VALIDATION:

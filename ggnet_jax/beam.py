@@ -135,9 +135,8 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     from ggnet_jax.run_dir.folder import require_run
 
     require_run(options.workdir)
-    step: Step = options.step
-    if step is not None and step.isdecimal():
-        step = int(step)
+    asked = options.step
+    step: Step = int(asked) if asked is not None and asked.isdecimal() else asked
     # One checkpoint for all workers, also if a training writes a newer one meanwhile.
     step = existing(options.workdir, step)
     if not 0 <= options.threshold <= 1:
