@@ -165,7 +165,11 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
         | beam.Map(json.dumps)
         | beam.io.WriteToText(options.output, file_name_suffix=".jsonl")
     )
-    pipeline.run().wait_until_finish()
+    try:
+        pipeline.run().wait_until_finish()
+    except Exception as error:  # of a runner, which has logged the worker's own
+        text = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UserError(f"the pipeline ended early and wrote no output: {text}") from error
     return 0
 
 
