@@ -4,6 +4,7 @@ Each runs as it stands but for a few words: the folders of runs are tiny ones, a
 demo is made short. The files that they name are small ones of the same kind.
 """
 
+import importlib.util
 import re
 import shlex
 import shutil
@@ -26,6 +27,7 @@ from prediction_files import (
 )
 from test_docs import commands_with_marks
 from vcoco_scenes import random_split
+from video_clips import make_clip
 
 from ggnet_jax.evaluation.formats import hico_mat
 from tests.subprocesses import REPOSITORY, environment
@@ -69,6 +71,9 @@ def folders(tmp_path_factory) -> dict[str, Path]:
             Image.fromarray(noise).save(folder / entry["file_name"], "png")
     shutil.copy(hico / "folder" / truth[0]["file_name"], hico / "photo.jpg")
     shutil.copy(hico / "folder" / truth[1]["file_name"], hico / "more" / "one.png")
+    shutil.copytree(hico / "folder", hico / "frames")
+    if importlib.util.find_spec("av"):
+        make_clip(hico / "clip.mp4")
     write_json(hico / "P.json", predictions)
     write_json(hico / "test_hico.json", truth)
     write_json(hico / "instances_test2015.json", pocket_hico(truth))
@@ -123,7 +128,11 @@ def _in_repository(found: re.Match[str]) -> str:
 def test_command(page, words, folders, tmp_path):
     where = folders["vcoco" if "vcoco" in " ".join(words) or "convert" in words else "hico"]
     run = folders["run"]
-    if "--config=configs/demo.py" in words:
+    if "clip.mp4" in " ".join(words) or "--fps=25" in words:
+        pytest.importorskip("av", reason='videos need PyAV: pip install -e ".[video]"')
+    if "--mode=estimate" in words:  # of a small network: Hourglass-104 takes minutes
+        words = [word.replace("configs/hico.py", "tests/tiny_config.py") for word in words]
+    elif "--config=configs/demo.py" in words:
         words, run = [*words, *SHORT], tmp_path / "new"
     for placeholder in RUNS:
         words = [word.replace(f"--workdir={placeholder}", f"--workdir={run}") for word in words]
