@@ -163,6 +163,11 @@ def check_model(workdir: str | Path, before: Mapping[str, Any], config: Mapping[
             )
 
 
+def _is_off(value: Any) -> bool:
+    """Whether a field with this value changes nothing: False, nothing, or a factor of one."""
+    return value is False or (value is not True and value in ("", -1, 0, 1))
+
+
 def _check_same_run(
     workdir: Path, config: Mapping[str, Any], vocabulary: Mapping[str, Any]
 ) -> list[str]:
@@ -172,7 +177,7 @@ def _check_same_run(
     changes = [
         f"{name}: {old} -> {new}"
         for name, old, new in differences_of(before, config)
-        if not (old is None and new in (False, "", -1, 1))  # younger than the run, and off
+        if not (old is None and _is_off(new))  # younger than the run
     ]
     if (workdir / VOCABULARY).is_file():  # not where a process was killed between the two files
         # Other pairs seen in training only mean other hard negatives: an imported run, which had

@@ -40,7 +40,7 @@ MISTAKES = {
     "own fields only": (
         "from ml_collections import ConfigDict\n"
         "def get_config():\n    return ConfigDict({'num_epochs': 3})",
-        "lacks config.batch_size",
+        "lacks config.accumulate_steps",
         "configs.base",
     ),
     "own field beside them": (
