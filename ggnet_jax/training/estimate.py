@@ -19,8 +19,8 @@ from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.step import TrainStep, batch_shapes
 
 GIB = 1 << 30
-# Beyond XLA's account on a CPU: Hourglass-104 took 0.1 GiB more than the account of 4.5 GiB,
-# DLA-34 at 256 x 256 0.1 more than 1.3 (docs/training.md).
+# Beyond XLA's account, for buffers of the CPU's libraries: a guess. What a process takes in all, beside
+# the account, is in docs/training.md.
 _MARGIN = 1.05
 _BATCHES = 6  # that lie in the host's memory: two prefetched, one in the making, three on their way
 
