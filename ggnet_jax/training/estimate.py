@@ -19,8 +19,8 @@ from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.step import TrainStep, batch_shapes
 
 GIB = 1 << 30
-# Beyond XLA's account, for buffers of the CPU's libraries: a guess. What a process takes in all, beside
-# the account, is in docs/training.md.
+# Beyond XLA's account, for buffers of the CPU's libraries: a guess. docs/training.md has what whole
+# processes took beside the account.
 _MARGIN = 1.05
 _BATCHES = 6  # that lie in the host's memory: two prefetched, one in the making, three on their way
 
