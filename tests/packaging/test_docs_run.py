@@ -41,13 +41,19 @@ SHORT = [
     "--config.eval.pictures=2",
 ]
 RUNS = ("/tmp/ggnet_demo", "DIR")
+EXTRAS = {"needs the extra export": "safetensors", "needs the extra onnx": "onnxruntime"}
+
+
+def extra_of(mark: str) -> str | None:
+    """What must be installed for a marked command, if no more than that."""
+    return next((package for text, package in EXTRAS.items() if mark.startswith(text)), None)
 
 
 def to_run() -> list[tuple[str, list[str]]]:
-    """Every unmarked command once, with the page that has it first."""
+    """Every command once that needs no more than an extra, with the page that has it first."""
     found: dict[tuple[str, ...], str] = {}
     for page, words, mark in commands_with_marks():
-        if not mark and not ELSEWHERE.search(f"{page} {' '.join(words)}"):
+        if (not mark or extra_of(mark)) and not ELSEWHERE.search(f"{page} {' '.join(words)}"):
             found.setdefault(tuple(words), page)
     return [(page, list(words)) for words, page in found.items()]
 
@@ -130,6 +136,9 @@ def test_command(page, words, folders, tmp_path):
     run = folders["run"]
     if "clip.mp4" in " ".join(words) or "--fps=25" in words:
         pytest.importorskip("av", reason='videos need PyAV: pip install -e ".[video]"')
+    if "--mode=export" in words:
+        package = "onnxruntime" if "--format=onnx" in words else "safetensors"
+        pytest.importorskip(package, reason="an optional install, see docs/export.md")
     if "--mode=estimate" in words:  # of a small network: Hourglass-104 takes minutes
         words = [word.replace("configs/hico.py", "tests/tiny_config.py") for word in words]
     elif "--config=configs/demo.py" in words:
