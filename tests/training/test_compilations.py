@@ -36,6 +36,7 @@ def test_nothing_is_compiled_after_the_first_epoch(events, tmp_path, capsys):
     config = get_config()
     config.data.data_dir = str(tmp_path / "data")
     config.data.figures.update(num_train=9, num_test=5)  # batches of 2 and of 4
+    config.data.image_size = (64, 72)  # for which no other test compiles
     config.num_epochs, config.eval_every_epochs = 4, 1
     epochs = []
 
