@@ -20,7 +20,7 @@ def test_killed_runs_end_in_the_same_bits(tmp_path):
     """SIGKILL while starting, between steps and inside of saves; real images, augmented."""
     worker = ["tests/train_worker.py"]
     data, cache = str(tmp_path / "data"), tmp_path / "cache"
-    whole = run_python(*worker, str(tmp_path / "whole"), data, cache=cache)
+    whole = run_python(*worker, str(tmp_path / "whole"), data, cache=cache, timeout=1200)
     assert whole.returncode == 0, whole.stderr
 
     generator = random.Random(0)
@@ -47,7 +47,7 @@ def test_killed_runs_end_in_the_same_bits(tmp_path):
         killed_at.append(max(checkpoints.steps(folder), default=0))
     assert in_a_save >= 1 and len(set(killed_at)) >= 4, (in_a_save, killed_at)
 
-    last = run_python(*worker, str(folder), data, cache=cache)
+    last = run_python(*worker, str(folder), data, cache=cache, timeout=1200)
     assert last.returncode == 0, last.stderr
     assert "step=60, finished=True" in last.stdout
     with (
