@@ -5,7 +5,8 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,11 +88,11 @@ def predict_many(
     before = job_of(folder)
     if step is None and "checkpoint" in before:
         step = before["checkpoint"]
-    names = zlib.crc32("\0".join(map(str, paths)).encode("utf-8", "surrogateescape"))
+    checksum = zlib.crc32("\0".join(map(str, paths)).encode("utf-8", "surrogateescape"))
     job = {
         "run": str(Path(workdir).resolve()),
         "checkpoint": existing(Path(workdir), step),
-        "images": f"{len(paths)}, {names:08x}",
+        "images": f"{len(paths)}, {checksum:08x}",
         "format": format,
         "threshold": threshold,
         "max_pixels": max_pixels,
@@ -110,11 +111,14 @@ def predict_many(
             if draw != "none":
                 fonts.say_missing(labels(detector.vocabulary))
         if todo:
-            entries = _drawn if draw == "all" else _entries
+            entries = _entries
+            if draw == "all":
+                names = dict(zip(paths, drawing_names(paths), strict=True))
+                entries = partial(_drawn, names=names, folder=folder)
             options = {"total": len(paths), "initial": shards.done, "unit": "image"}
             try:
                 with progress_bar(desc="images", **options) as bar:
-                    for one, entry in entries(detector, todo, paths, folder, threshold, format):
+                    for one, entry in entries(detector, todo, threshold, format):
                         if "error" in entry:
                             tqdm.write(f"skipped {entry['error']}", file=sys.stderr)
                         shards.add(one, entry)
@@ -141,13 +145,10 @@ def predict_many(
 def _entries(
     detector: Detector,
     todo: Sequence[Todo],
-    paths: Sequence[Path],
-    folder: Path,
     threshold: float,
     format: str,
 ) -> Iterator[tuple[Todo, dict[str, Any]]]:
     """What is written of each image, without drawings."""
-    del paths, folder
     lowest = 0.0 if format == PPDM else threshold
     results = detector.results(
         todo, image_of=lambda one: one.path, threshold=lowest, whole_batches=True
@@ -167,13 +168,13 @@ def _entries(
 def _drawn(
     detector: Detector,
     todo: Sequence[Todo],
-    paths: Sequence[Path],
-    folder: Path,
     threshold: float,
     format: str,
+    *,
+    names: Mapping[Path, str],
+    folder: Path,
 ) -> Iterator[tuple[Todo, dict[str, Any]]]:
-    """What is written of each image, once it is drawn."""
-    names = dict(zip(paths, drawing_names(paths), strict=True))
+    """What is written of each image, once it is drawn into `folder` under its name."""
     explained = prefetch(lambda one: detector.explain(one.path, threshold=0.0), todo, depth=1)
     for one, future in zip(todo, explained, strict=True):
         path = one.path
