@@ -46,7 +46,7 @@ def main() -> None:
     # Very different images; the parts, every other one, have 2 and 13 interactions.
     batch = make_batch(3, 8, empty=(0, 2, 4), dtype=np.float64)
 
-    def run(parallel, parts, wrap=lambda model: model):
+    def run(parallel, parts, wrap=lambda model: model, scan_parts=True):
         step = make_train_step(
             wrap(create_model(config.model, axis_name=parallel.axis_name)),
             optimizer,
@@ -55,6 +55,7 @@ def main() -> None:
             verbs_of_object(),
             axis_name=parallel.axis_name,
             accumulate_steps=parts,
+            scan_parts=scan_parts,
         )
         here, there = parallel.put_state(state), parallel.put_batch(batch)
         step = parallel.compile(step).lower(here, there).compile()
@@ -81,6 +82,9 @@ def main() -> None:
     for name, parallel in {"mesh": MeshParallel(), "pmap": PmapParallel()}.items():
         there = run(parallel, PARTS, frozen)
         report[name], report[f"{name} exchanges"] = difference(there, whole), there[2]
+
+    one = MeshParallel(jax.devices()[:1])
+    report["without a loop"] = difference(run(one, PARTS, frozen, scan_parts=False), whole)
 
     model = create_model(config.model)
 

@@ -59,6 +59,7 @@ def make_train_step(
     *,
     axis_name: str | None = None,
     accumulate_steps: int = 1,
+    scan_parts: bool | None = None,
     ema_decay: float = 0.0,
     frozen: tuple[str, ...] = (),
 ) -> TrainStep:
@@ -79,6 +80,7 @@ def make_train_step(
         axis_name: None where the batch is whole, as under `jit`; the name of pmap's axis where
             every device sees its own shard of the batch.
         accumulate_steps: parts of a batch, by which a device's share of it is divisible.
+        scan_parts: whether a loop of XLA's goes over the parts; None is everywhere but on a CPU.
         ema_decay: of the average of the weights, if the state has one; see `state.Average`.
         frozen: modules that are not trained (`config.frozen_modules`). No gradient is computed for
             them. A frozen backbone normalizes by its running statistics, as in inference, and
@@ -128,6 +130,8 @@ def make_train_step(
         )
         return total, (terms, updated["batch_stats"])
 
+    if scan_parts is None:
+        scan_parts = jax.default_backend() != "cpu"
     gradient_of = jax.value_and_grad(batch_loss, has_aux=True)
 
     def counts_of(part: Mapping[str, jax.Array]) -> losses.Counts:
@@ -145,7 +149,8 @@ def make_train_step(
             return (jax.tree.map(jnp.add, gradient, more), batch_stats), (loss, terms)
 
         zeros = jax.tree.map(jnp.zeros_like, params)
-        (gradient, batch_stats), scalars = jax.lax.scan(add, (zeros, batch_stats), parts)
+        scan = jax.lax.scan if scan_parts else _scan_on_cpu
+        (gradient, batch_stats), scalars = scan(add, (zeros, batch_stats), parts)
         loss, terms = jax.tree.map(jnp.sum, scalars)
         return (loss, (terms, batch_stats)), gradient
 
@@ -180,6 +185,24 @@ def _split(array: jax.Array, parts: int) -> jax.Array:
     So each device of a mesh has its share of every part, and no image has to move.
     """
     return jnp.swapaxes(array.reshape(-1, parts, *array.shape[1:]), 0, 1)
+
+
+def _scan_on_cpu(function: Callable[..., Any], carry: Any, parts: Mapping[str, jax.Array]) -> Any:
+    """`jax.lax.scan` over the parts of a batch without XLA's loop.
+
+    XLA brings the axes of convolutions into an order that its CPU kernels know outside of loops
+    alone, so that their gradients take 20 times as long inside. Without a loop it may start with
+    the next part before the memory of this one is free; a barrier would be dropped before the
+    operations get their order, so a zero that only the carry can tell is added to the images.
+    """
+    results = []
+    for index in range(len(parts["image"])):
+        part = {name: array[index] for name, array in parts.items()}
+        seen = sum(leaf.ravel()[0] for leaf in jax.tree.leaves(carry))
+        part["image"] += 0 * jnp.asarray(seen, part["image"].dtype)
+        carry, result = function(carry, part)
+        results.append(result)
+    return carry, jax.tree.map(lambda *leaves: jnp.stack(leaves), *results)
 
 
 def _all_finite(tree: Any) -> jax.Array:

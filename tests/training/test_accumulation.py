@@ -38,6 +38,11 @@ def test_parts_make_the_update_of_the_whole_batch(report, way):
     assert sum(exchanges.values()) < 2 * report["parameters"]
 
 
+def test_parts_one_after_the_other_without_a_loop(report):
+    """As on a CPU, where XLA's loops are slow."""
+    assert max(report["without a loop"].values()) < 1e-9, report["without a loop"]
+
+
 def test_running_statistics_move_once_a_part(report):
     """As if the network had seen one part after the other, all with the weights before."""
     assert report["statistics"] < 1e-9
