@@ -6,9 +6,10 @@
 
 With random weights on the device that JAX finds, for each network: one image as the Detector treats
 it, step by step; the network alone, ours and PyTorch's (tests/oracles, eager or by torch.compile,
-which takes minutes and a C++ compiler on a CPU), whose outputs are compared first; and a list of images through the Detector, whose threads read them while the device
-works. Both networks leave out the heads of the first stacks. Ours leaves out the classifiers of the
-glance and of the earlier gaze steps too, which the released code computes.
+which takes minutes and a C++ compiler on a CPU), whose outputs are compared first; and a list of
+images through the Detector, whose threads read them while the device works. All networks leave out
+the heads of the first stacks. Ours leaves out the classifiers of the glance and of the earlier gaze
+steps too, which the released code computes.
 """
 
 import io
