@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ggnet_jax.config import ModelConfig
-from ggnet_jax.ops import add_bias, deform_conv2d
+from ggnet_jax.ops import add_bias, conv2d, deform_conv2d
 
 Dtype = Any
 Initializer = Callable[..., jax.Array]
@@ -62,12 +62,10 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
-        y = lax.conv_general_dilated(
+        y = conv2d(
             x.astype(self.dtype),
             kernel.astype(self.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=[(self.kernel // 2, self.kernel // 2)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            stride=self.stride,
             precision=self.precision,
         )
         if not self.use_bias:

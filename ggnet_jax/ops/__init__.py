@@ -1,6 +1,7 @@
 """Operators as pure functions of arrays."""
 
 from ggnet_jax.ops.bias import add_bias
+from ggnet_jax.ops.conv import conv2d
 from ggnet_jax.ops.deform_conv import deform_conv2d
 from ggnet_jax.ops.gather import gather_cells, gather_offsets
 from ggnet_jax.ops.normalize import normalize_images
@@ -8,6 +9,7 @@ from ggnet_jax.ops.peaks import find_peaks
 
 __all__ = [
     "add_bias",
+    "conv2d",
     "deform_conv2d",
     "find_peaks",
     "gather_cells",

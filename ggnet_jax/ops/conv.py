@@ -1,0 +1,128 @@
+"""Convolution, written for XLA's CPU compiler where that is slow with its own.
+
+On GPUs and TPUs it is XLA's. On a CPU matrix products take its place (benchmarks/results/cpu.md):
+
+    forward                  on maps smaller than the kernel
+    gradient of the kernel   for XLA a convolution whose window is the whole map; a product of every
+                             tap's pixels with the output's gradient takes as little as a tenth
+    gradient of the input    of few pixels, where turning the kernel around takes longer than to
+                             convolve; products need no kernel turned around
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# Measured on CPUs with AVX-512. Below so many channels XLA's gradient of the kernel is faster.
+_MIN_CHANNELS = 128
+# Up to so many pixels of the whole batch the gradient of the input is faster by products.
+_MAX_PIXELS = 256
+
+
+def conv2d(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, precision: lax.Precision | None = None
+) -> jax.Array:
+    """2-D convolution with a square kernel of odd side, zero padding of half its side.
+
+    Args:
+        x: [B, h, w, C].
+        kernel: [k, k, C, F], of x's dtype.
+        stride: step in both directions.
+        precision: of the products.
+
+    Returns:
+        [B, h', w', F]; h' = ceil(h / stride).
+    """
+    # In bfloat16 CPUs convert.
+    on_cpu = jax.default_backend() == "cpu" and jnp.finfo(x.dtype).bits >= 32
+    convolve = _conv_on_cpu if on_cpu else _xla_conv
+    return convolve(stride, precision, x, kernel)
+
+
+def _xla_conv(
+    stride: int, precision: lax.Precision | None, x: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        window_strides=(stride, stride),
+        padding=[(kernel.shape[0] // 2, kernel.shape[0] // 2)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
+    )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _conv_on_cpu(
+    stride: int, precision: lax.Precision | None, x: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    side, _, channels, features = kernel.shape
+    if min(x.shape[1:3]) >= side or min(channels, features) < _MIN_CHANNELS:
+        return _xla_conv(stride, precision, x, kernel)
+    size = tuple(-(-length // stride) for length in x.shape[1:3])
+    padded = _pad(x, side // 2)
+    columns = jnp.concatenate([padded[index] for index in _windows(side, stride, size)], axis=-1)
+    flat = kernel.reshape(-1, features)
+    return jnp.einsum("bhwc,cf->bhwf", columns, flat, precision=precision)
+
+
+def _vjp_forward(stride, precision, x, kernel):
+    return _conv_on_cpu(stride, precision, x, kernel), (x, kernel)
+
+
+def _vjp_backward(stride, precision, residuals, dy):
+    x, kernel = residuals
+    few_channels = min(kernel.shape[2:]) < _MIN_CHANNELS
+    if few_channels:
+        (dkernel,) = jax.vjp(lambda kernel: _xla_conv(stride, precision, x, kernel), kernel)[1](dy)
+    else:
+        dkernel = _kernel_gradient(stride, precision, x, kernel, dy)
+    if few_channels or dy[..., 0].size > _MAX_PIXELS:
+        (dx,) = jax.vjp(lambda x: _xla_conv(stride, precision, x, kernel), x)[1](dy)
+    else:
+        dx = _input_gradient(stride, precision, x, kernel, dy)
+    return dx, dkernel
+
+
+_conv_on_cpu.defvjp(_vjp_forward, _vjp_backward)
+
+
+def _kernel_gradient(stride, precision, x, kernel, dy):
+    """sum_p x(stride p + tap) dy(p)^T for every tap, [k, k, C, F]."""
+    padded, rows = _pad(x, kernel.shape[0] // 2), _rows(dy)
+    of_taps = [
+        jnp.matmul(_rows(padded[index]).T, rows, precision=precision)
+        for index in _windows(kernel.shape[0], stride, dy.shape[1:3])
+    ]
+    return jnp.stack(of_taps).reshape(kernel.shape)
+
+
+def _input_gradient(stride, precision, x, kernel, dy):
+    """Every tap's dy(p) kernel(tap)^T added where the tap has read."""
+    side, radius = kernel.shape[0], kernel.shape[0] // 2
+    padded = _pad(jnp.zeros_like(x), radius)
+    of_taps = kernel.reshape(-1, *kernel.shape[2:])
+    for index, of_tap in zip(_windows(side, stride, dy.shape[1:3]), of_taps, strict=True):
+        product = jnp.matmul(_rows(dy), of_tap.T, precision=precision)
+        padded = padded.at[index].add(product.reshape(*dy.shape[:3], -1))
+    return padded[:, radius : radius + x.shape[1], radius : radius + x.shape[2]]
+
+
+def _rows(x: jax.Array) -> jax.Array:
+    """[B, h, w, C] -> [B h w, C]; with three axes to sum over XLA would take twice as long."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _pad(x: jax.Array, radius: int) -> jax.Array:
+    return jnp.pad(x, ((0, 0), (radius, radius), (radius, radius), (0, 0)))
+
+
+def _windows(side: int, stride: int, size: tuple[int, ...]) -> list[tuple[slice, ...]]:
+    """For every tap, row-major, the pixels of the padded input that it reads."""
+
+    def along(axis: int, tap: int) -> slice:
+        return slice(tap, tap + (size[axis] - 1) * stride + 1, stride)
+
+    return [(slice(None), along(0, i), along(1, j)) for i in range(side) for j in range(side)]
