@@ -132,7 +132,9 @@ def _find(text: str, *endings: Collection[str]) -> list[Path]:
     else:
         some = _matching(text)
     if not some:
-        raise UserError(f"{text}: no image there ({', '.join(sorted(image_files.endings()))})")
+        what = "image or video" if VIDEO_ENDINGS in endings else "image"
+        listed = ", ".join(sorted(image_files.endings()))
+        raise UserError(f"{text}: no {what} there (endings of images: {listed})")
     return some
 
 
