@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from ggnet_jax.cli.image_paths import VideoSource, drawing_names
 from ggnet_jax.cli.predict import labels
@@ -20,7 +19,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector, Result
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.prefetch import newest, prefetch
-from ggnet_jax.progress import progress_bar
+from ggnet_jax.progress import progress_bar, say
 from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
 from ggnet_jax.video import frames, pyav, reading
@@ -307,7 +306,4 @@ def _name(video: Any, result: Result, broken: int) -> None:
         text = f"skipped {video.name}: and more frames, which its lines name"
     else:
         return
-    if sys.stderr.isatty():
-        tqdm.write(text, file=sys.stderr)
-    else:
-        print(text, file=sys.stderr)
+    say(text)

@@ -171,6 +171,16 @@ def test_drawings(run, photos, tmp_path, monkeypatch, capsys):
     expected = {os.path.basename(scores[score]) for score in sorted(scores)[-2:]}
     drawn = {p.name for p in best.glob("*.png") if not p.stem.endswith("_explained")}
     assert drawn == expected
+    # The best of a folder that was predicted without drawings, in which nothing is left to do.
+    later = tmp_path / "later"
+    predict_many.predict_many(run, photos, later, threshold=0.0)
+    before = lines_of(later)
+    predict_many.predict_many(run, photos, later, threshold=0.0, draw="best")
+    assert {p.name for p in later.glob("*.png") if not p.stem.endswith("_explained")} == expected
+    assert lines_of(later) == before
+    capsys.readouterr()
+    predict_many.predict_many(run, photos, tmp_path / "none", threshold=1.0, draw="best")
+    assert "none is drawn: nothing above 1.00" in capsys.readouterr().out
     few = [photos / "3.png", photos / "4.png"]
     predict_many.predict_many(run, few, all_, threshold=0.0, draw="all")
     line, broken = lines_of(all_)
