@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-
 from ggnet_jax import io
 from ggnet_jax.cli.image_paths import check_output, drawing_names, find_images
 from ggnet_jax.cli.predict import (

@@ -175,7 +175,7 @@ def test_the_loader_says_what_jax_lacks(exported, monkeypatch):
     monkeypatch.setitem(sys.modules, "flatbuffers", None)
     with pytest.raises(ImportError, match="pip install flatbuffers"):
         loader.Network(exported)
-    with pytest.raises(UserError, match="cannot be loaded; .*pip install flatbuffers"):
+    with pytest.raises(UserError, match=r"cannot be loaded; .*pip install flatbuffers"):
         Detector.load(exported)
 
 
