@@ -18,6 +18,7 @@ ENCODERS = {"libx264": {"preset": "veryfast", "crf": "20"}, "mpeg4": {"qscale": 
 COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 """Codecs that an MP4 may have; sound of another one is encoded as AAC."""
 
+_LARGEST = 16384  # pixels of a side, in H.264
 _FINEST = 65535  # ticks a second that every encoder takes
 _LEAST_MP3 = 16000  # samples a second that the standard has
 # Speakers of sound that only counts its channels, as AVI's does.
@@ -96,6 +97,11 @@ class VideoWriter:
 
     def _open(self, width: int, height: int) -> None:
         av = self._av
+        if max(width, height) > _LARGEST:
+            raise UserError(
+                f"cannot write {self._path}: its frames have {width} x {height} pixels, and an MP4's "
+                f"at most {_LARGEST} in width and height"
+            )
         name = next((name for name in ENCODERS if _has_encoder(av, name)), None)
         if name is None:
             raise UserError(f"this FFmpeg can encode none of {', '.join(ENCODERS)}; pip install av")

@@ -186,6 +186,15 @@ def test_an_ffmpeg_without_x264_writes_mpeg4(tmp_path, monkeypatch):
     assert times(target) == pytest.approx(times(source), abs=1e-4)
 
 
+def test_frames_that_no_mp4_can_have_are_one_line(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"out\.mp4: its frames have 16386 x 8 pixels, .* 16384"),
+        VideoWriter(tmp_path / "out.mp4", Fraction(10)) as writer,
+    ):
+        writer.write(np.zeros((8, 16386, 3), np.uint8), Fraction(0))
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_fails_leaves_nothing(tmp_path):
     source = make_clip(tmp_path / "a.mp4", sound="aac")
     (tmp_path / "out.mp4").write_bytes(b"an earlier one")
