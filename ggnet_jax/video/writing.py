@@ -99,8 +99,8 @@ class VideoWriter:
         av = self._av
         if max(width, height) > _LARGEST:
             raise UserError(
-                f"cannot write {self._path}: its frames have {width} x {height} pixels, and an MP4's "
-                f"at most {_LARGEST} in width and height"
+                f"cannot write {self._path}: its frames have {width} x {height} pixels, and those "
+                f"of an MP4 at most {_LARGEST} a side"
             )
         name = next((name for name in ENCODERS if _has_encoder(av, name)), None)
         if name is None:
