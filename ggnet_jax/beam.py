@@ -5,11 +5,14 @@
 
 Every other option is Beam's own. The lines are those of `--mode=predict --draw=none`, in an order
 that Beam chooses, in files `OUTPUT-00000-of-00005.jsonl`; an image that can't be read has a line
-that says why. Input and output may be where Beam's file systems reach (`gs://`, `s3://`, HDFS).
+that says why, and the exit status is then 1. Input and output may be where Beam's file systems
+reach (`gs://`, `s3://`, HDFS).
 """
 
 import argparse
+import difflib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -33,7 +36,7 @@ BATCH_SIZE = 8  # images
 
 
 class Detect(beam.PTransform):
-    """Paths of images -> their lines of predictions.jsonl, as dictionaries.
+    """Paths of images, or their bytes, -> their lines of predictions.jsonl, as dictionaries.
 
     The network is loaded and compiled once a process, which its threads share.
     """
@@ -46,11 +49,20 @@ class Detect(beam.PTransform):
         threshold: float = DEFAULT_THRESHOLD,
         batch_size: int = BATCH_SIZE,
         max_pixels: int = MAX_PIXELS,
+        as_json: bool = False,
     ):
-        """Arguments of `Detector.load` and `Detector.detect`; every worker reads `workdir`."""
+        """Arguments of `Detector.load` and `Detector.detect`; every worker reads `workdir`.
+
+        Args:
+            workdir, step, threshold, batch_size, max_pixels: see there.
+            as_json: give lines as text, which Beam can hand on also where the name of a file is
+                not of UTF-8.
+        """
         super().__init__()
         self._batch_size = batch_size
-        self._detect = _DetectBatch(workdir, step, threshold, batch_size, max_pixels, Shared())
+        self._detect = _DetectBatch(
+            workdir, step, threshold, batch_size, max_pixels, as_json, Shared()
+        )
 
     def expand(self, input_or_inputs: Any) -> Any:
         """A batch is one call of the network; see `beam.PTransform`."""
@@ -72,9 +84,11 @@ class _DetectBatch(beam.DoFn):
         threshold: float,
         batch_size: int,
         max_pixels: int,
+        as_json: bool,
         shared: Shared,
     ):
-        self._workdir, self._step, self._threshold = workdir, step, threshold
+        self._workdir, self._step = workdir, step
+        self._threshold, self._as_json = threshold, as_json
         self._batch_size, self._max_pixels, self._shared = batch_size, max_pixels, shared
 
     def setup(self) -> None:
@@ -82,15 +96,21 @@ class _DetectBatch(beam.DoFn):
         self._detector = self._shared.acquire(self._load, tag=f"{self._workdir} {self._step}")
 
     def _load(self) -> Detector:
-        beam.metrics.Metrics.counter("ggnet_jax", "networks_loaded").inc()
+        _count("networks_loaded").inc()
         return Detector.load(
             self._workdir, self._step, batch_size=self._batch_size, max_pixels=self._max_pixels
         )
 
-    def process(self, element: Sequence[str]) -> Iterator[dict[str, Any]]:
-        """The lines of a batch; whole batches, so that a line does not depend on its neighbors."""
+    def process(self, element: Sequence[str | bytes]) -> Iterator[dict[str, Any] | str]:
+        """The lines of a batch."""
+        for line in self._lines([os.fsdecode(path) for path in element]):
+            _count("images_skipped" if "error" in line else "images_read").inc()
+            yield json.dumps(line) if self._as_json else line
+
+    def _lines(self, paths: list[str]) -> Iterator[dict[str, Any]]:
+        # Whole batches, so that a line does not depend on its neighbors.
         results = self._detector.results(
-            element, image_of=_read, threshold=self._threshold, whole_batches=True
+            paths, image_of=_read, threshold=self._threshold, whole_batches=True
         )
         for result in results:
             if result.error is not None:
@@ -99,6 +119,10 @@ class _DetectBatch(beam.DoFn):
                 yield failure_line(result.item, why)
             else:
                 yield prediction_line(result.item, result.width, result.height, result.interactions)
+
+
+def _count(name: str) -> Any:
+    return beam.metrics.Metrics.counter("ggnet_jax", name)
 
 
 def _read(path: str) -> str | bytes:
@@ -144,16 +168,16 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     for name in ("batch_size", "max_pixels"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name}={getattr(options, name)}; give a number from 1 on")
+    if os.path.isdir(options.input):
+        glob = os.path.join(options.input, "*.jpg")
+        raise UserError(f"--input={options.input} is a folder; give a quoted glob, such as {glob}")
     if not FileSystems.match([options.input])[0].metadata_list:
         raise UserError(f"--input={options.input}: no file there")
-    # Orbax and Beam tell every step of theirs at INFO.
-    beam_options = PipelineOptions(["--default_sdk_harness_log_level=WARNING", *rest])
-    beam_options.view_as(SetupOptions).save_main_session = False
-    pipeline = beam.Pipeline(options=beam_options)
+    pipeline = _pipeline(rest, list(vars(options)))
     (
         pipeline
         | fileio.MatchFiles(options.input)
-        | beam.Map(lambda match: match.path)
+        | beam.Map(lambda match: os.fsencode(match.path))
         | beam.Reshuffle()
         | Detect(
             options.workdir,
@@ -161,16 +185,52 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
             threshold=options.threshold,
             batch_size=options.batch_size,
             max_pixels=options.max_pixels,
+            as_json=True,
         )
-        | beam.Map(json.dumps)
         | beam.io.WriteToText(options.output, file_name_suffix=".jsonl")
     )
     try:
-        pipeline.run().wait_until_finish()
+        result = pipeline.run()
+        result.wait_until_finish()
     except Exception as error:  # of a runner, which has logged the worker's own
         text = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(f"the pipeline ended early and wrote no output: {text}") from error
-    return 0
+    read, skipped = _counted(result, "images_read"), _counted(result, "images_skipped")
+    if read is None or skipped is None:  # not every runner counts
+        print(f"done; see {options.output}-*.jsonl")
+        return 0
+    total = read + skipped
+    print(f"{read:,} of {total:,} images, {skipped:,} skipped; see {options.output}-*.jsonl")
+    return 1 if skipped else 0
+
+
+def _pipeline(arguments: list[str], ours: list[str]) -> beam.Pipeline:
+    """A pipeline with options of Beam's, which does not mind what it does not know."""
+    # Orbax and Beam tell every step of theirs at INFO.
+    options = PipelineOptions(["--default_sdk_harness_log_level=WARNING", *arguments])
+    known = options.get_all_options()
+    for argument in arguments:
+        name = argument.lstrip("-").partition("=")[0]
+        meant = difflib.get_close_matches(name, ours, 1)
+        if argument.startswith("--") and name not in known and meant:
+            raise UserError(f"there is no option --{name}; is --{meant[0]} meant?")
+    options.view_as(SetupOptions).save_main_session = False
+    try:
+        return beam.Pipeline(options=options)
+    except (ValueError, ImportError) as error:
+        raise UserError(f"the options of Beam: {str(error).partition(chr(10))[0]}") from error
+
+
+def _counted(result: Any, name: str) -> int | None:
+    """What all workers counted; None where the runner does not tell."""
+    try:
+        counters = result.metrics().query()["counters"]
+    except Exception:  # each runner has its own
+        return None
+    values = [c.result for c in counters if c.key.metric.name == name]
+    if not counters:
+        return None
+    return sum(value or 0 for value in values)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,14 @@ def progress_bar(*args: Any, **options: Any) -> tqdm:
     )
 
 
+def say(text: str) -> None:
+    """Print a line on stderr beside a bar."""
+    if sys.stderr.isatty():
+        tqdm.write(text, file=sys.stderr)
+    else:  # where tqdm would print the state of the bar behind every such line
+        print(text, file=sys.stderr)
+
+
 class _Lines(tqdm):
     """A bar that ends its lines instead of going back to their beginning."""
 

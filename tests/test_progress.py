@@ -17,6 +17,14 @@ def test_lines(capsys, monkeypatch):
     assert lines and all(line.startswith("evaluate: ") and "/6, " in line for line in lines)
 
 
+def test_what_is_said_beside_a_bar_is_one_line(capsys):
+    with progress.progress_bar(total=6, desc="evaluate") as bar:
+        for number in range(6):
+            bar.update(1)
+            progress.say(f"skipped {number}")
+    assert capsys.readouterr().err.splitlines() == [f"skipped {number}" for number in range(6)]
+
+
 def test_what_is_done_at_once_says_nothing(capsys):
     with progress.progress_bar(total=6, desc="evaluate") as bar:
         bar.update(6)

@@ -60,7 +60,8 @@ def compare(folder: Path, trained: detection.Trained) -> str:
     """How far an export's results are from `Detector`'s on two images, in words."""
     images = make_images(2, tuple(trained.config.data.image_size))
     expected = to_arrays(jax.device_get(Network(trained)(images)))
-    found = loader.Network(folder)(images)
+    network = loader.Network(folder)
+    found = network(images)
     if all(np.array_equal(found[name], values) for name, values in expected.items()):
         return "on two test images the results are Detector's bit by bit"
     ours, theirs = by_cells(expected), by_cells(found)
@@ -74,9 +75,13 @@ def compare(folder: Path, trained: detection.Trained) -> str:
     pixels = OUTPUT_STRIDE * max(
         value for name, value in furthest.items() if name in lengths or name.endswith("_position")
     )
+    dtype = trained.model.config.dtype
+    why = ""
+    if network.preprocessing["format"] == "onnx" and dtype != "float32":
+        why = f" (the file computes in float32, Detector in {dtype})"
     return (
         f"on two test images {len(both)} of {len(ours)} candidates are also Detector's; "
-        f"scores differ by at most {furthest['score']:.1g}, places by {pixels:.1g} pixels"
+        f"scores differ by at most {furthest['score']:.1g}, places by {pixels:.1g} pixels{why}"
     )
 
 

@@ -132,7 +132,9 @@ def _find(text: str, *endings: Collection[str]) -> list[Path]:
     else:
         some = _matching(text)
     if not some:
-        raise UserError(f"{text}: no image there ({', '.join(sorted(image_files.endings()))})")
+        what = "image or video" if VIDEO_ENDINGS in endings else "image"
+        listed = ", ".join(sorted(image_files.endings()))
+        raise UserError(f"{text}: no {what} there (endings of images: {listed})")
     return some
 
 
@@ -144,11 +146,13 @@ def _in_folder(folder: Path, endings: Collection[str]) -> list[Path]:
         raise UserError(f"cannot read the folder {folder}: {error.strerror}") from error
     images, others = [], collections.Counter()
     for entry in entries:
+        if entry.name.startswith("."):  # as `._photo.jpg`, which macOS puts beside a photo
+            continue
         if entry.is_dir():
             others["folder"] += 1
         elif entry.suffix.lower() in endings:
             images.append(entry)
-        elif not entry.name.startswith("."):
+        else:
             others[entry.suffix or "without an ending"] += 1
     if images and others:
         listed = ", ".join(f"{number} {what}" for what, number in others.most_common(8))

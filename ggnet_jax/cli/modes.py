@@ -150,15 +150,20 @@ def predict(
     files, videos = image_paths.find_sources(images, frames="fps" in of_videos)
     if of_videos and not videos:
         raise UserError("--every chooses frames of videos; --images names none")
+    if "draw" in options and not files:
+        raise UserError("--draw chooses images to draw; --images names none, only videos")
+    if videos:  # now, and not when the images are done
+        _check_videos(workdir, videos, output, options.get("format", "native"), of_videos)
     failed = 0
     with _terminable():
         if files:
             predict_images = _images_function(options, len(files))
             failed += predict_images(workdir, files, output, step, threshold, **options)
         if videos:
-            failed += _predict_videos(
-                workdir, videos, output, step, threshold, **options, **of_videos
-            )
+            from ggnet_jax.cli.predict_video import predict_videos
+
+            of_videos |= {name: options[name] for name in ("max_pixels",) if name in options}
+            failed += predict_videos(workdir, videos, output, step, threshold, **of_videos)
     return 1 if failed else 0
 
 
@@ -176,16 +181,19 @@ def _images_function(options: dict[str, Any], count: int) -> Callable[..., int]:
     return predict_many
 
 
-def _predict_videos(*arguments: Any, format: str | None = None, **options: Any) -> int:
-    """`predict_video.predict_videos`, for which there is but one format."""
+def _check_videos(
+    workdir: str | Path, videos: Any, output: str | None, format: str, options: dict[str, Any]
+) -> None:
+    """Raise a UserError if videos can't be predicted so."""
     from ggnet_jax.video import pyav
 
     pyav.require("a video")  # before what imports it
     from ggnet_jax.cli import predict_video
 
-    if format not in (None, "native"):
+    if format != "native":
         raise UserError(f"--format={format} is for images; videos have lines of their own")
-    return predict_video.predict_videos(*arguments, **options)
+    folder = Path(output) if output else Path(workdir) / run_folder.PREDICTIONS
+    predict_video.check(videos, folder, **options)
 
 
 def serve(workdir: str | Path, **options: Any) -> int:

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from ggnet_jax import io
 from ggnet_jax.cli.image_paths import check_output, drawing_names, find_images
 from ggnet_jax.cli.predict import (
@@ -34,7 +32,7 @@ from ggnet_jax.inference.detector import EXPLAINED as HEATMAPS
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.interactions import prediction_entry, prediction_line
 from ggnet_jax.inference.prefetch import prefetch
-from ggnet_jax.progress import progress_bar
+from ggnet_jax.progress import progress_bar, say
 from ggnet_jax.run_dir.checkpoints import Step, existing
 from ggnet_jax.run_dir.lock import RunLock
 from ggnet_jax.visualize import fonts
@@ -96,7 +94,8 @@ def predict_many(
         "format": format,
         "threshold": threshold,
         "max_pixels": max_pixels,
-        "draw": draw,
+        # The best are drawn when the lines are done, which are the same without drawings.
+        "draw": draw if draw == "all" else "none",
     }
     with RunLock(folder, use=_USE) as lock:
         lock.take()
@@ -119,8 +118,10 @@ def predict_many(
             try:
                 with progress_bar(desc="images", **options) as bar:
                     for one, entry in entries(detector, todo, threshold, format):
+                        if one is todo[0]:  # the network is compiled: rates count from here
+                            bar.unpause()
                         if "error" in entry:
-                            tqdm.write(f"skipped {entry['error']}", file=sys.stderr)
+                            say(f"skipped {entry['error']}")
                         shards.add(one, entry)
                         bar.update()
             except KeyboardInterrupt:
@@ -221,6 +222,8 @@ def _draw_best(
     """Draw the images with the highest scores, the highest first."""
     scored = zip(map(_best_score, shards.entries()), paths, strict=True)
     best = [path for score, path in heapq.nlargest(BEST_DRAWN, scored) if score >= threshold]
+    if not best:
+        print(f"none is drawn: nothing above {threshold:.2f}")
     for path, name in zip(best, drawing_names(best), strict=True):
         try:
             found = detector.explain(path, threshold=threshold, top_k=HEATMAPS)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from ggnet_jax.cli.image_paths import VideoSource, drawing_names
 from ggnet_jax.cli.predict import labels
@@ -20,7 +19,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector, Result
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.prefetch import newest, prefetch
-from ggnet_jax.progress import progress_bar
+from ggnet_jax.progress import progress_bar, say
 from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
 from ggnet_jax.video import frames, pyav, reading
@@ -77,19 +76,13 @@ def predict_videos(
         UserError: PyAV is missing, no run in the workdir, no camera, an output would replace a
             video, or cannot be written.
     """
-    if every < 1:
-        raise UserError(f"--every={every}; give 1 for every frame, 2 for every other, ...")
-    if fps is not None and not 0 < fps <= 1000:
-        raise UserError(f"--fps={fps:g}; give frames a second, such as 25")
     if max_pixels < 1:
         raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest frame")
     if not 0 <= threshold <= 1:
         raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
-    pyav.require(sources[0].name)
     require_run(Path(workdir))
     folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
-    names = output_names(sources)
-    _check_output(folder, names, sources)
+    names = check(sources, folder, every=every, fps=fps)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -108,6 +101,24 @@ def predict_videos(
             failed += 1
             print(f"skipped {error}", file=sys.stderr)
     return failed
+
+
+def check(
+    sources: Sequence[VideoSource], folder: Path, *, every: int = 1, fps: float | None = None
+) -> list[str]:
+    """What each video's outputs are called, see `output_names`; arguments of `predict_videos`.
+
+    Raises:
+        UserError: PyAV is missing, a value means nothing, or an output would replace a video.
+    """
+    if every < 1:
+        raise UserError(f"--every={every}; give 1 for every frame, 2 for every other, ...")
+    if fps is not None and not 0.001 <= fps <= 1000:
+        raise UserError(f"--fps={fps:g}; give frames a second, such as 25")
+    pyav.require(sources[0].name)
+    names = output_names(sources)
+    _check_output(folder, names, sources)
+    return names
 
 
 class _UnreadableError(UserError):
@@ -201,10 +212,13 @@ def predict_video(
         if not counts.read:
             raise _UnreadableError(f"{video.name}: no frame in it could be read")
     rate = max(counts.read - 1, 0) / max(time.monotonic() - began, 1e-3)
+    frames_read = f"{counts.read} frame{'s' if counts.read > 1 else ''}"
     print(
-        f"{video.name}: {counts.read} frames, something found in {counts.shown}, "
+        f"{video.name}: {frames_read}, something found in {counts.shown}, "
         f"{counts.broken} broken; {rate:.1f} frames/s; see {drawing} and {file.name}"
     )
+    if writer.sound_lost:
+        print(f"{video.name}: {writer.sound_lost}", file=sys.stderr)
     if video.ended_early:
         print(f"{video.name}: {video.ended_early}", file=sys.stderr)
     return not (counts.broken or video.ended_early)
@@ -292,7 +306,4 @@ def _name(video: Any, result: Result, broken: int) -> None:
         text = f"skipped {video.name}: and more frames, which its lines name"
     else:
         return
-    if sys.stderr.isatty():
-        tqdm.write(text, file=sys.stderr)
-    else:
-        print(text, file=sys.stderr)
+    say(text)

@@ -4,6 +4,7 @@ A shard under way has lines in a draft, `NAME.unfinished`. Whoever comes after a
 killed cuts a torn last line off and goes on behind it, so that no image is done twice.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,7 +86,8 @@ class Shards:
     def close(self) -> None:
         """Close the draft; what is in it stays."""
         if self._draft is not None:
-            self._draft.close()
+            with contextlib.suppress(OSError):  # of a full disk, already raised
+                self._draft.close()
             self._draft = None
 
     def entries(self) -> Iterator[Any]:

@@ -34,7 +34,11 @@ class FrameFolder:
             entries = [Path(entry.path) for entry in os.scandir(folder) if entry.is_file()]
         except OSError as error:
             raise UserError(f"cannot read the folder {folder}: {error.strerror}") from error
-        frames = [path for path in entries if path.suffix.lower() in image_files.endings()]
+        frames = [
+            path
+            for path in entries
+            if path.suffix.lower() in image_files.endings() and not path.name.startswith(".")
+        ]
         self._files = sorted(frames, key=lambda path: natural_key(path.name))
         self.total: int | None = len(self._files)
         if not frames:

@@ -55,7 +55,7 @@ class Video:
         self.pixel_shape = Fraction(stream.sample_aspect_ratio or 1)
         started = container.start_time if path else None
         self.start = Fraction(started or 0, 1_000_000)
-        self._duration = _duration(container, stream)
+        self._duration = _duration(container, stream, self.start)
         expected = round((self._duration or 0) * self.frame_rate)
         self.total: int | None = int(stream.frames) or expected or None
 
@@ -208,10 +208,17 @@ def _video_stream(container: Any, name: str) -> Any:
     return stream
 
 
-def _duration(container: Any, stream: Any) -> Fraction | None:
+def _duration(container: Any, stream: Any, start: Fraction) -> Fraction | None:
     """Seconds of the video, where the file itself says so."""
     if stream.duration and stream.time_base:
         return stream.duration * Fraction(stream.time_base)
+    # Matroska tells when it ends, and a part that was cut out of a recording may begin late.
+    length = (_end(container, stream) or Fraction(0)) - start
+    return length if length > 0 else None
+
+
+def _end(container: Any, stream: Any) -> Fraction | None:
+    """When a file ends by what it says of itself, in its own time stamps, seconds."""
     tag = stream.metadata.get("DURATION", "")  # of Matroska: 00:00:02.040000000
     try:
         hours, minutes, seconds = tag.split(":")
@@ -233,5 +240,17 @@ def pixels(frame: Any) -> np.ndarray:
     source = "ITU709" if unspecified and frame.height >= HD_HEIGHT else None
     # One thread a frame: several frames are converted at once.
     image = frame.to_ndarray(format="rgb24", src_colorspace=source, threads=1)
-    turns = round(frame.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    side_data = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return image
+    return np.ascontiguousarray(_as_shown(image, np.frombuffer(bytes(side_data), np.int32)))
+
+
+def _as_shown(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """An image turned and mirrored by a display matrix of FFmpeg's, to the nearest quarter."""
+    # (x, y) is shown at (a x + c y, b x + d y)
+    a, b, _, c, d = matrix[:5].tolist()
+    if abs(b) > abs(a):
+        image = image.swapaxes(0, 1)
+        a, d = c, b
+    return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

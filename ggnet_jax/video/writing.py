@@ -18,8 +18,11 @@ ENCODERS = {"libx264": {"preset": "veryfast", "crf": "20"}, "mpeg4": {"qscale": 
 COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 """Codecs that an MP4 may have; sound of another one is encoded as AAC."""
 
+_LARGEST = 16384  # pixels of a side, in H.264
 _FINEST = 65535  # ticks a second that every encoder takes
 _LEAST_MP3 = 16000  # samples a second that the standard has
+# Speakers of sound that only counts its channels, as AVI's does.
+_SPEAKERS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")
 _BT709 = 1  # of colors; all players know it
 
 
@@ -27,6 +30,9 @@ class VideoWriter:
     """Writes an MP4 that has its name only when it is whole.
 
     A context manager: when its block raises, nothing is left.
+
+    Attributes:
+        sound_lost: once it is written, what of the sound it lacks, in words.
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class VideoWriter:
         self._video: Any = None
         self._sound: Sound | None = None
         self._ticks = -1
+        self.sound_lost: str | None = None
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -90,6 +97,11 @@ class VideoWriter:
 
     def _open(self, width: int, height: int) -> None:
         av = self._av
+        if max(width, height) > _LARGEST:
+            raise UserError(
+                f"cannot write {self._path}: its frames have {width} x {height} pixels, and those "
+                f"of an MP4 at most {_LARGEST} a side"
+            )
         name = next((name for name in ENCODERS if _has_encoder(av, name)), None)
         if name is None:
             raise UserError(f"this FFmpeg can encode none of {', '.join(ENCODERS)}; pip install av")
@@ -119,6 +131,7 @@ class VideoWriter:
                     self._out.mux(self._video.encode(None))
                     if self._sound:
                         self._sound.copy_until(None)
+                        self.sound_lost = self._sound.lost()
                     self._out.close()
                     os.replace(self._draft, self._path)
         finally:
@@ -150,6 +163,8 @@ class Sound:
         self._source = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
         self._tracks: dict[int, Any] = {}
         self._encoded: dict[int, Any] = {}
+        self._impossible: list[str] = []  # names of codecs
+        self._gaps = 0
         for stream in self._source.streams.audio:
             context = stream.codec_context
             if context is None or not context.sample_rate:
@@ -157,7 +172,11 @@ class Sound:
             if _is_copied(context):
                 track = out.add_stream_from_template(stream)
             else:
-                track = out.add_stream("aac", rate=context.sample_rate, layout=context.layout.name)
+                taken = _as_aac(av, context)
+                if taken is None:
+                    self._impossible.append(context.name)
+                    continue
+                track = out.add_stream("aac", rate=taken[0], layout=taken[1])
                 self._encoded[stream.index] = av.AudioResampler(
                     format=track.format, layout=track.layout, rate=track.rate
                 )
@@ -179,7 +198,10 @@ class Sound:
                 at = packet.dts * Fraction(packet.time_base) - self._start
                 if time is not None and at > time:
                     return
-                self._copy(packet)
+                try:
+                    self._copy(packet)
+                except (self._av.error.InvalidDataError, self._av.error.ArgumentError):
+                    self._gaps += 1  # a damaged packet, or one that goes back in time
             self._next = None
         if time is None:
             for index, resampler in self._encoded.items():
@@ -190,11 +212,7 @@ class Sound:
     def _copy(self, packet: Any) -> None:
         index = packet.stream.index
         if index in self._encoded:
-            try:
-                frames = packet.decode()
-            except self._av.error.FFmpegError:  # a damaged packet is a gap in the sound
-                return
-            for frame in frames:
+            for frame in packet.decode():
                 self._encode(index, self._encoded[index].resample(frame))
             return
         shift = round(self._start / Fraction(packet.time_base))
@@ -209,6 +227,15 @@ class Sound:
                 frame.pts -= round(self._start / Fraction(frame.time_base))
             self._out.mux(self._tracks[index].encode(frame))
 
+    def lost(self) -> str | None:
+        """What could not be copied, in words."""
+        if self._impossible:
+            return f"its sound ({', '.join(self._impossible)}) cannot be in an MP4 and is left out"
+        if self._gaps:
+            packets = "packet is" if self._gaps == 1 else "packets are"
+            return f"its sound has gaps, {self._gaps} {packets} damaged"
+        return None
+
     def close(self) -> None:
         """Close the file that the sound comes from."""
         self._source.close()
@@ -218,6 +245,21 @@ def _is_copied(context: Any) -> bool:
     """Whether an MP4 may have the sound of a decoder as it is."""
     name = context.name.removesuffix("float")
     return name in COPIED_SOUND and (name != "mp3" or context.sample_rate >= _LEAST_MP3)
+
+
+def _as_aac(av: Any, context: Any) -> tuple[int, str] | None:
+    """Samples a second and speakers, of those that AAC has the nearest to a decoder's."""
+    named = dict(enumerate(_SPEAKERS, 1)).get(context.layout.nb_channels, "stereo")
+    for rate in (context.sample_rate, 48000):
+        for layout in (context.layout.name, named, "stereo"):
+            trial = av.CodecContext.create("aac", "w")
+            trial.sample_rate, trial.layout, trial.format = rate, layout, "fltp"
+            try:
+                trial.open(strict=False)
+            except (av.error.FFmpegError, ValueError):
+                continue
+            return rate, layout
+    return None
 
 
 def _has_encoder(av: Any, name: str) -> bool:

@@ -146,6 +146,25 @@ def test_a_shard_that_was_changed_is_named(run, photos, tmp_path):
         predict_many.predict_many(run, photos, tmp_path / "out")
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_full_disk_is_one_line(run, photos, tmp_path, monkeypatch, detector):
+    out = tmp_path / "out"
+    draft = out / "predictions-00000-of-00003.jsonl.unfinished"
+    results = detector.results
+
+    def filled(*args, **options):
+        draft.symlink_to("/dev/full")
+        yield from results(*args, **options)
+
+    with monkeypatch.context() as full:
+        full.setattr(detector, "results", filled)
+        with pytest.raises(UserError, match=f"cannot write {draft}: No space left on device"):
+            predict_many.predict_many(run, photos, out, threshold=0.0)
+    draft.unlink()
+    assert predict_many.predict_many(run, photos, out, threshold=0.0) == 1
+    assert len(lines_of(out)) == 10
+
+
 def test_the_evaluators_entries(run, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(prediction, "draw", lambda *_: [])
     assert predict_many.predict_many(run, photos, tmp_path / "out", format="ppdm") == 1
@@ -171,6 +190,16 @@ def test_drawings(run, photos, tmp_path, monkeypatch, capsys):
     expected = {os.path.basename(scores[score]) for score in sorted(scores)[-2:]}
     drawn = {p.name for p in best.glob("*.png") if not p.stem.endswith("_explained")}
     assert drawn == expected
+    # The best of a folder that was predicted without drawings, in which nothing is left to do.
+    later = tmp_path / "later"
+    predict_many.predict_many(run, photos, later, threshold=0.0)
+    before = lines_of(later)
+    predict_many.predict_many(run, photos, later, threshold=0.0, draw="best")
+    assert {p.name for p in later.glob("*.png") if not p.stem.endswith("_explained")} == expected
+    assert lines_of(later) == before
+    capsys.readouterr()
+    predict_many.predict_many(run, photos, tmp_path / "none", threshold=1.0, draw="best")
+    assert "none is drawn: nothing above 1.00" in capsys.readouterr().out
     few = [photos / "3.png", photos / "4.png"]
     predict_many.predict_many(run, few, all_, threshold=0.0, draw="all")
     line, broken = lines_of(all_)

@@ -144,6 +144,7 @@ def test_a_folder_says_what_it_does_not_take(photos, capsys):
     for name in ("d.jfif", "e.JPE", "f.jp2", "g.webp", "notes.txt", "h.heic", "i.txt", ".hidden"):
         (photos / name).write_bytes(b"")
     (photos / "below").mkdir()
+    (photos / "._a.png").write_bytes(b"")  # macOS puts one beside each file
     taken = [path.name for path in find_images(photos)]
     assert taken == ["a.png", "b.png", "c.png", "d.jfif", "e.JPE", "f.jp2", "g.webp"]
     (said,) = capsys.readouterr().err.splitlines()

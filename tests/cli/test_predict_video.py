@@ -212,8 +212,26 @@ def test_flags_that_fit_no_video(run, tmp_path):
         predict(str(photo), every=2)
     with pytest.raises(UserError, match="--images has no folder"):
         predict(str(photo), fps=25)
-    with pytest.raises(UserError, match="--format=ppdm is for images"):
-        predict(str(clip), format="ppdm")
+    for draw in ("none", "best", "all"):
+        with pytest.raises(UserError, match="--draw chooses images to draw; --images names none"):
+            predict(str(clip), draw=draw)
+    # Before anything is done, also where there are images beside the video.
+    for images in (str(clip), f"{photo},{clip}"):
+        with pytest.raises(UserError, match="--format=ppdm is for images"):
+            predict(images, format="ppdm")
+        with pytest.raises(UserError, match="--every=0"):
+            predict(images, every=0)
+    assert not (tmp_path / "out").exists()
+
+
+def test_drawings_are_chosen_of_the_images_beside_a_video(run, tmp_path):
+    Image.fromarray(moving_frame(0, 96, 64)).save(tmp_path / "a.png")
+    clip = make_clip(tmp_path / "clip.mp4", count=1)
+    images = f"{tmp_path / 'a.png'},{clip}"
+    assert modes.predict(str(run), images, str(tmp_path / "out"), None, None, draw="none") == 0
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"clip.mp4", "clip.jsonl", "predictions-00000-of-00001.jsonl"} <= written
+    assert "a.png" not in written
 
 
 def test_videos_are_told_by_their_endings(tmp_path):

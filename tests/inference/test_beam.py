@@ -1,6 +1,7 @@
 """The Beam transform: predict's own lines, the network loaded once a process."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,7 @@ def photos(tmp_path_factory):
         noise = np.random.default_rng(number).integers(0, 256, (40, 60, 3), np.uint8)
         Image.fromarray(noise).save(folder / f"{number:02}.png")
     (folder / "04.png").write_bytes(b"no image")
+    os.rename(folder / "07.png", os.fsencode(folder) + b"/07\xff.png")  # not of UTF-8
     return folder
 
 
@@ -69,7 +71,8 @@ def test_lines_are_those_of_predict(run, photos, expected, tmp_path, workers):
     modes = ["--direct_running_mode=multi_processing", f"--direct_num_workers={workers}"]
     process = start(run, photos, tmp_path / "out", tmp_path / "cache", *modes[: 2 * (workers - 1)])
     text, _ = process.communicate(timeout=400)
-    assert process.returncode == 0, text
+    assert process.returncode == 1, text
+    assert f"20 of 21 images, 1 skipped; see {tmp_path}/out/predictions-*.jsonl" in text
     assert lines_of(tmp_path / "out") == expected
 
 
@@ -82,6 +85,10 @@ def test_lines_are_those_of_predict(run, photos, expected, tmp_path, workers):
         (["--batch_size=0"], "batch_size"),
         (["--step=first"], "first"),
         (["--step=99"], "99"),
+        (["--input=."], "is a folder; give a quoted glob"),
+        (["--runner=NoSuchRunner"], "NoSuchRunner"),
+        (["--treshold=0.5"], "is --threshold meant?"),
+        (["--max-pixels=5"], "is --max_pixels meant?"),
     ],
 )
 def test_mistakes_are_one_line(run, photos, tmp_path, capsys, change, word):

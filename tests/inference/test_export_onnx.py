@@ -7,6 +7,7 @@ import pytest
 from tiny import VOCABULARY, make_variables, model_config
 
 from ggnet_jax import Detector
+from ggnet_jax.cli.export import compare
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.export import function, loader, onnx_graph, write
@@ -100,6 +101,9 @@ def test_networks_in_bfloat16_are_computed_in_float32(tmp_path):
         write.write(make_trained(dtype=dtype), tmp_path / dtype, "onnx")
     files = [tmp_path / dtype / "model.onnx" for dtype in ("bfloat16", "float32")]
     assert files[0].read_bytes() == files[1].read_bytes()
+    said = compare(tmp_path / "bfloat16", make_trained(dtype="bfloat16"))
+    assert said.endswith("pixels (the file computes in float32, Detector in bfloat16)")
+    assert "(" not in compare(tmp_path / "float32", make_trained(dtype="float32"))
 
 
 # Operators one by one, against JAX itself.

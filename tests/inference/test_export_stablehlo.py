@@ -1,13 +1,16 @@
 """A network as StableHLO: what the files give is what `Detector` gives."""
 
+import importlib
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from jax import export
+from PIL import Image
 from subprocesses import run_python
 from tiny import VOCABULARY, make_run
 
@@ -20,22 +23,16 @@ from ggnet_jax.inference.network import Network
 
 pytest.importorskip("safetensors", reason="the extra 'export' is not installed")
 
-BLOCKED = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"flax", "ggnet_jax", "orbax", "safetensors", "PIL", "absl"}:
-            raise ImportError(name)
-
-sys.meta_path.insert(0, Blocked())
-sys.path.insert(0, sys.argv[1])
-import json
+# JAX, what it installs, and what jax.export needs beside.
+ALLOWED = ("jax", "jaxlib", "numpy", "ml_dtypes", "opt_einsum", "scipy", "flatbuffers")
+DETECT = """
+import json, sys
+sys.path[:0] = sys.argv[1:3]
 import numpy as np
 import load
 
 network = load.Network()
-json.dump(network.detect(np.load(sys.argv[2]), threshold=0.0), sys.stdout)
+json.dump(network.detect(np.load(sys.argv[3]), threshold=0.0), sys.stdout)
 """
 
 
@@ -161,9 +158,41 @@ def test_threshold(network):
 
 def test_the_loader_needs_jax_and_numpy_alone(exported, network, tmp_path):
     np.save(tmp_path / "image.npy", random_image())
-    done = run_python("-c", BLOCKED, str(exported), str(tmp_path / "image.npy"))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ALLOWED:
+        package = Path(importlib.import_module(name).__file__).parent
+        for folder in (package, package.with_name(f"{name}.libs")):
+            if folder.is_dir():
+                (alone / folder.name).symlink_to(folder)
+    # -S: no site-packages.
+    done = run_python("-S", "-c", DETECT, str(alone), str(exported), str(tmp_path / "image.npy"))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == network.detect(random_image(), threshold=0.0)
+
+
+def test_the_loader_says_what_jax_lacks(exported, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flatbuffers", None)
+    with pytest.raises(ImportError, match="pip install flatbuffers"):
+        loader.Network(exported)
+    with pytest.raises(UserError, match=r"cannot be loaded; .*pip install flatbuffers"):
+        Detector.load(exported)
+
+
+def test_the_loader_on_the_command_line(exported, network, tmp_path):
+    Image.fromarray(random_image()).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"junk")
+    program, names = str(exported / "load.py"), ["b.png", "none.png", "a.png"]
+    done = run_python(program, *(str(tmp_path / name) for name in names))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert [line.split(":")[0] for line in done.stderr.splitlines() if "skipped" in line] == [
+        f"skipped {tmp_path / name}" for name in names[:2]
+    ]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["score"] for line in lines] == [
+        found["score"] for found in network.detect(random_image())
+    ]
+    assert "usage: python load.py" in run_python(program).stderr
 
 
 def test_weights_are_a_safetensors_file(exported, trained):
@@ -210,7 +239,8 @@ def test_what_is_in_the_way(tmp_path):
     write.check(tmp_path / "new", "stablehlo")
 
 
-def test_what_is_not_installed(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    with pytest.raises(UserError, match=r'needs safetensors .*pip install "ggnet-jax\[export\]"'):
+@pytest.mark.parametrize("package", ["safetensors", "flatbuffers"])
+def test_what_is_not_installed(tmp_path, monkeypatch, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf'needs {package} .*pip install "ggnet-jax\[export\]"'):
         write.check(tmp_path / "new", "stablehlo")

@@ -14,6 +14,7 @@ def test_frames_follow_by_the_numbers_in_their_names(tmp_path):
     for number in (10, 9, 2, 100):
         Image.fromarray(moving_frame(number, 96, 64)).save(tmp_path / f"frame{number}.png")
     (tmp_path / "notes.txt").write_text("not a frame")
+    (tmp_path / "._frame2.png").write_bytes(b"of macOS")
     (tmp_path / "more.png").mkdir()
     video = FrameFolder(tmp_path, Fraction("29.97"), 10**8)
     frames = list(video.frames())

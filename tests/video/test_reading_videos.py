@@ -1,6 +1,7 @@
 """Videos as frames: their number, times and pixels; damaged files, and what is no video."""
 
 import re
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -81,6 +82,38 @@ def test_frames_are_turned_upright(tmp_path, rotation):
     want = np.rot90(moving_frame(0, 96, 64), -rotation // 90)  # clockwise, as players do
     assert frames[0][1].shape == want.shape
     assert np.abs(frames[0][1] - want.astype(int)).mean() < 5
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c", "d", "shown"),
+    [
+        (-1, 0, 0, 1, lambda image: image[:, ::-1]),
+        (1, 0, 0, -1, lambda image: image[::-1]),
+        (0, 1, 1, 0, lambda image: image.swapaxes(0, 1)),
+        (0, -1, -1, 0, lambda image: image.swapaxes(0, 1)[::-1, ::-1]),
+        (0, 1, -1, 0, lambda image: np.rot90(image, -1)),
+    ],
+)
+def test_frames_are_mirrored_as_their_file_says(tmp_path, a, b, c, d, shown):
+    data = make_clip(tmp_path / "a.mp4", count=1).read_bytes()
+    plain, matrix = (  # QuickTime's: (x, y) is shown at (a x + c y, b x + d y)
+        struct.pack(">9i", *(value << 16 for value in row), 0, 0, 0, 1 << 30)
+        for row in [(1, 0, 0, 0, 1), (a, b, 0, c, d)]
+    )
+    assert data.count(b"tkhd") == 1
+    track = data.index(b"tkhd")
+    at = data.index(plain, track)
+    (tmp_path / "b.mp4").write_bytes(data[:at] + matrix + data[at + len(matrix) :])
+    [(_, image)] = read_all(tmp_path / "b.mp4")[1]
+    want = shown(moving_frame(0, 96, 64))
+    assert image.shape == want.shape and np.abs(image - want.astype(int)).mean() < 5
+
+
+def test_a_part_of_a_recording_that_begins_late_is_whole(tmp_path):
+    late = [5 + Fraction(k, 10) for k in range(10)]
+    video, frames = read_all(make_clip(tmp_path / "a.mkv", count=10, times=late))
+    assert [frame.time for frame, _ in frames] == [Fraction(k, 10) for k in range(10)]
+    assert video.start == 5 and video.total in (9, 10) and video.ended_early is None
 
 
 def test_broken_frames_are_named_and_the_others_go_on(tmp_path):

@@ -89,6 +89,57 @@ def test_sound_that_mp4_has_not_is_encoded(tmp_path, name, codec):
     assert np.argmax(spectrum) == pytest.approx(440, abs=2)  # bins of a hertz
 
 
+def test_sound_that_only_counts_its_channels_is_encoded(tmp_path):
+    source = tmp_path / "a.avi"
+    with av.open(str(source), "w") as out:
+        video, tone = out.add_stream("mpeg4", rate=10), out.add_stream("pcm_s16le", rate=8000)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        for number in range(10):
+            out.mux(video.encode(av.VideoFrame.from_ndarray(moving_frame(number, 96, 64))))
+        out.mux(video.encode(None))
+        samples = (8000 * np.sin(np.arange(16000) // 2 * 2 * np.pi * 440 / 8000)).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(samples[None], "s16", "stereo")
+        frame.sample_rate = 8000
+        out.mux(tone.encode(frame))
+        out.mux(tone.encode(None))
+    with av.open(str(source)) as clip:
+        assert clip.streams.audio[0].codec_context.layout.name == "2 channels"
+    _, got = sound(copy(source, tmp_path / "out.mp4"))
+    assert abs(len(got) - 8000) < 2500
+
+
+@pytest.mark.parametrize(
+    ("rate", "layout", "want"),
+    [
+        (44100, "stereo", (44100, "stereo")),
+        (192000, "stereo", (48000, "stereo")),
+        (5512, "mono", (48000, "mono")),
+        (48000, "22.2", (48000, "stereo")),
+    ],
+)
+def test_what_aac_has_not_becomes_what_it_has(rate, layout, want):
+    context = av.CodecContext.create("pcm_s16le", "r")
+    context.sample_rate, context.layout = rate, layout
+    assert writing._as_aac(av, context) == want
+
+
+def test_damaged_sound_is_a_gap_that_is_named(tmp_path):
+    source = make_clip(tmp_path / "a.mov", sound="aac")
+    with VideoWriter(tmp_path / "out.mp4", Fraction(10), sound_of=source) as writer:
+        writer.write(moving_frame(0, 96, 64), Fraction(0))
+        real, calls = writer._sound._copy, []
+
+        def copy_packet(packet):
+            calls.append(packet)
+            if len(calls) in (3, 5):
+                raise av.error.ArgumentError(22, "goes back in time")
+            real(packet)
+
+        writer._sound._copy = copy_packet
+    assert writer.sound_lost == "its sound has gaps, 2 packets are damaged"
+    assert len(packets(tmp_path / "out.mp4")) >= len(packets(source)) - 3
+
+
 def test_a_stream_that_begins_late_stays_in_step(tmp_path):
     source = make_clip(tmp_path / "a.ts", sound="aac", format="mpegts", codec="mpeg2video", rate=25)
     target = copy(source, tmp_path / "out.mp4")
@@ -133,6 +184,15 @@ def test_an_ffmpeg_without_x264_writes_mpeg4(tmp_path, monkeypatch):
     with av.open(str(target)) as clip:
         assert clip.streams.video[0].codec_context.name == "mpeg4"
     assert times(target) == pytest.approx(times(source), abs=1e-4)
+
+
+def test_frames_that_no_mp4_can_have_are_one_line(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"out\.mp4: its frames have 16386 x 8 pixels, .* 16384"),
+        VideoWriter(tmp_path / "out.mp4", Fraction(10)) as writer,
+    ):
+        writer.write(np.zeros((8, 16386, 3), np.uint8), Fraction(0))
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_fails_leaves_nothing(tmp_path):

@@ -6,8 +6,9 @@
     for found in network.detect(image):           # RGB uint8 [height, width, 3]
         print(found["score"], found["verb"], found["object"], found["human_box"])
 
-`model.stablehlo` is run by JAX on its default device, `model.onnx` by onnxruntime. On the command
-line, with Pillow: `python load.py photo.jpg` prints the interactions of an image, a JSON line each.
+`model.stablehlo` is run by JAX on its default device (jax.export reads it with the small package
+flatbuffers, which JAX does not install), `model.onnx` by onnxruntime. On the command line, with
+Pillow: `python load.py photo.jpg` prints the interactions of an image, a JSON line each.
 """
 
 import json
@@ -104,6 +105,11 @@ def _run_stablehlo(folder, facts):
     import jax
     from jax import export
 
+    try:
+        import flatbuffers  # noqa: F401
+    except ImportError as error:
+        needs = "jax.export reads files with the package flatbuffers: pip install flatbuffers"
+        raise ImportError(needs) from error
     path = folder / facts["model"]
     try:
         exported = export.deserialize(bytearray(path.read_bytes()))
@@ -173,9 +179,17 @@ def _sample(values, position, axis):
 if __name__ == "__main__":
     from PIL import Image, ImageOps
 
-    network = Network()
+    if not sys.argv[1:]:
+        sys.exit("usage: python load.py photo.jpg ...")
+    network, failed = Network(), 0
     for path in sys.argv[1:]:
-        pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        try:
+            pixels = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            print(f"skipped {path}: {error}", file=sys.stderr)
+            failed = 1
+            continue
         for found in network.detect(pixels):
             found.pop("act_points")
             print(json.dumps({"file_name": path, **found}))
+    sys.exit(failed)

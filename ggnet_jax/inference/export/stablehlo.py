@@ -11,7 +11,7 @@ from ggnet_jax.inference.export.function import network_function
 
 MODEL, WEIGHTS = "model.stablehlo", "weights.safetensors"
 PLATFORMS = ("cpu", "cuda", "tpu")
-PACKAGES = ("safetensors",)
+PACKAGES = ("safetensors", "flatbuffers")  # jax.export needs the second, and installs it not
 
 
 def write(folder: Path, trained: detection.Trained) -> dict[str, object]:
