@@ -155,8 +155,8 @@ def count(builder: tfds.core.DatasetBuilder, index: RecordIndex) -> Statistics:
         return example["classes"], example["relations"]
 
     total = Statistics()
-    examples: Any = tf.data.Dataset.range(len(index)).map(annotation, tf.data.AUTOTUNE)
-    with reading(builder):
+    with tf.init_scope(), reading(builder):  # also where a graph is being built
+        examples: Any = tf.data.Dataset.range(len(index)).map(annotation, tf.data.AUTOTUNE)
         for classes, relations in examples.as_numpy_iterator():
             total.add(classes, relations)
     return total

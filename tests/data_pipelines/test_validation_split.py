@@ -88,6 +88,11 @@ def test_training_knows_the_pairs_of_its_images_alone(prepared, train_split, val
             expected[ids.object_ids.index(obj), ids.verb_ids.index(pair["category_id"])] += 1
     assert dataset.verbs_of_object.tolist() == (expected > 0).tolist()
     assert dataset.verb_counts.tolist() == expected.sum(axis=0).tolist()
+    # Batches of a fresh data set ask for them while their graph is built.
+    batches = data_pipelines.eval_batches(
+        load(prepared, train_split=train_split, val_split=val_split), get_config(), "test"
+    )
+    assert len(next(batches)["boxes"]) == 4
     if val_split and val_split != "test":
         whole = load(prepared, train_split="train").verbs_of_object
         assert (dataset.verbs_of_object < whole).any()
