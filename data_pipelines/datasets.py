@@ -93,7 +93,8 @@ class Dataset:
         if len(whole) and held_out.all():
             raise UserError(
                 f"config.data.val_split={self.val_split!r} holds out all {len(whole)} images of "
-                f"the training split {self.train_split!r}; hold out fewer"
+                f"the training split {self.train_split!r}; hold out fewer, or none with "
+                "--config.data.val_split= and --config.eval.best="
             )
         return whole.take(np.flatnonzero(~held_out))
 

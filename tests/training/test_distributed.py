@@ -142,8 +142,8 @@ def test_two_processes_choose_and_stop_as_one_does(tmp_path):
         assert (chosen["step"], steps) == (1, list(range(1, stop + 1)))
         assert {1, stop} <= set(checkpoints.steps(tmp_path / "pair"))
         # The test split was scored once, with the chosen checkpoint.
-        [path] = (tmp_path / "pair" / "evaluation").glob("test*/metrics.json")
-        assert json.loads(path.read_text())["checkpoint"]["step"] == 1
+        scored = json.loads((tmp_path / "pair" / "evaluation" / "metrics.json").read_text())
+        assert (scored["split"], scored["checkpoint"]["step"]) == ("test", 1)
         found.append(chosen)
     done = run_python(*alone, *more, "--config.eval.patience=4", f"--workdir={tmp_path / 'alone'}")
     assert done.returncode == 0, done.stderr
