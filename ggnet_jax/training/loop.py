@@ -28,6 +28,7 @@ from ggnet_jax.training import wandb_log
 from ggnet_jax.training.agreement import compare, of_first, together
 from ggnet_jax.training.estimate import check_memory, compile_step
 from ggnet_jax.training.initial import initial_weights, put_initial_weights
+from ggnet_jax.training.least_memory import check_least
 from ggnet_jax.training.log import RunLog, Stopwatch
 from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
@@ -96,6 +97,7 @@ def train(
         config, total = plan.config, plan.total
         compare(plan.facts(workdir))
         if plan.start is None or plan.start < total:
+            together(lambda: check_least(plan.make_state, config))
             if first:
                 print("compiling the training step", file=sys.stderr, flush=True)
             together(lambda: _compile(plan))
