@@ -122,13 +122,12 @@ def test_a_killed_process_ends_the_other(tmp_path, killed):
 
 
 @pytest.mark.slow
-def test_two_processes_choose_and_stop_as_one_does(tmp_path):
-    """The same best checkpoint after the same evaluations, also where they go on from there."""
+def test_two_processes_choose_and_stop_together(tmp_path):
+    """After the same step, and they go on from there where the patience is longer."""
     more = (
         "--config.data.val_split=0.5", "--config.eval.best=map", "--config.eval_every_epochs=1",
         "--config.learning_rate=1e-9", "--config.num_epochs=9",
     )  # fmt: skip
-    alone = _command(tmp_path)
     found = []
     for patience, stop in ((2, 3), (4, 5)):
         options = (*more, f"--config.eval.patience={patience}")
@@ -145,9 +144,7 @@ def test_two_processes_choose_and_stop_as_one_does(tmp_path):
         scored = json.loads((tmp_path / "pair" / "evaluation" / "metrics.json").read_text())
         assert (scored["split"], scored["checkpoint"]["step"]) == ("test", 1)
         found.append(chosen)
-    done = run_python(*alone, *more, "--config.eval.patience=4", f"--workdir={tmp_path / 'alone'}")
-    assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "alone" / "best.json").read_text()) == found[1]
+    assert found[1]["evaluations"][:3] == found[0]["evaluations"]
 
 
 def _start_pair(workdir, data, *arguments, second=()):
