@@ -3,7 +3,7 @@
 XLA's account (`estimate.py`) is exact, but a large network compiles for minutes. When its forward
 pass ends, every convolution's output still lives, or something of the same size that it was made
 into: the backward pass needs them, and XLA computes no convolution twice on a CPU. Together with
-the weights and the optimizer that is about a third of what XLA allocates, so it proves the worst
+the weights and the optimizer that is a tenth to a third of what XLA allocates, so it proves the worst
 cases alone; all others are left to the account.
 """
 
@@ -46,7 +46,7 @@ def check_least(make_state: Callable[[], TrainState], config: Any) -> None:
         less += ", or --config.model.remat=True"
     raise UserError(
         f"a training step of {config.batch_size} images needs at least "
-        f"{gib(fixed + outputs)} and likely two to four times as much (weights and optimizer {gib(fixed)}, the outputs of convolutions "
+        f"{gib(fixed + outputs)} and likely several times as much (weights and optimizer {gib(fixed)}, the outputs of convolutions "
         f"alone {gib(outputs)}), and {gib(there.available)} of {gib(there.total)} are free on this "
         f"host; lower --config.batch_size, work through it in parts, --config.accumulate_steps, or "
         f"{less}; --mode=estimate with the same configuration finds the largest batch that fits, "
