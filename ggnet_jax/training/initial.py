@@ -98,7 +98,7 @@ def initial_weights(
 
 
 def note_on_validation(config: Any, dataset: Dataset) -> list[str]:
-    """A line where the run in `config.init_from` may have trained on images of the validation split.
+    """A line where the run in `config.init_from` may have seen images of the validation split.
 
     Args:
         config: resolved.

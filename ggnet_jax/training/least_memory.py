@@ -3,8 +3,8 @@
 XLA's account (`estimate.py`) is exact, but a large network compiles for minutes. When its forward
 pass ends, every convolution's output still lives, or something of the same size that it was made
 into: the backward pass needs them, and XLA computes no convolution twice on a CPU. Together with
-the weights and the optimizer that is a tenth to a third of what XLA allocates, so it proves the worst
-cases alone; all others are left to the account.
+the weights and the optimizer that is a tenth to a half of what XLA allocates, so it proves the
+worst cases alone; all others are left to the account.
 """
 
 from collections.abc import Callable
@@ -44,11 +44,12 @@ def check_least(make_state: Callable[[], TrainState], config: Any) -> None:
     less = "use a smaller network or a lower --config.data.image_size"
     if not config.model.remat:
         less += ", or --config.model.remat=True"
+    least = gib(fixed + outputs)
     raise UserError(
-        f"a training step of {config.batch_size} images needs at least "
-        f"{gib(fixed + outputs)} and likely several times as much (weights and optimizer {gib(fixed)}, the outputs of convolutions "
-        f"alone {gib(outputs)}), and {gib(there.available)} of {gib(there.total)} are free on this "
-        f"host; lower --config.batch_size, work through it in parts, --config.accumulate_steps, or "
+        f"a training step of {config.batch_size} images needs at least {least} and likely several "
+        f"times as much (weights and optimizer {gib(fixed)}, the outputs of convolutions alone "
+        f"{gib(outputs)}), and {gib(there.available)} of {gib(there.total)} are free on this host; "
+        "lower --config.batch_size, work through it in parts, --config.accumulate_steps, or "
         f"{less}; --mode=estimate with the same configuration finds the largest batch that fits, "
         "--config.ignore_memory=True trains all the same"
     )

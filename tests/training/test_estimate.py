@@ -178,7 +178,7 @@ def test_a_run_that_does_not_fit_leaves_nothing(toy, tmp_path, monkeypatch):
         loop.train(training_config(), tmp_path / "run", toy.data)
     with monkeypatch.context() as without:
         without.setattr(loop, "check_least", lambda make_state, config: None)
-        with pytest.raises(UserError, match="4 images needs at least .* activations, gradients"):
+        with pytest.raises(UserError, match=r"4 images needs at least .* activations, gradients"):
             loop.train(training_config(), tmp_path / "run", toy.data)
     assert not (tmp_path / "run").exists() and not toy.batches
     config = training_config(ignore_memory=True)
