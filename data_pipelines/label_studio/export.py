@@ -103,7 +103,10 @@ def read(path: str, findings: Findings) -> list[LabeledImage]:
             drafts += bool(task.get("drafts"))
             predicted += bool(task.get("predictions"))
             continue
-        for item, address in enumerate(_addresses(task, f"{path}: {name}")):
+        pages = _addresses(task, f"{path}: {name}")
+        for annotation in annotations:
+            _check_pages(annotation, len(pages), f"{path}: {name}")
+        for item, address in enumerate(pages):
             found = of_image.setdefault(address, [])
             found += [(f"{name} ({address})", annotation, item) for annotation in annotations]
     if not of_image:
@@ -191,6 +194,16 @@ def _addresses(task: Mapping[str, Any], where: str) -> list[str]:
 def _is_like_image(text: str) -> bool:
     name = addresses.names(text)[:1]
     return bool(name) and PurePosixPath(name[0]).suffix.lower() in image_files.endings()
+
+
+def _check_pages(annotation: Mapping[str, Any], pages: int, where: str) -> None:
+    """Raise a UserError for a result of a page that the task does not have."""
+    results = annotation.get("result")
+    for number, result in enumerate(results if isinstance(results, list) else []):
+        page = result.get("item_index") if isinstance(result, Mapping) else None
+        if page is not None and (type(page) is not int or not 0 <= page < pages):
+            have = f"the task has {pages} images" if pages > 1 else "the task has one image"
+            raise UserError(f"{where}, result {number}: its 'item_index' is {page!r:.60}; {have}")
 
 
 def _results(annotation: Mapping[str, Any], item: int, where: str) -> list[Mapping[str, Any]]:

@@ -291,7 +291,12 @@ def test_pages_of_a_task_are_images_of_their_own(tmp_path):
     assert found == {"relation_nowhere": 1}  # on the first page
 
 
-NOTHING = annotation(relation("p", "d"))
+@pytest.mark.parametrize("page", [2, -1, "0", True, 0.5, [], {}])
+def test_a_page_that_the_task_does_not_have_is_named(tmp_path, page):
+    odd = copy.deepcopy(two())
+    odd["result"][1]["item_index"] = page
+    message = error_of(tmp_path, task(1, "a.png", two()), task(2, "b.png", odd))
+    assert f"task 2, result 1: its 'item_index' is {page!r}; the task has one image" in message
 
 
 @pytest.mark.parametrize(
