@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -92,7 +93,8 @@ class Dataset:
         if len(whole) and held_out.all():
             raise UserError(
                 f"config.data.val_split={self.val_split!r} holds out all {len(whole)} images of "
-                f"the training split {self.train_split!r}; hold out fewer"
+                f"the training split {self.train_split!r}; hold out fewer, or none with "
+                "--config.data.val_split= and --config.eval.best="
             )
         return whole.take(np.flatnonzero(~held_out))
 
@@ -119,8 +121,20 @@ class Dataset:
 
     @functools.cached_property
     def _pair_counts(self) -> np.ndarray:
+        """[O, V] int64: relations of each pair in training.
+
+        They were counted while the splits were built: with a validation split, those of the images
+        that are not trained on are taken off. (Without one, an expression such as "train[:50]"
+        counts the whole of its splits, as runs of earlier versions did.)
+        """
         counts = np.zeros((self.vocabulary.num_objects, self.vocabulary.num_verbs), np.int64)
-        for (obj, verb), number in self.statistics(self.train_split).pairs.items():
+        pairs = Counter(self.statistics(self.train_split).pairs)
+        if self.val_split:
+            whole = records.index_split(self.builder, "+".join(self.split_names(self.train_split)))
+            trained = set(self.train_index.keys())
+            others = [n for n, key in enumerate(whole.keys()) if key not in trained]
+            pairs.subtract(records.count(self.builder, whole.take(np.array(others, int))).pairs)
+        for (obj, verb), number in pairs.items():
             counts[obj, verb] = number
         return counts if self.unseen is None else np.where(self.unseen, 0, counts)
 

@@ -21,6 +21,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from data_pipelines.statistics import Statistics
 from ggnet_jax.errors import UserError
 
 _HEADER = struct.Struct("<QI")  # length of the record and its checksum
@@ -144,6 +145,21 @@ def parse(builder: tfds.core.DatasetBuilder, serialized: tf.Tensor) -> dict[str,
         serialized, decoders={"image": tfds.decode.SkipDecoding()}
     )
     return cast(dict[str, tf.Tensor], example)
+
+
+def count(builder: tfds.core.DatasetBuilder, index: RecordIndex) -> Statistics:
+    """The counts of some examples, as `HoiBuilder` counts those of whole splits."""
+
+    def annotation(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        example = parse(builder, index.read(position))
+        return example["classes"], example["relations"]
+
+    total = Statistics()
+    with tf.init_scope(), reading(builder):  # also where a graph is being built
+        examples: Any = tf.data.Dataset.range(len(index)).map(annotation, tf.data.AUTOTUNE)
+        for classes, relations in examples.as_numpy_iterator():
+            total.add(classes, relations)
+    return total
 
 
 def decode_image(example: dict[str, tf.Tensor]) -> tf.Tensor:

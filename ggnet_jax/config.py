@@ -450,5 +450,5 @@ def _check_whole(name: str, value: Any, least: int) -> None:
 
 
 def _check_at_least(name: str, value: Any, least: int) -> None:
-    if value < least:
+    if not value >= least:  # NaN is not, either
         raise UserError(f"config.{name} is {value!r}; it must be at least {least}")

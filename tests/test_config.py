@@ -153,7 +153,8 @@ def test_the_rate_is_scaled_by_the_rounding_only_if_asked():
         ("num_epochs", 0), ("log_every_steps", 0), ("checkpoint_every_steps", -1),
         ("keep_checkpoints", 0), ("learning_rate", -1.0), ("loss__interaction", "hinge"),
         ("seed", -1), ("eval__batch_size", 0), ("eval__protocol", "coco"), ("data__max_boxes", 0),
-        ("model__act_points", 8),
+        ("model__act_points", 8), ("learning_rate", float("nan")), ("ema_decay", float("nan")),
+        ("backbone_lr_multiplier", float("nan")),
     ],
 )  # fmt: skip
 def test_impossible_values_are_named(field, value):

@@ -8,6 +8,7 @@ it that is called so, or was before Label Studio replaced the spaces in its name
 characters (as Django's `get_valid_filename` does).
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -45,8 +46,10 @@ def _parts(address: str) -> list[str]:
     text = address.strip()
     if re.match(r"[A-Za-z]:[\\/]", text):  # a path on Windows
         text = text[2:]
-    split = urlsplit(text) if "://" in text or text.startswith("/data/") else None
-    path = text
+    split, path = None, text
+    if "://" in text or text.startswith("/data/"):
+        with contextlib.suppress(ValueError):  # brackets in the host's place: a name like others
+            split = urlsplit(text)
     if split is not None and split.scheme in _SCHEMES:
         path = unquote(split.path)
         if "local-files" in split.path and (given := parse_qs(split.query).get("d")):

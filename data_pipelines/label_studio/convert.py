@@ -1,6 +1,7 @@
 """Images of an export -> entries in PPDM's format: names become ids, percent pixels."""
 
 import dataclasses
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -44,7 +45,8 @@ class Export:
         """Read an export.
 
         Raises:
-            UserError: see `export.read`; or it has no labeled rectangle, or no relation.
+            UserError: see `export.read`; or it has no labeled rectangle, no relation, or
+                rectangles most of which are no boxes in their image.
         """
         findings = Findings()
         images = read(path, findings)
@@ -63,7 +65,9 @@ class Export:
                 f"{path} has {sum(len(image.regions) for image in images)} rectangles but no "
                 f"relation in {len(images)} annotated images; {_DRAW}"
             )
-        return cls(path, images, findings)
+        export = cls(path, images, findings)
+        _check_corners(export)
+        return export
 
     def object_labels(self) -> list[str]:
         """The label of every box."""
@@ -110,8 +114,8 @@ def entries(
         accept_losses: leave out what can't be read rightly, which is refused otherwise.
 
     Raises:
-        UserError: rotated rectangles, labels that the vocabulary lacks, relations of which most
-            have no label, no image in the folders, or two that would be one.
+        UserError: rotated rectangles, labels that the vocabulary lacks, relations of which none is
+            of a person or most have no label, no image in the folders, or two that would be one.
     """
     findings, path = export.findings, export.path
     objects, verbs = labels.Names(vocabulary.objects), labels.Names(vocabulary.verbs)
@@ -144,6 +148,7 @@ def entries(
         found.append({**entry, "width": size[0], "height": size[1]} if size else entry)
     if not accept_losses:
         _refuse(export, objects, verbs)
+    _check_people(export)
     _check_verbs(export)
     if files is not None:
         files.check(path)
@@ -202,6 +207,43 @@ def _refuse(export: Export, objects: labels.Names, verbs: labels.Names) -> None:
             f"{what} with labels that the class list lacks, {', '.join(named)}{more}",
             "add them to the class list",
         )
+
+
+def _check_people(export: Export) -> None:
+    """Raise a UserError where no relation has a person at an end."""
+    pairs = [(image, pair) for image in export.images for pair in image.relations]
+    if pairs and not any(labels.is_person(i.regions[p.subject].label) for i, p in pairs):
+        image, pair = pairs[0]
+        raise UserError(
+            f"{export.path}: none of {len(pairs)} relations has a person at one end, the first: "
+            f"{image.where}, {pair.name}; people are who acts, and their label is 'person'"
+        )
+
+
+def _check_corners(export: Export) -> None:
+    """Raise a UserError where most rectangles are no boxes in their image."""
+    regions = [(image, region) for image in export.images for region in image.regions]
+    odd = [(image, region) for image, region in regions if not _is_box(region.corners)]
+    if 2 * len(odd) > len(regions):
+        image, region = odd[0]
+        listed = ", ".join(f"{value!r:.20}" for value in region.corners)
+        raise UserError(
+            f"{export.path}: {len(odd)} of {len(regions)} rectangles have no area in their image, "
+            f"the first: {image.where}, {region.name} with x, y, width, height {listed}; these are "
+            "percent of the image's sides"
+        )
+
+
+def _is_box(corners: Sequence[Any]) -> bool:
+    """Whether x, y, width and height in percent are a box with an area in the image."""
+    try:
+        x, y, width, height = (float(value) for value in corners)
+    except (TypeError, ValueError):
+        return False
+    # (Comparisons with NaN are false.)
+    return 0 < width < math.inf and 0 < height < math.inf and (
+        -width < x < 100 and -height < y < 100
+    )  # fmt: skip
 
 
 def _check_verbs(export: Export) -> None:

@@ -9,7 +9,13 @@ from typing import Any
 
 from data_pipelines.label_studio import addresses
 from data_pipelines.label_studio.findings import Findings
-from data_pipelines.label_studio.regions import Region, Relation, read_results
+from data_pipelines.label_studio.regions import (
+    Region,
+    Relation,
+    check_ids,
+    check_result,
+    read_results,
+)
 from ggnet_jax import io
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import image_files
@@ -61,11 +67,17 @@ def read_tasks(path: str) -> list[Mapping[str, Any]]:
             raise UserError(f"{path} is in PPDM's format, which data.name=json reads")
         if "annotation_id" in task and "data" not in task:
             raise UserError(f"{path} is a JSON-MIN export, which has no relations; {_EXPORT}")
-        if not isinstance(task.get("data"), Mapping) or not isinstance(_annotations(task), list):
+        data, annotations = task.get("data"), _annotations(task)
+        if not isinstance(data, Mapping) or not isinstance(annotations, list):
             keys = ", ".join(map(repr, task))
+            what = f"its keys are {keys:.200}" if keys else "it is empty"
+            if "data" in task and not isinstance(data, Mapping):
+                what = f"its 'data' is {data!r:.60}"
+            elif annotations is not None or "annotations" in task:
+                what = f"its 'annotations' are {annotations!r:.60}"
             raise UserError(
-                f"{path}: item {number} is not a task with 'data' and a list 'annotations'; its "
-                f"keys are {keys:.200}; {_EXPORT}"
+                f"{path}: item {number} is not a task with an object 'data' and a list "
+                f"'annotations': {what}; {_EXPORT}"
             )
     return content
 
@@ -91,7 +103,10 @@ def read(path: str, findings: Findings) -> list[LabeledImage]:
             drafts += bool(task.get("drafts"))
             predicted += bool(task.get("predictions"))
             continue
-        for item, address in enumerate(_addresses(task, f"{path}: {name}")):
+        pages = _addresses(task, f"{path}: {name}")
+        for annotation in annotations:
+            _check_pages(annotation, len(pages), f"{path}: {name}")
+        for item, address in enumerate(pages):
             found = of_image.setdefault(address, [])
             found += [(f"{name} ({address})", annotation, item) for annotation in annotations]
     if not of_image:
@@ -165,6 +180,9 @@ def _addresses(task: Mapping[str, Any], where: str) -> list[str]:
             f"{where} does not say which field of its data is the image: {listed:.200}; call it "
             "'image'"
         )
+    for address in found:
+        if not addresses.names(address):
+            raise UserError(f"{where}: its image {address!r:.80} has no file name")
     if any(map(addresses.is_embedded, found)):
         raise UserError(
             f"{where} has its image in the export itself ({found[0]:.30}...); only images in files "
@@ -178,18 +196,28 @@ def _is_like_image(text: str) -> bool:
     return bool(name) and PurePosixPath(name[0]).suffix.lower() in image_files.endings()
 
 
+def _check_pages(annotation: Mapping[str, Any], pages: int, where: str) -> None:
+    """Raise a UserError for a result of a page that the task does not have."""
+    results = annotation.get("result")
+    for number, result in enumerate(results if isinstance(results, list) else []):
+        page = result.get("item_index") if isinstance(result, Mapping) else None
+        if page is not None and (type(page) is not int or not 0 <= page < pages):
+            have = f"the task has {pages} images" if pages > 1 else "the task has one image"
+            raise UserError(f"{where}, result {number}: its 'item_index' is {page!r:.60}; {have}")
+
+
 def _results(annotation: Mapping[str, Any], item: int, where: str) -> list[Mapping[str, Any]]:
     """The results of a page of the task (the only one, as a rule), and all relations."""
     results = annotation.get("result")
     if results is None:
         return []
-    if not isinstance(results, list) or not all(isinstance(r, Mapping) for r in results):
+    if not isinstance(results, list):
         raise UserError(f"{where}: 'result' is not a list of JSON objects but {results!r:.60}")
-    return [
-        result
-        for result in results
-        if result.get("type") == "relation" or result.get("item_index", 0) == item
-    ]
+    for number, result in enumerate(results):
+        check_result(result, f"{where}, result {number}")
+    found = [r for r in results if r["type"] == "relation" or (r.get("item_index") or 0) == item]
+    check_ids(found, where)
+    return found
 
 
 def _size(results: Sequence[Mapping[str, Any]]) -> tuple[int, int] | None:

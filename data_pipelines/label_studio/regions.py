@@ -12,10 +12,14 @@ from typing import Any
 
 from data_pipelines.label_studio.findings import Findings
 from data_pipelines.label_studio.labels import is_person
+from ggnet_jax.errors import UserError
 
 _CORNERS = ("x", "y", "width", "height")
 # What results have that belong to a region, or to the whole image, but are not its shape.
 _PROPERTIES = ("choices", "textarea", "taxonomy", "rating", "number", "datetime", "labels", "text")
+_RECTANGLES = ("rectanglelabels", "rectangle")
+_LABELS = ("rectanglelabels", "labels")
+_DIRECTIONS = ("right", "left", "bi")
 _LEAST_ROTATION = 0.01  # degrees; less is rounding
 
 
@@ -50,6 +54,66 @@ class Relation:
     verbs: tuple[str, ...]
 
 
+def check_ids(results: Sequence[Mapping[str, Any]], where: str) -> None:
+    """Raise a UserError for different rectangles with the same id: nobody knows whose labels are.
+
+    Args:
+        results: of one annotation and image, each of which `check_result` has passed.
+        where: file and task, for messages.
+    """
+    seen: dict[Any, list[Any]] = {}
+    for result in results:
+        if result["type"] in _RECTANGLES and result.get("id") is not None:
+            corners = [result["value"].get(key) for key in _CORNERS]
+            if repr(seen.setdefault(result["id"], corners)) != repr(corners):  # NaN is itself
+                raise UserError(
+                    f"{where}: two rectangles have the id {result['id']!r}; give each its own"
+                )
+
+
+def check_result(result: Any, where: str) -> None:
+    """Raise a UserError for a result that has what Label Studio never writes.
+
+    (Numbers that are none make a malformed box, which the cleaning counts.)
+
+    Args:
+        result: of an annotation.
+        where: file, task and number of the result, for messages.
+    """
+    if not isinstance(result, Mapping):
+        raise UserError(f"{where} is not a JSON object but {result!r:.60}")
+    kind = result.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise UserError(f"{where}: its 'type' is {kind!r:.60}, not 'rectanglelabels' or the like")
+    relation = kind == "relation"
+    for key in ("from_id", "to_id") if relation else ("id",):
+        identity = result.get(key)
+        if isinstance(identity, bool) or not isinstance(identity, str | int | None):
+            raise UserError(f"{where} ({kind}): its {key!r} is {identity!r:.60}, not a text")
+    if not relation:
+        where += f" ({kind}, region {result.get('id')})"
+        if not isinstance(result.get("value"), Mapping):
+            raise UserError(
+                f"{where}: its 'value' is not a JSON object but {result.get('value')!r:.60}"
+            )
+    else:
+        where += f" (relation {result.get('from_id')} to {result.get('to_id')})"
+        direction = result.get("direction")
+        if direction is not None and direction not in _DIRECTIONS:
+            raise UserError(
+                f"{where}: its direction is {direction!r:.60}; it can be {', '.join(_DIRECTIONS)}"
+            )
+    for key, labels in (result if relation else result["value"]).items():
+        if key in _LABELS and not _is_names(labels):
+            raise UserError(f"{where}: its {key!r} are not a list of texts but {labels!r:.60}")
+
+
+def _is_names(labels: Any) -> bool:
+    return isinstance(labels, str | None) or (
+        isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    )
+
+
 def read_results(
     results: Sequence[Mapping[str, Any]],
     where: str,
@@ -58,7 +122,7 @@ def read_results(
     """The labeled rectangles of an annotation, and the relations between them.
 
     Args:
-        results: of one annotation and image.
+        results: of one annotation and image, which `check_result` and `check_ids` have passed.
         where: the image, for messages.
         findings: takes what is left out.
     """
@@ -67,13 +131,14 @@ def read_results(
     labels_of: dict[Any, dict[str, None]] = {}
     rectangles: dict[Any, Mapping[str, Any]] = {}
     for number, result in enumerate(results):
-        kind, identity = result.get("type"), result.get("id", number)
-        for key in ("rectanglelabels", "labels"):
+        kind, identity = result["type"], result.get("id")
+        if identity is None:  # a region of its own, to which no relation can lead
+            identity = f"without an id, result {number}"
+        for key in _LABELS:
             if kind != "relation":
                 labels_of.setdefault(identity, {}).update(dict.fromkeys(_names(result, key)))
-        if kind in ("rectanglelabels", "rectangle"):
-            value = result.get("value")
-            rectangles.setdefault(identity, value if isinstance(value, Mapping) else {})
+        if kind in _RECTANGLES:
+            rectangles.setdefault(identity, result["value"])
         elif kind != "relation" and kind not in _PROPERTIES:
             findings.add("other_shape", f"{where}, {kind} {result.get('id')}")
     for identity, value in rectangles.items():

@@ -56,6 +56,7 @@ def estimate(config: Any) -> int:
     Raises:
         UserError: no network can be built, or nothing tells how much memory there is.
     """
+    check_config(config)
     config, assumed = _with_classes(config)
     devices = jax.device_count()
     with config.unlocked():

@@ -30,7 +30,11 @@ def print_config(classes: str | None) -> int:
     """
     if not classes:
         raise UserError(f"give the class list, ggnet label-config FILE: {class_list.FORM}")
-    text = labeling_config(class_list.vocabulary(classes))
+    vocabulary = class_list.vocabulary(classes)
+    try:
+        text = labeling_config(vocabulary)
+    except UserError as error:
+        raise UserError(f"{classes}: {error}") from None
     encoding = sys.stdout.encoding or "utf-8"
     print(text.encode(encoding, "xmlcharrefreplace").decode(encoding))
     print("Paste it into Label Studio: Settings, Labeling Interface, Code", file=sys.stderr)

@@ -44,7 +44,7 @@ def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
     """
     from ggnet_jax.cli import evaluate_split
     from ggnet_jax.cli.validation import evaluate_in_training
-    from ggnet_jax.training import loop
+    from ggnet_jax.training import agreement, loop
 
     if config is None:
         raise UserError("give a configuration, such as --config=configs/demo.py")
@@ -64,7 +64,8 @@ def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
     )
     if not result.finished:
         return 0
-    step = best.step_of(workdir) if config.eval.best else None
+    # Asked of the first process, which alone has certainly written it.
+    step = agreement.of_first(best.step_of(workdir)) if config.eval.best else None
     if data.load_dataset(config.data).eval_split:
         return evaluate(config, workdir, step, data)
     if jax.process_index() == 0:

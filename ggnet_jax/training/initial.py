@@ -13,6 +13,7 @@ from flax import traverse_util
 
 from ggnet_jax import vocabularies
 from ggnet_jax.config import ModelConfig, frozen_modules
+from ggnet_jax.dataset import Dataset
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import best, checkpoints
 from ggnet_jax.run_dir import folder as run_folder
@@ -94,6 +95,31 @@ def initial_weights(
         for line in _frozen_and_fresh(found, frozen):
             print(line)
     return found.variables
+
+
+def note_on_validation(config: Any, dataset: Dataset) -> list[str]:
+    """A line where the run in `config.init_from` may have seen images of the validation split.
+
+    Args:
+        config: resolved.
+        dataset: of the run that starts.
+    """
+    if not config.init_from or not getattr(dataset, "val_split", "") or not dataset.num_held_out:
+        return []
+    folder, _ = _workdir_and_step(Path(config.init_from))
+    if not run_folder.is_run(folder):
+        return []
+    theirs, ours = run_folder.read_config(folder).get("data", {}), config.data.to_dict()
+    held_out = ("train_annotations", "train_split", "val_split", "val_seed", "val_annotations")
+    if any(theirs.get(field) != ours[field] for field in ("name", "train_images")):
+        return []
+    if all(theirs.get(field) == ours[field] for field in held_out):
+        return []
+    return [
+        f"note: the run in {folder} has trained on images of the same data set, and some of them "
+        "may be in the validation split now, where figures are then too good; "
+        "config.data.val_annotations can name images that it has not seen"
+    ]
 
 
 def put_initial_weights(state: TrainState, variables: dict[str, Any]) -> TrainState:

@@ -27,7 +27,8 @@ from ggnet_jax.training import state as train_state
 from ggnet_jax.training import wandb_log
 from ggnet_jax.training.agreement import compare, of_first, together
 from ggnet_jax.training.estimate import check_memory, compile_step
-from ggnet_jax.training.initial import initial_weights, put_initial_weights
+from ggnet_jax.training.initial import initial_weights, note_on_validation, put_initial_weights
+from ggnet_jax.training.least_memory import check_least
 from ggnet_jax.training.log import RunLog, Stopwatch
 from ggnet_jax.training.memory import memory_in_one_line
 from ggnet_jax.training.optimizer import create_optimizer, learning_rate_schedule
@@ -96,6 +97,7 @@ def train(
         config, total = plan.config, plan.total
         compare(plan.facts(workdir))
         if plan.start is None or plan.start < total:
+            together(lambda: check_least(plan.make_state, config))
             if first:
                 print("compiling the training step", file=sys.stderr, flush=True)
             together(lambda: _compile(plan))
@@ -178,6 +180,8 @@ def _plan(
     if saved:
         selections.check_same_split(workdir, config, dataset)
     weights = initial_weights(config, dataset.vocabulary, workdir, start, say=first)
+    if start is None:
+        notes += note_on_validation(config, dataset)
     return Plan(
         config, dataset, vocabulary, steps_per_epoch, parallel, step_function, make_state, weights,
         start, metric, notes,

@@ -107,3 +107,12 @@ def test_what_cannot_be_estimated(monkeypatch):
     monkeypatch.setattr(estimate, "room", lambda: None)
     with pytest.raises(UserError, match="how much memory"):
         estimate.estimate(get_config())
+
+
+@pytest.mark.parametrize("field", ["accumulate_steps", "batch_size"])
+def test_numbers_that_are_none_are_refused(field):
+    for number in (0, -2):
+        config = get_config()
+        config[field] = number
+        with pytest.raises(UserError, match=f"config.{field} is {number}; it must be at least 1"):
+            estimate.estimate(config)

@@ -63,7 +63,7 @@ def test_both_commands_take_both_forms(tmp_path, command):
         ({"objects": ["dog"], "verbs": ["pet"]}, "have no 'person'"),
         ({"objects": ["person"]}, "has no 'verbs'"),
         ({"objects": ["person"], "verbs": []}, "has no verb"),
-        ({"objects": ["person", "a\x00b"], "verbs": ["pet"]}, "which no label can have"),
+        ({"objects": ["person", "a\x00b"], "verbs": ["pet"]}, "classes.json: the name 'a\\x00b'"),
         ({"objects": ["person", "\ud800"], "verbs": ["pet"]}, "which no label can have"),
     ],
 )

@@ -291,7 +291,12 @@ def test_pages_of_a_task_are_images_of_their_own(tmp_path):
     assert found == {"relation_nowhere": 1}  # on the first page
 
 
-NOTHING = annotation(relation("p", "d"))
+@pytest.mark.parametrize("page", [2, -1, "0", True, 0.5, [], {}])
+def test_a_page_that_the_task_does_not_have_is_named(tmp_path, page):
+    odd = copy.deepcopy(two())
+    odd["result"][1]["item_index"] = page
+    message = error_of(tmp_path, task(1, "a.png", two()), task(2, "b.png", odd))
+    assert f"task 2, result 1: its 'item_index' is {page!r}; the task has one image" in message
 
 
 @pytest.mark.parametrize(
@@ -304,16 +309,20 @@ NOTHING = annotation(relation("p", "d"))
         ({"images": [], "annotations": [], "categories": []}, "COCO's format"),
         ([{"file_name": "a.png", "annotations": [], "hoi_annotation": []}], "data.name=json reads"),
         ([{"id": 1, "image": "a", "label": [], "annotation_id": 3}], "JSON-MIN"),
-        ([{"id": 1, "image": "a"}], "with 'data' and a list 'annotations'"),
+        ([{"id": 1, "image": "a"}], "a list 'annotations': its keys are 'id', 'image'"),
+        ([{}], "a list 'annotations': it is empty"),
+        ([{"id": 1, "data": None, "annotations": []}], "its 'data' is None"),
+        ([{"id": 1, "data": {}, "annotations": {}}], "its 'annotations' are {}"),
         ([7], "item 0 is not a task but 7"),
         ([task(1, "a.png", 12)], "their ids alone"),
         ([task(1, "a.png", {**two(), "result": {"x": 1}})], "'result' is not a list"),
-        ([task(1, "a.png", {**two(), "result": [1]})], "'result' is not a list"),
+        ([task(1, "a.png", {**two(), "result": [1]})], "task 1 (a.png), result 0 is not"),
         ([task(1, "a.png", annotation())], "no rectangle with a label in 1 annotated images"),
         ([task(1, "a.png", annotation(PERSON, DOG))], "2 rectangles but no relation"),
         ([{**task(1, "", two()), "data": {"a": "x", "b": "y"}}], "which field of its data"),
         ([{**task(1, "", two()), "data": {}}], "which field of its data"),
         ([task(1, "data:image/png;base64,AAAA", two())], "only images in files"),
+        ([task(1, "http://", two())], "task 1: its image 'http://' has no file name"),
     ],
 )
 def test_what_is_no_usable_export_is_named(tmp_path, content, message):
@@ -324,8 +333,88 @@ def test_what_is_no_usable_export_is_named(tmp_path, content, message):
 
 
 @pytest.mark.parametrize(
+    ("number", "field", "values", "part"),
+    [
+        (0, "id", [[], {}, 1.5, True], "result 0 (rectanglelabels): its 'id'"),
+        (0, "type", [None, "", 5, [], {}], "result 0: its 'type'"),
+        (0, "value", [None, 5, "x", []], "result 0 (rectanglelabels, region p): its 'value'"),
+        (
+            0,
+            "value.rectanglelabels",
+            [5, True, {}, [None], [5]],
+            "region p): its 'rectanglelabels'",
+        ),
+        (2, "from_id", [[], {}, 1.5, False], "result 2 (relation): its 'from_id'"),
+        (2, "to_id", [["d"], {"id": "d"}], "result 2 (relation): its 'to_id'"),
+        (2, "direction", ["up", "", 5, [], {}, True], "(relation p to d): its direction"),
+        (2, "labels", [5, True, {}, [None], [5], [["walk"]]], "(relation p to d): its 'labels'"),
+    ],
+)
+def test_what_label_studio_never_writes_is_named(tmp_path, number, field, values, part):
+    for value in values:
+        odd = copy.deepcopy(two())
+        *folder, key = field.split(".")
+        place = odd["result"][number]
+        for name in folder:
+            place = place[name]
+        place[key] = value
+        message = error_of(tmp_path, task(1, "a.png", two()), task(2, "b.png", odd))
+        assert "task 2 (b.png), result" in message and part in message
+
+
+@pytest.mark.parametrize("key", ["id", "value.rectanglelabels", "from_id", "direction", "labels"])
+def test_nothing_where_something_may_be_missing(tmp_path, key):
+    """As if it was not there, which is counted where anything is lost."""
+    number = 2 if key in ("from_id", "direction", "labels") else 0
+    for value in (None, "missing"):
+        odd = copy.deepcopy(two())
+        place = odd["result"][number]
+        if "." in key:
+            place = place["value"]
+        place.pop(key.rpartition(".")[2])
+        if value is None:
+            place[key.rpartition(".")[2]] = None
+        entries, found = read(tmp_path, task(1, "a.png", two()), task(2, "b.png", odd))
+        assert len(entries) == 2 and (pairs(entries[1]) == [(0, 1, 1)]) == (key == "direction")
+        assert bool(found) == (key != "direction")
+
+
+def test_regions_without_an_id_stay_and_a_common_one_is_refused(tmp_path):
+    nameless = annotation(*({**region, "id": None} for region in (PERSON, DOG)), *two()["result"])
+    (entry,), _ = read(tmp_path, task(1, "a.png", nameless))
+    assert len(entry["annotations"]) == 4
+    same = annotation(PERSON, {**DOG, "id": "p"}, relation("p", "p"))
+    message = error_of(tmp_path, task(1, "a.png", two()), task(2, "b.png", same))
+    assert "task 2 (b.png): two rectangles have the id 'p'" in message
+
+
+def test_relations_of_nobody_are_refused(tmp_path):
+    dogs = annotation({**PERSON, "value": {**PERSON["value"], "rectanglelabels": ["dog"]}}, DOG,
+                      relation("p", "d"))  # fmt: skip
+    message = error_of(tmp_path, task(1, "a.png", dogs))
+    assert "none of 1 relations has a person at one end" in message
+    assert "task 1 (a.png), relation p to d (dog to dog)" in message
+    assert len(read(tmp_path, task(1, "a.png", dogs), task(2, "b.png", two()))[0]) == 2
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [{"width": 0}, {"height": -5}, {"x": 100}, {"y": -300}, {"x": None}, {"width": "wide"},
+     {"height": float("nan")}, {"x": float("inf")}, {"width": [1]}, {"x": 640, "width": 200}],
+)  # fmt: skip
+def test_rectangles_of_which_most_are_no_boxes_are_refused(tmp_path, odd):
+    boxes = [{**region, "value": {**region["value"], **odd}} for region in (PERSON, DOG)]
+    bad = annotation(*boxes, relation("p", "d"))
+    message = error_of(tmp_path, task(1, "a.png", bad), task(2, "b.png", annotation(DOG)))
+    assert "2 of 3 rectangles have no area in their image" in message
+    assert "task 1 (a.png), region p (person) with x, y, width, height" in message
+    assert len(read(tmp_path, task(1, "a.png", bad), task(2, "b.png", two()))[0]) == 2
+
+
+@pytest.mark.parametrize(
     ("address", "name"),
     [
+        ("http://[b/a b.png", "b/a b.png"),
         ("/data/local-files/?d=photos/b/a%20b.png", "b/a b.png"),
         ("/data/local-files/?d=photos%2Fb%2Fa b.png", "b/a b.png"),
         ("http://localhost:8080/data/local-files/?d=b/a b.png", "b/a b.png"),

@@ -68,6 +68,36 @@ def test_no_image_is_trained_and_validated_on(prepared, split, held_out):
     assert dataset.num_val_evaluated == (4 if split == "test" else 0)
 
 
+@pytest.mark.parametrize(
+    ("train_split", "val_split"),
+    [("train", "train[30%:]"), ("train", "0.8"), ("train[:6]", "train[6:]"), ("train", "test"),
+     ("train[:10]+test", "0.5"), ("train", "")],
+)  # fmt: skip
+def test_training_knows_the_pairs_of_its_images_alone(prepared, train_split, val_split):
+    """Neither its hard negatives nor which relations are rare come from images held out."""
+    dataset = load(prepared, train_split=train_split, val_split=val_split)
+    places = dict(
+        zip(dataset.index(train_split).keys(), dataset.ground_truth(train_split), strict=True)
+    )
+    expected = np.zeros_like(dataset.verbs_of_object, int)
+    ids = dataset.vocabulary
+    for key in dataset.train_index.keys():
+        entry = places[key]
+        for pair in entry["hoi_annotation"]:
+            obj = entry["annotations"][pair["object_id"]]["category_id"]
+            expected[ids.object_ids.index(obj), ids.verb_ids.index(pair["category_id"])] += 1
+    assert dataset.verbs_of_object.tolist() == (expected > 0).tolist()
+    assert dataset.verb_counts.tolist() == expected.sum(axis=0).tolist()
+    # Batches of a fresh data set ask for them while their graph is built.
+    batches = data_pipelines.eval_batches(
+        load(prepared, train_split=train_split, val_split=val_split), get_config(), "test"
+    )
+    assert len(next(batches)["boxes"]) == 4
+    if val_split and val_split != "test":
+        whole = load(prepared, train_split="train").verbs_of_object
+        assert (dataset.verbs_of_object < whole).any()
+
+
 def test_truth_and_images_of_a_share_are_the_same_examples(prepared):
     dataset = load(prepared, val_split="0.3")
     names = [entry["file_name"] for entry in dataset.ground_truth("val")]

@@ -121,6 +121,32 @@ def test_a_killed_process_ends_the_other(tmp_path, killed):
     assert f"at step {step} of {step + 2}" in output[0]
 
 
+@pytest.mark.slow
+def test_two_processes_choose_and_stop_together(tmp_path):
+    """After the same step, and they go on from there where the patience is longer."""
+    more = (
+        "--config.data.val_split=0.5", "--config.eval.best=map", "--config.eval_every_epochs=1",
+        "--config.learning_rate=1e-9", "--config.num_epochs=9",
+    )  # fmt: skip
+    found = []
+    for patience, stop in ((2, 3), (4, 5)):
+        options = (*more, f"--config.eval.patience={patience}")
+        pair = _start_pair(tmp_path / "pair", tmp_path, *options)
+        output = [process.communicate(timeout=300)[0] for process in pair]
+        assert [process.returncode for process in pair] == [0, 0], "\n".join(output)
+        assert f"stopped early, after step {stop} of 9" in output[0]
+        assert "stopped early" not in output[1]
+        chosen = json.loads((tmp_path / "pair" / "best.json").read_text())
+        steps = [step for step, _ in chosen["evaluations"]]
+        assert (chosen["step"], steps) == (1, list(range(1, stop + 1)))
+        assert {1, stop} <= set(checkpoints.steps(tmp_path / "pair"))
+        # The test split was scored once, with the chosen checkpoint.
+        scored = json.loads((tmp_path / "pair" / "evaluation" / "metrics.json").read_text())
+        assert (scored["split"], scored["checkpoint"]["step"]) == ("test", 1)
+        found.append(chosen)
+    assert found[1]["evaluations"][:3] == found[0]["evaluations"]
+
+
 def _start_pair(workdir, data, *arguments, second=()):
     """Two processes of two devices each on the tiny configuration.
 

@@ -7,9 +7,10 @@ import pytest
 from tiny import training_config, verbs_of_object
 
 from ggnet_jax.errors import UserError
-from ggnet_jax.training import estimate, loop
+from ggnet_jax.training import estimate, least_memory, loop
 from ggnet_jax.training.estimate import GIB, Room
 from ggnet_jax.training.host_memory import HostMemory, host_memory
+from ggnet_jax.training.least_memory import check_least, convolution_bytes
 from ggnet_jax.training.parallel import create_parallel
 from ggnet_jax.training.step import BATCH_KEYS, batch_shapes
 
@@ -124,6 +125,39 @@ def test_the_account_of_a_real_step(name):
     assert memory.batch == estimate._bytes(batch_shapes(config))
     activation = 4 * 64 * 64 * 3 * config.batch_size
     assert activation < memory.temporary < 1000 * activation
+    # What is told without compiling is less, and no trifle.
+    least = convolution_bytes(state, config)
+    assert memory.temporary / 5 < least < memory.temporary
+    assert convolution_bytes(state, training_config(batch_size=8, model__gaze_steps=0)) == 2 * least
+
+
+def test_what_is_certain_not_to_fit_is_refused_before_it_is_compiled(available, monkeypatch):
+    """Up to the last byte; less for parts of a batch, nothing where outputs need not live."""
+    monkeypatch.setattr(least_memory, "_LARGE", 0)
+    config = training_config()
+    parallel = create_parallel("jit")
+    _, make_state = loop.build(config, verbs_of_object(), 10, parallel)
+    state = jax.eval_shape(make_state)
+    least = convolution_bytes(state, config)
+    fixed = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    available((least + fixed) / GIB)
+    check_least(make_state, config)
+    available((least + fixed - 1) / GIB)
+    with pytest.raises(UserError, match="a training step of 4 images needs at least") as error:
+        check_least(make_state, config)
+    said = str(error.value)
+    assert "\n" not in said and "outputs of convolutions alone" in said
+    for what in ("batch_size", "accumulate_steps", "data.image_size", "ignore_memory=True"):
+        assert f"--config.{what}" in said
+    assert convolution_bytes(state, training_config(accumulate_steps=2)) == least / 2
+    for option in ({"accumulate_steps": 2}, {"freeze": "backbone"}, {"model__remat": True},
+                   {"ignore_memory": True}):  # fmt: skip
+        check_least(make_state, training_config(**option))
+    available((fixed - 1) / GIB)
+    with pytest.raises(UserError, match="weights and optimizer"):
+        check_least(make_state, training_config(freeze="backbone"))
+    available(0, on_host=False)  # an accelerator's compiler may well compute outputs again
+    check_least(make_state, config)
 
 
 def test_shapes_are_those_of_a_batch(tmp_path):
@@ -140,8 +174,12 @@ def test_a_run_that_does_not_fit_leaves_nothing(toy, tmp_path, monkeypatch):
     """Neither a folder nor a line of a log; with the switch it trains."""
     room = Room(10, 64 * GIB, True, 1)
     monkeypatch.setattr(estimate, "room", lambda: room)
-    with pytest.raises(UserError, match="a training step of 4 images needs at least"):
+    with pytest.raises(UserError, match="outputs of convolutions alone"):
         loop.train(training_config(), tmp_path / "run", toy.data)
+    with monkeypatch.context() as without:
+        without.setattr(loop, "check_least", lambda make_state, config: None)
+        with pytest.raises(UserError, match=r"4 images needs at least .* activations, gradients"):
+            loop.train(training_config(), tmp_path / "run", toy.data)
     assert not (tmp_path / "run").exists() and not toy.batches
     config = training_config(ignore_memory=True)
     assert loop.train(config, tmp_path / "run", toy.data).finished

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from tiny import make_batch, training_config, verbs_of_object
 
@@ -75,6 +76,27 @@ def test_the_backbone_stays_and_the_heads_learn(frozen, trained):
     template = jax.eval_shape(trained[2])
     resumed = take(frozen, train_state.from_checkpoint(template, *saved), [2])
     assert same_bits(resumed, after)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_parts_of_a_batch_give_the_update_of_the_whole(frozen, trained, way):
+    """To rounding: a frozen backbone has no statistics of a part that could differ."""
+    start = take(trained, fresh(trained), [0])
+    built = build(way, freeze="backbone", accumulate_steps=2)
+    found = []
+    for parallel, step, _ in (frozen, built):
+        state, metrics = step(parallel.put_state(start), parallel.put_batch(make_batch(1, 4)))
+        found.append(jax.device_get((parallel.single(state), parallel.single(metrics))))
+    (whole, metrics), (parts, of_parts) = found
+    for name in ("loss", "gradient_norm"):
+        assert of_parts[name] == pytest.approx(metrics[name], rel=1e-5)
+    for state in (whole, parts):
+        assert same_bits(state.params["backbone"], start.params["backbone"])
+        assert same_bits(state.batch_stats, start.batch_stats)
+    moments = [jax.tree.leaves(optax.tree.get(s.opt_state, "mu")) for s in (whole, parts)]
+    for one, other in zip(*moments, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5 * max(1, np.abs(one).max()))
+    assert any(np.abs(one).max() > 0.01 for one in moments[1])
 
 
 def test_a_frozen_backbone_normalizes_by_its_running_statistics(frozen, trained):

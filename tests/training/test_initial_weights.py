@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ggnet_jax.config import ModelConfig
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import best, checkpoints
 from ggnet_jax.torch_import import pretrained, read_state_dict
-from ggnet_jax.training.initial import initial_weights
+from ggnet_jax.training.initial import initial_weights, note_on_validation
 from ggnet_jax.vocabularies import Vocabulary
 
 CLASSES = Vocabulary(
@@ -234,3 +235,31 @@ def test_other_detectors(tmp_path, capsys):
         tmp_path / "six.pth", model__backbone="dla34"
     )
     assert ModelConfig.from_fields(configuration("").model).num_objects == 4
+
+
+def test_images_that_the_other_run_trained_on_are_no_fair_validation(run, tmp_path):
+    """Said where some may be, and only there."""
+    shutil.copytree(run, tmp_path / "before")
+    record = json.loads((tmp_path / "before" / "config.json").read_text())
+    data = {"name": "json", "train_images": "/photos", "train_annotations": "/a.json"}
+    data |= {"train_split": "train", "val_seed": 0, "val_annotations": ""}
+
+    def note(theirs, *, held_out=2, init_from="before", **ours):
+        record["data"] |= {**data, "val_split": "0.2", **theirs}
+        (tmp_path / "before" / "config.json").write_text(json.dumps(record))
+        config = configuration(init_from and tmp_path / init_from)
+        config.data.update({**data, "val_split": "0.2", **ours})
+        dataset: Any = SimpleNamespace(val_split=config.data.val_split, num_held_out=held_out)
+        return note_on_validation(config, dataset)
+
+    for theirs in ({"val_split": ""}, {"val_split": "0.1"}, {"val_seed": 1},
+                   {"train_annotations": "/b.json"}, {"train_split": "train[:50]"}):  # fmt: skip
+        [line] = note(theirs)
+        assert str(tmp_path / "before") in line and "figures are then too good" in line
+        record["data"] = json.loads((run / "config.json").read_text())["data"]
+    assert note({"val_split": "0.1"}, init_from="before/checkpoints/3")
+    assert note({}, val_split="") == note({}) == []  # the same images are held out
+    assert note({"train_images": "/others"}) == note({"name": "v_coco"}) == []
+    record["data"] = json.loads((run / "config.json").read_text())["data"]
+    assert note({"val_split": ""}, held_out=0) == []  # files of its own
+    assert note({"val_split": ""}, init_from="") == note({}, init_from="missing") == []
