@@ -1,5 +1,6 @@
 """The page in a real browser: what a visitor does, sees and gets."""
 
+import base64
 import json
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tiny import make_run
 from ggnet_jax import Detector
 from ggnet_jax.errors import UserError
 from ggnet_jax.serve.photos import EXPLAINABLE, Photo, look_at
-from ggnet_jax.visualize import draw_explanation, draw_summary
+from ggnet_jax.visualize import draw_explanation, draw_interactions
 
 pytest.importorskip("gradio", reason="Gradio is an optional install: pip install -e '.[serve]'")
 pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")
@@ -178,11 +179,43 @@ def test_downloads(visitor, site, photos):
     assert json.loads(line.read_text())["drawing"] == "a b.png"
     drawing = visitor.download("Drawing")
     assert drawing.name == "a b.png"
-    same(drawing, draw_summary(photo.view.image, photo.found))
+    same(drawing, draw_interactions(photo.view.image, photo.found))
+    shown = visitor.all("img.drawing")[0].get_attribute("src").partition(",")[2]
+    with Image.open(BytesIO(base64.b64decode(shown))) as picture, Image.open(drawing) as saved:
+        assert picture.size == saved.size  # what is shown is a JPEG of it
+        assert np.abs(np.subtract(picture, saved, dtype=float)).mean() < 3
     explained = visitor.download("Explanation")
     assert explained.name == "a b_explained.png"
     same(explained, draw_explanation(photo.view.image, photo.found[2:3], photo.view.heatmaps[2:3]))
     assert site.uploads() == []
+
+
+def test_the_row_that_is_shown_is_downloaded_when_the_chosen_one_is_gone(visitor, site, photos):
+    visitor.upload(photo_file(photos, "gone row.png"))
+    visitor.wait_for("in gone row.png")
+    photo = site.expected(photos / "gone row.png")
+    threshold = round(photo.found[2].score, 2)
+    kept = len(labels(photo, threshold))
+    assert kept < len(photo.found)
+    visitor.all("#table tbody tr label")[kept].click()
+    visitor.until(lambda: f"“{photo.found[kept].phrase}”" in visitor.text("#explanation"))
+    visitor.keys("#threshold input[type=range]", *["\ue014"] * round(100 * threshold))  # right
+    visitor.until(lambda: visitor.rows() == labels(photo, threshold))
+    visitor.until(lambda: f"“{photo.found[0].phrase}”" in visitor.text("#explanation"))
+    explained = visitor.download("Explanation")
+    same(explained, draw_explanation(photo.view.image, photo.found[:1], photo.view.heatmaps[:1]))
+
+
+def test_the_page_is_as_wide_before_the_first_photo(visitor, photos):
+    def width():
+        return visitor.all("#columns")[0].rect["width"]
+
+    empty = width()
+    assert empty > 1100  # of 1280
+    visitor.upload(photo_file(photos, "wide.png", size=(90, 40)))
+    visitor.wait_for("in wide.png")
+    visitor.until(lambda: visitor.all("#explanation img"))
+    assert abs(width() - empty) < 20  # a scroll bar
 
 
 def same(path: Path, image: Image.Image) -> None:
@@ -302,6 +335,11 @@ def test_a_forgotten_photo(visitor, site, photos):
     visitor.wait_for("in a.png")
     site.process.send_signal(signal.SIGUSR1)  # as after a restart, or a long time
     visitor.keys("#threshold input[type=range]", "\ue010")
+    visitor.wait_for("its photo is forgotten; drop it again")
+    visitor.upload(photos / "a.png")
+    visitor.wait_for("in a.png")
+    site.process.send_signal(signal.SIGUSR1)
+    next(one for one in visitor.all("#downloads button") if one.text == "JSON").click()
     visitor.wait_for("its photo is forgotten; drop it again")
     visitor.upload(photos / "a.png")
     visitor.wait_for("in a.png")
