@@ -168,6 +168,26 @@ def test_a_row_is_explained(visitor, site, photos):
     assert site.calls() == 1
 
 
+def test_a_long_table_does_not_push_the_explanation_out_of_sight(visitor, site, photos):
+    visitor.upload(photo_file(photos, "a.png"))
+    visitor.wait_for("in a.png")
+    photo = site.expected(photos / "a.png")
+    rows, chosen = min(len(photo.found), EXPLAINABLE), len(labels(photo, 0.0)) - 1
+    visitor.until(lambda: len(visitor.rows()) == rows)
+    box = visitor.all("#table .rows")[0]
+    assert box.rect["height"] <= 430 < rows * 36
+    visitor.all("#table tbody tr label")[chosen].click()
+    visitor.until(lambda: f"“{photo.found[chosen].phrase}”" in visitor.text("#explanation"))
+    visitor.keys("#threshold input[type=range]", "\ue014", "\ue012")  # right, left: drawn anew
+    visitor.until(lambda: len(visitor.rows()) == rows)
+
+    def in_sight():
+        row, box = visitor.all("#table tr:has(:checked)")[0], visitor.all("#table .rows")[0]
+        return box.rect["y"] < row.rect["y"] < box.rect["y"] + box.rect["height"]
+
+    visitor.until(in_sight)
+
+
 def test_downloads(visitor, site, photos):
     visitor.upload(photo_file(photos, "a b.png"))
     visitor.wait_for("in a b.png")
