@@ -104,7 +104,7 @@ def table(rows: Sequence[tuple[Interaction, str]], count: int, chosen: int) -> s
     return (
         '<div class="rows"><table><caption class="hidden">Interactions by score; choose one to see how the network '
         'saw it</caption><thead><tr><th scope="col">Interaction</th>'
-        '<th scope="col" class="score" colspan="2">Score</th></tr></thead>'
+        '<th scope="col" class="score">Score</th><td class="bar"></td></tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>{rest}"
     )
 
