@@ -1,13 +1,15 @@
 """From the bytes of a JPEG to interactions: latency, throughput, and the network beside PyTorch's.
 
     python -m benchmarks.inference [--network=ggnet,demo] [--size=512] [--batch_size=1,2,4]
-        [--dtype=bfloat16] [--images=64] [--photo=FILE] [--repeats=20] [--output=FILE]
+        [--dtype=bfloat16] [--peers=ours,eager,compile] [--images=64] [--photo=FILE] [--repeats=20]
+        [--output=FILE]
 
 With random weights on the device that JAX finds, for each network: one image as the Detector treats
-it, step by step; the network alone, ours and PyTorch's (tests/oracles, eager), whose outputs are
-compared first; and a list of images through the Detector, whose threads read them while the device
-works. Both networks leave out the heads of the first stacks. Ours leaves out the classifiers of the
-glance and of the earlier gaze steps too, which the released code computes.
+it, step by step; the network alone, ours and PyTorch's (tests/oracles, eager or by torch.compile,
+which takes minutes and a C++ compiler on a CPU), whose outputs are compared first; and a list of
+images through the Detector, whose threads read them while the device works. All networks leave out
+the heads of the first stacks. Ours leaves out the classifiers of the glance and of the earlier gaze
+steps too, which the released code computes.
 """
 
 import io
@@ -36,6 +38,7 @@ from ggnet_jax.inference.interactions import to_interactions
 from ggnet_jax.models import create_model
 from ggnet_jax.ops import normalize_images
 
+PEERS = ("ours", "eager", "compile")
 STEPS = ("read and warp", "network and decoding", "to interactions", "whole")
 
 
@@ -121,8 +124,8 @@ def prepare_ours(trained: detection.Trained, images: np.ndarray) -> timing.Peer:
     return timing.Peer(call, call, timing.temporary_bytes(compiled))
 
 
-def prepare_torch(trained: detection.Trained, images: np.ndarray) -> timing.Peer:
-    """The same in PyTorch, eager."""
+def prepare_torch(trained: detection.Trained, images: np.ndarray, compiled: bool) -> timing.Peer:
+    """The same in PyTorch, in inference mode and channels_last."""
     import torch
 
     from tests.oracles.torch_training import make_network, make_planes
@@ -131,10 +134,11 @@ def prepare_torch(trained: detection.Trained, images: np.ndarray) -> timing.Peer
     network = make_network(model, jax.device_get(trained.variables), device)
     planes = make_planes(images, device)
     half = model.dtype == "bfloat16"
+    last_stack = torch.compile(network.last_stack) if compiled else network.last_stack
 
     def call() -> list[torch.Tensor]:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
-            heads = network.last_stack(planes)
+            heads = last_stack(planes)
         last = "hm_rel_refine" if "hm_rel_refine" in heads else "hm_rel"
         return [heads[name] for name in ("hm", "wh", "reg", "sub_offset", "obj_offset", last)]
 
@@ -169,7 +173,12 @@ def measure(arguments: Any, config: Any, **shape: Any) -> list[dict[str, Any]]:
             {"one image": row["one_image"], "ms (min to max)": row["seconds"].ms()} for row in rows
         )
     )
-    prepare = {"ours": prepare_ours} | ({"eager": prepare_torch} if timing.torch_device() else {})
+    prepare: dict[str, Callable[..., timing.Peer]] = {}
+    for peer in arguments.peers:
+        if peer == "ours":
+            prepare[peer] = prepare_ours
+        elif timing.torch_device():
+            prepare[peer] = partial(prepare_torch, compiled=peer == "compile")
     for batch_size in arguments.batch_size:
         size = (batch_size, *config.data.image_size, 3)
         images = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -206,6 +215,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         size=None,
         batch_size=[1, 2, 4],
         dtype=["float32"],
+        peers=(PEERS, ["ours", "eager"]),
         images=64,
         repeats=20,
     )

@@ -23,7 +23,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from ggnet_jax.ops.bias import add_bias
-from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, Implementation, default_for
+from ggnet_jax.ops.deform_conv_backends import (
+    IMPLEMENTATIONS,
+    Implementation,
+    Passes,
+    default_for,
+)
 
 Pair = tuple[int, int]
 
@@ -57,7 +62,7 @@ def deform_conv2d(
         stride: an int, or a pair (vertical, horizontal).
         padding: the same; None keeps the size (an odd kernel at stride 1).
         dilation: as stride.
-        implementation: for tests and benchmarks: 'products', 'sums' or 'cells', whose results are
+        implementation: for tests and benchmarks: a name in `IMPLEMENTATIONS`, whose results are
             equal up to rounding. None is the one chosen for JAX's default backend: measured on
             CPUs, on GPUs and TPUs chosen from compiled programs. Where the size of the batch is
             symbolic, as under `jax.export`, every platform that it lowers for gets its own.
@@ -127,13 +132,14 @@ class _Grid(NamedTuple):
 
 def _forward_in_blocks(
     grid: _Grid,
-    backend: Implementation,
+    passes: Passes,
     x: jax.Array,
     offset: jax.Array,
     mask: jax.Array,
     weight: jax.Array,
 ) -> jax.Array:
     """`deform_conv2d` without bias, one block of output rows after the other."""
+    backend = passes.forward
     padded, kernel = backend.pad(x), backend.kernel(weight, x.dtype)
     rows = _block_rows(backend, x, offset)
 
@@ -187,16 +193,17 @@ def _corners(position: jax.Array, size: tuple[int, ...]) -> tuple[jax.Array, jax
     return corner, fraction, inside.astype(position.dtype)
 
 
-# Backward: the same blocks, gathered again.
+# Backward: blocks of rows again, gathered again.
 
 
-def _vjp_forward(grid, backend, x, offset, mask, weight):
-    return _deform_conv(grid, backend, x, offset, mask, weight), (x, offset, mask, weight)
+def _vjp_forward(grid, passes, x, offset, mask, weight):
+    return _deform_conv(grid, passes, x, offset, mask, weight), (x, offset, mask, weight)
 
 
-def _vjp_backward(grid, backend, residuals, dy):
+def _vjp_backward(grid, passes, residuals, dy):
     """Gradients of x, offset, mask and weight: those of every block, added up or put together."""
     x, offset, mask, weight = residuals
+    backend = passes.backward
     padded, pad_vjp = jax.vjp(backend.pad, x)
     # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
     sum_dtype = jnp.promote_types(x.dtype, jnp.float32)

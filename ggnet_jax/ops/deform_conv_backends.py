@@ -3,9 +3,9 @@
 What is fast on one backend can be many times slower on another, so there are three
 implementations of the same arithmetic, equal up to rounding:
 
-    products   CPU: gathers 2 x 2 patches, interpolates by small matrix products
-    sums       GPU: gathers 2 x 2 patches, interpolates by sums, fused with the gather
-    cells      TPU: gathers the four corners one by one, interpolates by sums
+    products   gathers 2 x 2 patches, interpolates by small matrix products: CPU, backward
+    sums       gathers 2 x 2 patches, interpolates by sums, fused with the gather: CPU, forward; GPU
+    cells      gathers the four corners one by one, interpolates by sums: TPU
 
 On CPUs the choice and the block size are measured (benchmarks/results/cpu.md); those for GPUs and
 TPUs were chosen from compiled programs (benchmarks/results/compiled.md) and are not measured.
@@ -20,7 +20,7 @@ import functools
 import operator
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -32,8 +32,8 @@ Weights = Any
 
 
 def default_for(platform: str) -> str:
-    """The implementation for a platform of JAX, 'cpu', 'tpu' or 'gpu'; others count as GPUs."""
-    return {"cpu": "products", "tpu": "cells"}.get(platform, "sums")
+    """The name in `IMPLEMENTATIONS` for a platform of JAX: 'cpu', 'tpu', 'gpu'; others are GPUs."""
+    return {"cpu": "sums_then_products", "tpu": "cells"}.get(platform, "sums")
 
 
 class Implementation(Protocol):
@@ -241,8 +241,22 @@ class Cells:
         return [first, first + 1, first + width, first + width + 1]
 
 
-IMPLEMENTATIONS: dict[str, Implementation] = {
-    "products": Patches(by_products=True, block_elements=2**18, per_image=False),
-    "sums": Patches(by_products=False, block_elements=2**23, per_image=True),
-    "cells": Cells(block_elements=2**20, per_image=True),
+class Passes(NamedTuple):
+    """The implementations of both passes; the backward one gathers again, in blocks of its own."""
+
+    forward: Implementation
+    backward: Implementation
+
+
+_PRODUCTS = Patches(by_products=True, block_elements=2**18, per_image=False)
+_SUMS = Patches(by_products=False, block_elements=2**23, per_image=True)
+_CELLS = Cells(block_elements=2**20, per_image=True)
+# On a CPU the corners of few rows have to stay in its caches, whatever the number of images.
+_SUMS_OF_FEW_ROWS = Patches(by_products=False, block_elements=2**21, per_image=False)
+
+IMPLEMENTATIONS = {
+    "products": Passes(_PRODUCTS, _PRODUCTS),
+    "sums_then_products": Passes(forward=_SUMS_OF_FEW_ROWS, backward=_PRODUCTS),
+    "sums": Passes(_SUMS, _SUMS),
+    "cells": Passes(_CELLS, _CELLS),
 }

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 
 from ggnet_jax.ops import deform_conv2d
-from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, default_for
+from ggnet_jax.ops.deform_conv_backends import IMPLEMENTATIONS, Passes, default_for
 
 ARRAYS = ("x", "offset", "mask", "weight", "bias")
 
@@ -168,7 +168,8 @@ def test_blocks_do_not_change_the_result(implementation, monkeypatch):
     arrays = make_arrays(4, size=(7, 5), channels=4)
     results = []
     for elements in (1, 2 * 5 * 9 * 4 * 2, 2**20):
-        blocks = dataclasses.replace(IMPLEMENTATIONS[implementation], block_elements=elements)
+        passes = IMPLEMENTATIONS[implementation]
+        blocks = Passes(*(dataclasses.replace(one, block_elements=elements) for one in passes))
         monkeypatch.setitem(IMPLEMENTATIONS, "blocks", blocks)
         convolve = partial(deform_conv2d, implementation="blocks")
         y, pullback = jax.vjp(convolve, *(arrays[n] for n in ARRAYS))
@@ -180,7 +181,7 @@ def test_blocks_do_not_change_the_result(implementation, monkeypatch):
 def test_the_backend_chooses(monkeypatch):
     """The implementation of each backend, and what an unknown one gets."""
     assert {p: default_for(p) for p in ("cpu", "gpu", "tpu", "metal")} == {
-        "cpu": "products", "gpu": "sums", "tpu": "cells", "metal": "sums",
+        "cpu": "sums_then_products", "gpu": "sums", "tpu": "cells", "metal": "sums",
     }  # fmt: skip
     arrays = [make_arrays(5)[n] for n in ARRAYS]
 
@@ -194,7 +195,7 @@ def test_the_backend_chooses(monkeypatch):
 
 def test_an_unknown_implementation_is_named():
     arrays = make_arrays(5)
-    with pytest.raises(ValueError, match="is 'blocks'; it can be 'products', 'sums', 'cells'"):
+    with pytest.raises(ValueError, match="is 'blocks'; it can be 'products', 'sums_then_p"):
         deform_conv2d(*(arrays[n] for n in ARRAYS), implementation="blocks")
 
 
