@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -20,6 +21,7 @@ from ggnet_jax.visualize.panels import explain_interaction
 
 ASSETS = Path(__file__).parent / "assets"
 NETWORK = "network"  # its photos wait in one line
+BUSY = "Not looked at: too many photos are waiting, or the server has stopped. Try again."
 GONE = "This page was idle for too long and its photo is forgotten; drop it again."
 _KEPT_SECONDS = 3600  # that a photo is remembered after it was last used
 _WIDE, _NARROW = (1080, 800), (540, 700)  # bounds of the drawing on a screen and on a phone
@@ -168,9 +170,12 @@ def build(
             "concurrency_limit": 4,
             "api_visibility": "private",
         }
-        drop.photo(on_photo, **looking)
+        for looked in (drop.photo(on_photo, **looking), strip.example(on_example, **looking)):
+            # The server is not asked: it has just refused, or is gone.
+            looked.failure(
+                None, None, say, js=f"() => {json.dumps(markup.status(BUSY, failed=True))}"
+            )
         drop.refused(on_refused, None, [photo, chosen, *shown], **quick)
-        strip.example(on_example, **looking)
         slider.change(on_threshold, [photo, chosen, slider, width], shown, **quick)
         table.choose(
             on_choice,

@@ -27,7 +27,7 @@ pytest.importorskip("selenium", reason="selenium drives the browser: pip install
 from browser import Visitor, visiting
 
 from ggnet_jax.serve.page import take_upload
-from ggnet_jax.serve.server import read_examples
+from ggnet_jax.serve.server import WAITING, read_examples
 
 MAX_BYTES, MAX_PIXELS = 200_000, 250_000
 
@@ -348,6 +348,42 @@ def test_the_queue_has_a_length(visitor, site, photos):
     visitor.driver.close()
     visitor.driver.switch_to.window(window)
     visitor.wait_for("in slow.png")
+
+
+def join_as_others(site, count: int) -> None:
+    """Put examples of somebody else's into the queue."""
+    with urllib.request.urlopen(f"{site.url}/config") as answer:
+        config = json.load(answer)
+    (event,) = (
+        one["id"]
+        for one in config["dependencies"]
+        if [target[1] for target in one["targets"]] == ["example"]
+    )
+    for number in range(count):
+        body = {"data": [0, None], "fn_index": event, "event_data": {"index": 0}}
+        request = urllib.request.Request(
+            f"{site.url}/gradio_api/queue/join",
+            json.dumps(body | {"session_hash": f"other{number}"}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request).close()
+
+
+def test_a_full_queue_is_said(visitor, site, photos):
+    closed = site.folder / "closed"
+    closed.touch()
+    try:
+        join_as_others(site, 1)
+        visitor.until(lambda: site.calls() == 1)
+        join_as_others(site, WAITING)
+        visitor.upload(photo_file(photos, "too many.png"))
+        visitor.wait_for("too many photos are waiting")
+        assert visitor.all("#say [role=alert]")
+    finally:
+        closed.unlink()
+    visitor.until(lambda: site.calls() == 1 + WAITING)
+    visitor.upload(photos / "too many.png")
+    visitor.wait_for("in too many.png")
 
 
 def test_a_forgotten_photo(visitor, site, photos):
