@@ -138,8 +138,9 @@ def _check_mode() -> None:
     mode = _MODE.value
     for name, modes in _READ_BY.items():
         if name in flags.FLAGS and flags.FLAGS[name].present and mode not in modes:
-            readers = " and ".join(f"--mode={reader}" for reader in modes)
-            raise UserError(f"--mode={mode} does not read --{name}, {readers} does")
+            readers = ", ".join(f"--mode={reader}" for reader in modes)
+            does = "do" if len(modes) > 1 else "does"
+            raise UserError(f"--mode={mode} does not read --{name}, {readers} {does}")
 
 
 def _run(argv: list[str], data: DataPipelines | None) -> int:

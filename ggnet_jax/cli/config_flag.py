@@ -93,6 +93,8 @@ def explain(error: Exception, argv: Sequence[str], base: Any | None) -> str:
     # The flag library puts the whole traceback of some errors into the text.
     last = text.strip().splitlines()[-1] if text.strip() else ""
     last = re.sub(r"^(?:\w+\.)*(?:UserError|ValueError): ", "", last)
+    last = re.sub(r"invalid literal for int\(\) with base 10: (.*)", r"\1 is no whole number", last)
+    last = re.sub(r"could not convert string to float: (.*)", r"\1 is no number", last)
     if isinstance(error, flags.Error | ValueError | TypeError | OSError):
         return _place(error, path) + last
     return f"{_place(error, path)}{type(error).__name__}: {last}"

@@ -27,7 +27,9 @@ def to_coco_results(
         A dictionary a box, {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, the
         boxes of the strongest interaction first.
     """
+    _check(interactions)
     entry = prediction_entry(interactions, vocabulary, file_name="")
+    image_id = image_id.item() if isinstance(image_id, np.generic) else image_id  # for JSON
     results = []
     for box in entry["predictions"]:
         x1, y1, x2, y2 = box["bbox"]
@@ -40,6 +42,12 @@ def to_coco_results(
             }
         )
     return results
+
+
+def _check(interactions: Sequence[Any]) -> None:
+    """Raise a TypeError for what `detect` gives for a list of images."""
+    if not all(isinstance(one, Interaction) for one in interactions):
+        raise TypeError("the interactions of one image are needed; call it for each of a list")
 
 
 def to_supervision(
@@ -61,6 +69,7 @@ def to_supervision(
     Raises:
         UserError: supervision is not installed.
     """
+    _check(interactions)
     try:
         import supervision
     except ImportError as error:

@@ -15,8 +15,19 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference import box_formats, detection
 from ggnet_jax.inference.detection import Found
 from ggnet_jax.inference.image_files import MAX_PIXELS
-from ggnet_jax.inference.images import ImageLike, is_image, letterbox_image, load_image
-from ggnet_jax.inference.interactions import Heatmaps, Interaction, to_interactions
+from ggnet_jax.inference.images import (
+    ImageLike,
+    check_images,
+    is_image,
+    letterbox_image,
+    load_image,
+)
+from ggnet_jax.inference.interactions import (
+    Heatmaps,
+    Interaction,
+    check_choice,
+    to_interactions,
+)
 from ggnet_jax.inference.network import Network
 from ggnet_jax.inference.prefetch import in_background, one_ahead, prefetch
 from ggnet_jax.run_dir import checkpoints
@@ -97,8 +108,10 @@ class Detector:
             max_pixels: width times height of the largest file that is read.
             network: what calls it, as a `Network` does; made of `trained` if None.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ValueError(f"batch_size is a number of images, at least 1, not {batch_size!r}")
+        if not isinstance(max_pixels, int | float | np.number) or not max_pixels >= 1:
+            raise ValueError(f"max_pixels is width times height, at least 1, not {max_pixels!r}")
         self.vocabulary = trained.vocabulary
         self.step = trained.step
         self.input_size: tuple[int, int] = tuple(trained.config.data.image_size)
@@ -193,12 +206,15 @@ class Detector:
 
         Raises:
             UserError: an image can't be read; names it.
-            TypeError, ValueError: something that is no image.
+            TypeError, ValueError: something that is no image, a threshold that is no score, or an
+                unknown order of channels; in a list, `images[3]` says which.
         """
+        check_choice(threshold, top_k)
         if is_image(images):
             given = self._warp(self._read(images, channels))
             found = jax.device_get(self._network(given.pixels[None]))
             return self._interactions(found, 0, given, threshold, top_k)
+        check_images(images)
         return list(self.stream(images, threshold=threshold, top_k=top_k, channels=channels))
 
     def stream(
@@ -268,6 +284,7 @@ class Detector:
         Raises:
             TypeError, ValueError: an item is no image.
         """
+        check_choice(threshold, top_k)
 
         def read(item: Any) -> _Input:
             image = self._read(item if image_of is None else image_of(item), channels)
@@ -294,15 +311,23 @@ class Detector:
             except Exception as error:  # the results of the items before come first
                 failure.append(error)
 
-        def reading(item: Any) -> tuple[Any, _Input | str]:
+        def reading(numbered: tuple[int, Any]) -> tuple[Any, _Input | str]:
+            number, item = numbered
             try:
                 return item, read(item)
             except (UserError, MemoryError) as error:
                 return item, str(error) or "out of memory"
+            except (TypeError, ValueError) as error:
+                if type(error) not in (TypeError, ValueError):  # whose messages are not ours
+                    raise
+                raise type(error)(f"images[{number}]: {error}") from error
 
         taken = in_background(until_failure(), depth=self._batch_size)
         inputs = prefetch(
-            reading, taken, depth=2 * self._batch_size, threads=min(8, os.cpu_count() or 1)
+            reading,
+            enumerate(taken),
+            depth=2 * self._batch_size,
+            threads=min(8, os.cpu_count() or 1),
         )
         with contextlib.closing(taken), contextlib.closing(inputs):
             for batch, found in one_ahead(self._dispatched(inputs, whole_batches)):
@@ -349,6 +374,7 @@ class Detector:
             All interactions as `detect` gives them, `Heatmaps` for the first `top_k`, and the
             image, read but once.
         """
+        check_choice(threshold, top_k)
         loaded = self._read(image, channels)
         given = self._warp(loaded)
         top_k = min(top_k, self._top_k)

@@ -1,7 +1,7 @@
 """Images in any form -> RGB arrays -> the network's input. NumPy and Pillow only."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -24,6 +24,14 @@ def is_image(value: Any) -> bool:
     if _is_array(value):
         return value.ndim != 4 and value.dtype != object
     return isinstance(value, str | os.PathLike | bytes | bytearray | Image.Image)
+
+
+def check_images(value: Any) -> None:
+    """Raise a TypeError unless a value may be a list of images: a file that is open may not."""
+    if isinstance(value, Mapping | memoryview) or hasattr(value, "read"):
+        raise _no_image(value)
+    if not (isinstance(value, Iterable) or _is_array(value)):
+        raise _no_image(value)
 
 
 def load_image(
@@ -55,11 +63,9 @@ def load_image(
     if isinstance(source, bytes | bytearray):
         name = f"image of {len(source)} bytes"
     elif isinstance(source, str | os.PathLike):
-        name = os.fspath(source)
+        name = os.fspath(source) or "an empty path"
     else:
-        raise TypeError(
-            f"an image is a path, bytes, a Pillow image or an array, not {type(source).__name__}"
-        )
+        raise _no_image(source)
     with image_files.decoding(name, max_pixels), _opened(source) as file:
         image = image_files.open_image(file, name, max_pixels)
         orientation = image_files.exif_orientation(image)
@@ -68,6 +74,15 @@ def load_image(
             pixels = rgb_pixels(image)
             del image  # frees its pixels before turning takes memory
             return turn(pixels, orientation)
+
+
+def _no_image(value: Any) -> TypeError:
+    if value is None:
+        mend = " (cv2.imread returns it for a file that it cannot read)"
+    else:
+        mend = "; give what its read() returns" if hasattr(value, "read") else ""
+    kind = "None" if value is None else type(value).__name__
+    return TypeError(f"an image is a path, bytes, a Pillow image or an array, not {kind}{mend}")
 
 
 def _opened(source: str | os.PathLike | bytes | bytearray) -> BinaryIO:

@@ -4,6 +4,7 @@ Everything here is NumPy. The network predicts in map cells of its input; these 
 its detections back to the image and give them their names.
 """
 
+import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -114,6 +115,22 @@ def boxes_to_image(
     corners = boxes.reshape(*boxes.shape[:-1], 2, 2)
     corners = cells_to_image(corners, width, height, input_size)
     return geometry.clip_boxes(corners.reshape(boxes.shape), width, height)
+
+
+def check_choice(threshold: Any, top_k: Any = None) -> None:
+    """Raise a ValueError if a threshold or a number of interactions makes no sense."""
+    try:
+        sensible = bool(0 <= threshold <= 1)  # nor is NaN
+    except (TypeError, ValueError):
+        sensible = False
+    if not sensible:
+        raise ValueError(f"threshold is {threshold!r}; scores lie between 0 and 1")
+    try:
+        sensible = top_k is None or operator.index(top_k) >= 0
+    except TypeError:
+        sensible = False
+    if not sensible:
+        raise ValueError(f"top_k is {top_k!r}; it is a number of interactions, or None for all")
 
 
 def to_interactions(

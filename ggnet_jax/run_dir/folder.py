@@ -58,6 +58,8 @@ def require_run(workdir: str | Path) -> None:
     workdir = Path(workdir)
     if is_run(workdir):
         return
+    if workdir.is_file():
+        raise UserError(f"the workdir {workdir} is a file; give the folder of the run, --workdir")
     if not workdir.is_dir():
         raise UserError(f"the workdir {workdir} does not exist; train first, or check --workdir")
     raise UserError(f"the workdir {workdir} holds no run ({CONFIG} is missing); check --workdir")

@@ -102,10 +102,10 @@ def table(rows: Sequence[tuple[Interaction, str]], count: int, chosen: int) -> s
     more = count - len(rows)
     rest = f'<p class="quiet">and {more} more, which the JSON file has</p>' if more > 0 else ""
     return (
-        '<table><caption class="hidden">Interactions by score; choose one to see how the network '
-        'saw it</caption><thead><tr><th scope="col">Interaction</th>'
-        '<th scope="col" class="score" colspan="2">Score</th></tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table>{rest}"
+        '<div class="rows"><table><caption class="hidden">Interactions by score; choose one to '
+        'see how the network saw it</caption><thead><tr><th scope="col">Interaction</th>'
+        '<th scope="col" class="score">Score</th><td class="bar"></td></tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table></div>{rest}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
@@ -15,11 +16,12 @@ from ggnet_jax.cli.image_paths import EXPLAINED
 from ggnet_jax.errors import UserError
 from ggnet_jax.serve import markup
 from ggnet_jax.serve.photos import Photo, clean_name
-from ggnet_jax.visualize import draw_explanation, draw_interactions, draw_summary
+from ggnet_jax.visualize import draw_explanation, draw_interactions
 from ggnet_jax.visualize.panels import explain_interaction
 
 ASSETS = Path(__file__).parent / "assets"
 NETWORK = "network"  # its photos wait in one line
+BUSY = "Not looked at: too many photos are waiting, or the server has stopped. Try again."
 GONE = "This page was idle for too long and its photo is forgotten; drop it again."
 _KEPT_SECONDS = 3600  # that a photo is remembered after it was last used
 _WIDE, _NARROW = (1080, 800), (540, 700)  # bounds of the drawing on a screen and on a phone
@@ -144,6 +146,14 @@ def build(
                 return [0, markup.status(GONE, failed=True)]
             return [row, _explanation(one, _unit(threshold), row)]
 
+        def saving(make: Callable[[Photo, int, float], Any]) -> Callable[..., list[Any]]:
+            def on_save(one: Photo | None, row: int, threshold: Any) -> list[Any]:
+                if one is None:
+                    return [None, markup.status(GONE, failed=True)]
+                return [make(one, row, _unit(threshold)), gr.skip()]
+
+            return on_save
+
         # What the network has to do waits in one line; what is drawn from its answer does not.
         looking: dict[str, Any] = {
             "inputs": [slider, width],
@@ -160,9 +170,12 @@ def build(
             "concurrency_limit": 4,
             "api_visibility": "private",
         }
-        drop.photo(on_photo, **looking)
+        for looked in (drop.photo(on_photo, **looking), strip.example(on_example, **looking)):
+            # The server is not asked: it has just refused, or is gone.
+            looked.failure(
+                None, None, say, js=f"() => {json.dumps(markup.status(BUSY, failed=True))}"
+            )
         drop.refused(on_refused, None, [photo, chosen, *shown], **quick)
-        strip.example(on_example, **looking)
         slider.change(on_threshold, [photo, chosen, slider, width], shown, **quick)
         table.choose(
             on_choice,
@@ -175,7 +188,7 @@ def build(
             (save_explanation, _explanation_file),
             (save_json, _json_file),
         ):
-            button.click(make, [photo, chosen, slider], file, **quick).then(
+            button.click(saving(make), [photo, chosen, slider], [file, say], **quick).then(
                 None, file, None, js=_asset("save.js")
             )
         page.load(None, None, width, js="() => window.innerWidth", api_visibility="private")
@@ -228,12 +241,17 @@ def _say_and_draw(one: Photo, threshold: float, width: float | None) -> list[str
 
 
 def _table(one: Photo, threshold: float, row: int) -> list[Any]:
-    """The table, the explanation of the chosen row, or of the first if that is gone, its button."""
+    """The table, the explanation of the row that is shown as chosen, its button."""
     rows = one.explained(threshold)
-    row = row if 0 <= row < len(rows) else 0
+    row = _shown_row(one, threshold, row)
     table = markup.table(rows, one.count(threshold), row)
     button = gr.update(interactive=bool(rows))
     return [table, _explanation(one, threshold, row), button]
+
+
+def _shown_row(one: Photo, threshold: float, row: int) -> int:
+    """The chosen row, or the first if the threshold leaves that out."""
+    return row if 0 <= row < len(one.explained(threshold)) else 0
 
 
 def _explanation(one: Photo, threshold: float, row: int) -> str:
@@ -244,26 +262,23 @@ def _explanation(one: Photo, threshold: float, row: int) -> str:
     return markup.explanation(pair.best, pair.color, panels)
 
 
-def _drawing_file(one: Photo | None, row: int, threshold: float) -> dict[str, str] | None:
-    if one is None:
-        return None
-    threshold = _unit(threshold)
-    picture = draw_summary(one.view.image, one.shown(threshold), note=one.note(threshold))
+def _drawing_file(one: Photo, row: int, threshold: float) -> dict[str, str]:
+    shown, note = one.shown(threshold), one.note(threshold)
+    picture = draw_interactions(one.view.image, shown, bounds=_WIDE, note=note)  # as on a screen
     return _file(f"{one.drawing_name}.png", "image/png", _png(picture))
 
 
-def _explanation_file(one: Photo | None, row: int, threshold: float) -> dict[str, str] | None:
-    pair = None if one is None else one.pair(_unit(threshold), row)
-    if one is None or pair is None:
+def _explanation_file(one: Photo, row: int, threshold: float) -> dict[str, str] | None:
+    row = _shown_row(one, threshold, row)
+    pair = one.pair(threshold, row)
+    if pair is None:
         return None
     picture = draw_explanation(one.view.image, [pair.best], [one.view.heatmaps[row]])
     return _file(f"{one.drawing_name}{EXPLAINED}.png", "image/png", _png(picture))
 
 
-def _json_file(one: Photo | None, row: int, threshold: float) -> dict[str, str] | None:
-    if one is None:
-        return None
-    line = one.json_line(_unit(threshold))
+def _json_file(one: Photo, row: int, threshold: float) -> dict[str, str]:
+    line = one.json_line(threshold)
     return _file(f"{one.drawing_name}.json", "application/json", line.encode())
 
 

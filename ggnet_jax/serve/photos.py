@@ -157,4 +157,6 @@ def _for_visitors(message: str, name: str, max_pixels: int) -> str:
         f"up to {max_pixels:,} are taken",
         message,
     )
+    if "pillow-heif" in message:
+        message = "a HEIF photo, which is not read here; save it as JPEG"
     return f"{name}: {message}"

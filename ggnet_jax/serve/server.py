@@ -32,7 +32,7 @@ MAX_PIXELS = 50_000_000
 MAX_EXAMPLES = 12
 _GRADIO = (6, 31)  # the oldest that was tried
 _SESSIONS = 100  # whose photos are kept in memory, about 25 MB each at most
-_WAITING = 30  # photos that may wait for the network
+WAITING = 30  # photos that may wait for the network
 # Scripts and styles of the page itself, and nothing from anywhere else.
 _POLICY = (
     "default-src 'self' data: blob:; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; "
@@ -111,7 +111,7 @@ def launch(blocks: Any, host: str, port: int, max_bytes: int) -> None:
 
     from ggnet_jax.serve.page import ASSETS
 
-    blocks.queue(max_size=_WAITING, default_concurrency_limit=4)
+    blocks.queue(max_size=WAITING, default_concurrency_limit=4)
     blocks.launch(
         server_name=f"[{host}]" if ":" in host else host,
         server_port=port,

@@ -21,7 +21,7 @@ from ggnet_jax.training.state import TrainState
 
 _LARGE = 10_000_000  # parameters; smaller networks compile in seconds
 # Equations that do what is inside of them as it stands; others may compute it again (`remat`).
-_PLAIN = ("jit", "pjit", "closed_call", "custom_jvp_call")
+_PLAIN = ("jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call")
 
 
 def check_least(make_state: Callable[[], TrainState], config: Any) -> None:

@@ -86,11 +86,23 @@ def test_overrides_change_the_configuration_of_the_run(tmp_path, override):
 
 
 @pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        ("--port=80x", "flag --port=80x: '80x' is no whole number"),
+        ("--threshold=half", "flag --threshold=half: 'half' is no number"),
+    ],
+)
+def test_what_is_no_number_is_one_line(tmp_path, flag, says):
+    done = run_python("-c", PARSE, "--mode=serve", f"--workdir={tmp_path}", flag)
+    assert done.returncode == 2 and done.stderr.strip() == f"error: {says}"
+
+
+@pytest.mark.parametrize(
     ("mode", "flag", "reader"),
     [
         ("evaluate", "--output=there", "--mode=predict"),
         ("train", "--images=photo.jpg", "--mode=predict"),
-        ("train", "--step=3", "--mode=evaluate and --mode=predict"),
+        ("train", "--step=3", "--mode=evaluate, --mode=predict"),
         ("train", "--checkpoint=model.pth", "--mode=import"),
         ("predict", "--config=configs/demo.py", "--mode=evaluate"),
         ("import", "--threshold=0.5", "--mode=predict"),

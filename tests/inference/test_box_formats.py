@@ -1,6 +1,8 @@
 """Boxes for other people's tools: each once, with its class and what it takes part in."""
 
+import json
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -38,6 +40,17 @@ def test_coco_results_have_each_box_once():
         {"image_id": "a.jpg", "category_id": 1, "bbox": [50, 20, 20, 60], "score": 0.6},
     ]
     assert to_coco_results([], VOCABULARY, image_id=1) == []
+
+
+def test_coco_results_are_json_whatever_the_id_comes_from():
+    entries = to_coco_results(INTERACTIONS, VOCABULARY, image_id=np.int64(7))
+    assert json.loads(json.dumps(entries))[0]["image_id"] == 7
+
+
+@pytest.mark.parametrize("to", [to_supervision, partial(to_coco_results, image_id=1)])
+def test_results_of_a_list_are_not_those_of_an_image(to):
+    with pytest.raises(TypeError, match="of one image are needed"):
+        to([INTERACTIONS, INTERACTIONS], VOCABULARY)
 
 
 def test_supervision_has_the_boxes_and_what_they_take_part_in():

@@ -188,6 +188,57 @@ def test_floats_and_bgr_give_the_same(detector):
         detector.detect("no.jpg", channels="gbr")
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"threshold": 50}, {"threshold": -0.1}, {"threshold": float("nan")}, {"threshold": "0.1"},
+        {"threshold": None}, {"top_k": -1}, {"top_k": 1.5}, {"top_k": "3"},
+    ],
+)  # fmt: skip
+def test_a_choice_that_makes_no_sense_is_refused(detector, chosen):
+    (name,) = chosen
+    for images in (random_image(), [random_image()]):
+        with pytest.raises(ValueError, match=f"^{name} is ") as error:
+            detector.detect(images, **chosen)
+        assert "\n" not in str(error.value)
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        detector.explain(random_image(), **chosen)
+    with pytest.raises(ValueError, match=f"^{name} is "):
+        detector.results([], **chosen)
+    for sensible in ({"threshold": 0}, {"threshold": np.float32(1)}, {"top_k": np.int64(0)}):
+        detector.detect(random_image(), **sensible)
+
+
+def test_what_is_no_image_is_named(detector, tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    with open(tmp_path / "a.png", "rb") as file:
+        for value, says in (
+            (None, r"not None \(cv2\.imread"), (3, "not int"), ({"a.png": 1}, "not dict"),
+            (file, "not BufferedReader; give what its read"),
+            (memoryview(b"abc"), "not memoryview"),
+        ):  # fmt: skip
+            for given, where in (
+                (value, "an image is"),
+                ([random_image(), value], r"images\[1\]: "),
+            ):
+                with pytest.raises(TypeError, match=f"^{where}.*{says}"):
+                    detector.detect(given)
+    wrong = random_image() / 255
+    wrong[0, 0] = np.nan
+    with pytest.raises(ValueError, match=r"^images\[2\]: an image array of float64 .* \(NaN\)"):
+        detector.detect([random_image(), random_image(), wrong])
+    with pytest.raises(UserError, match=r"^an empty path: no such file"):
+        detector.detect("")
+
+
+def test_an_error_of_the_callers_own_is_left_alone(detector):
+    def image_of(item):
+        raise UnicodeDecodeError("utf-8", b"x", 0, 1, "mine")
+
+    with pytest.raises(UnicodeDecodeError, match="mine"):
+        list(detector.results([1], image_of=image_of))
+
+
 def test_boxes_are_given_in_other_tools_formats(detector):
     interactions = detector.detect(random_image(), threshold=0.0)
     entries = detector.to_coco_results(interactions, image_id=17)
@@ -248,8 +299,12 @@ def test_checkpoints_are_chosen_by_step(run):
     assert Detector.load(run, step=3).step == 3
     with pytest.raises(UserError, match="no checkpoint of step 5"):
         Detector.load(run, step=5)
-    with pytest.raises(ValueError, match="batch_size"):
-        Detector.load(run, batch_size=0)
+    for wrong in (0, -1, 1.5, "8", None):
+        with pytest.raises(ValueError, match="batch_size"):
+            Detector.load(run, batch_size=wrong)
+    for wrong in (0, -5, "1", None, float("nan")):
+        with pytest.raises(ValueError, match="max_pixels"):
+            Detector.load(run, max_pixels=wrong)
 
 
 def test_a_folder_without_a_run_is_one_clear_line(tmp_path):

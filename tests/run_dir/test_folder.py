@@ -69,6 +69,8 @@ def test_not_a_run(tmp_path):
         folder.prepare(tmp_path, CONFIG, {})
     with pytest.raises(UserError, match="is a file"):
         folder.prepare(tmp_path / "notes.txt", CONFIG, {})
+    with pytest.raises(UserError, match=r"notes\.txt is a file; give the folder of the run"):
+        folder.require_run(tmp_path / "notes.txt")
     (tmp_path / "config.json").write_text(json.dumps(CONFIG)[:20])
     with pytest.raises(UserError, match=r"config\.json is not JSON: .* folder of a run"):
         folder.read_config(tmp_path)

@@ -1,5 +1,6 @@
 """The page in a real browser: what a visitor does, sees and gets."""
 
+import base64
 import json
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from tiny import make_run
 from ggnet_jax import Detector
 from ggnet_jax.errors import UserError
 from ggnet_jax.serve.photos import EXPLAINABLE, Photo, look_at
-from ggnet_jax.visualize import draw_explanation, draw_summary
+from ggnet_jax.visualize import draw_explanation, draw_interactions
 
 pytest.importorskip("gradio", reason="Gradio is an optional install: pip install -e '.[serve]'")
 pytest.importorskip("selenium", reason="selenium drives the browser: pip install selenium")
@@ -26,7 +27,7 @@ pytest.importorskip("selenium", reason="selenium drives the browser: pip install
 from browser import Visitor, visiting
 
 from ggnet_jax.serve.page import take_upload
-from ggnet_jax.serve.server import read_examples
+from ggnet_jax.serve.server import WAITING, read_examples
 
 MAX_BYTES, MAX_PIXELS = 200_000, 250_000
 
@@ -167,6 +168,26 @@ def test_a_row_is_explained(visitor, site, photos):
     assert site.calls() == 1
 
 
+def test_a_long_table_does_not_push_the_explanation_out_of_sight(visitor, site, photos):
+    visitor.upload(photo_file(photos, "a.png"))
+    visitor.wait_for("in a.png")
+    photo = site.expected(photos / "a.png")
+    rows, chosen = min(len(photo.found), EXPLAINABLE), len(labels(photo, 0.0)) - 1
+    visitor.until(lambda: len(visitor.rows()) == rows)
+    box = visitor.all("#table .rows")[0]
+    assert box.rect["height"] <= 430 < rows * 36
+    visitor.all("#table tbody tr label")[chosen].click()
+    visitor.until(lambda: f"“{photo.found[chosen].phrase}”" in visitor.text("#explanation"))
+    visitor.keys("#threshold input[type=range]", "\ue014", "\ue012")  # right, left: drawn anew
+    visitor.until(lambda: len(visitor.rows()) == rows)
+
+    def in_sight():
+        row, box = visitor.all("#table tr:has(:checked)")[0], visitor.all("#table .rows")[0]
+        return box.rect["y"] < row.rect["y"] < box.rect["y"] + box.rect["height"]
+
+    visitor.until(in_sight)
+
+
 def test_downloads(visitor, site, photos):
     visitor.upload(photo_file(photos, "a b.png"))
     visitor.wait_for("in a b.png")
@@ -178,11 +199,43 @@ def test_downloads(visitor, site, photos):
     assert json.loads(line.read_text())["drawing"] == "a b.png"
     drawing = visitor.download("Drawing")
     assert drawing.name == "a b.png"
-    same(drawing, draw_summary(photo.view.image, photo.found))
+    same(drawing, draw_interactions(photo.view.image, photo.found))
+    shown = visitor.all("img.drawing")[0].get_attribute("src").partition(",")[2]
+    with Image.open(BytesIO(base64.b64decode(shown))) as picture, Image.open(drawing) as saved:
+        assert picture.size == saved.size  # what is shown is a JPEG of it
+        assert np.abs(np.subtract(picture, saved, dtype=float)).mean() < 3
     explained = visitor.download("Explanation")
     assert explained.name == "a b_explained.png"
     same(explained, draw_explanation(photo.view.image, photo.found[2:3], photo.view.heatmaps[2:3]))
     assert site.uploads() == []
+
+
+def test_the_row_that_is_shown_is_downloaded_when_the_chosen_one_is_gone(visitor, site, photos):
+    visitor.upload(photo_file(photos, "gone row.png"))
+    visitor.wait_for("in gone row.png")
+    photo = site.expected(photos / "gone row.png")
+    threshold = round(photo.found[2].score, 2)
+    kept = len(labels(photo, threshold))
+    assert kept < len(photo.found)
+    visitor.all("#table tbody tr label")[kept].click()
+    visitor.until(lambda: f"“{photo.found[kept].phrase}”" in visitor.text("#explanation"))
+    visitor.keys("#threshold input[type=range]", *["\ue014"] * round(100 * threshold))  # right
+    visitor.until(lambda: visitor.rows() == labels(photo, threshold))
+    visitor.until(lambda: f"“{photo.found[0].phrase}”" in visitor.text("#explanation"))
+    explained = visitor.download("Explanation")
+    same(explained, draw_explanation(photo.view.image, photo.found[:1], photo.view.heatmaps[:1]))
+
+
+def test_the_page_is_as_wide_before_the_first_photo(visitor, photos):
+    def width():
+        return visitor.all("#columns")[0].rect["width"]
+
+    empty = width()
+    assert empty > 1100  # of 1280
+    visitor.upload(photo_file(photos, "wide.png", size=(90, 40)))
+    visitor.wait_for("in wide.png")
+    visitor.until(lambda: visitor.all("#explanation img"))
+    assert abs(width() - empty) < 20  # a scroll bar
 
 
 def same(path: Path, image: Image.Image) -> None:
@@ -297,11 +350,52 @@ def test_the_queue_has_a_length(visitor, site, photos):
     visitor.wait_for("in slow.png")
 
 
+def join_as_others(site, count: int) -> None:
+    """Put examples of somebody else's into the queue."""
+    with urllib.request.urlopen(f"{site.url}/config") as answer:
+        config = json.load(answer)
+    (event,) = (
+        one["id"]
+        for one in config["dependencies"]
+        if [target[1] for target in one["targets"]] == ["example"]
+    )
+    for number in range(count):
+        body = {"data": [0, None], "fn_index": event, "event_data": {"index": 0}}
+        request = urllib.request.Request(
+            f"{site.url}/gradio_api/queue/join",
+            json.dumps(body | {"session_hash": f"other{number}"}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        urllib.request.urlopen(request).close()
+
+
+def test_a_full_queue_is_said(visitor, site, photos):
+    closed = site.folder / "closed"
+    closed.touch()
+    try:
+        join_as_others(site, 1)
+        visitor.until(lambda: site.calls() == 1)
+        join_as_others(site, WAITING)
+        visitor.upload(photo_file(photos, "too many.png"))
+        visitor.wait_for("too many photos are waiting")
+        assert visitor.all("#say [role=alert]")
+    finally:
+        closed.unlink()
+    visitor.until(lambda: site.calls() == 1 + WAITING)
+    visitor.upload(photos / "too many.png")
+    visitor.wait_for("in too many.png")
+
+
 def test_a_forgotten_photo(visitor, site, photos):
     visitor.upload(photo_file(photos, "a.png"))
     visitor.wait_for("in a.png")
     site.process.send_signal(signal.SIGUSR1)  # as after a restart, or a long time
     visitor.keys("#threshold input[type=range]", "\ue010")
+    visitor.wait_for("its photo is forgotten; drop it again")
+    visitor.upload(photos / "a.png")
+    visitor.wait_for("in a.png")
+    site.process.send_signal(signal.SIGUSR1)
+    next(one for one in visitor.all("#downloads button") if one.text == "JSON").click()
     visitor.wait_for("its photo is forgotten; drop it again")
     visitor.upload(photos / "a.png")
     visitor.wait_for("in a.png")

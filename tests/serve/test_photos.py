@@ -148,6 +148,7 @@ def test_a_large_photo_is_kept_smaller(detector):
         (b"%PDF-1.7 ...", "not an image but"),
         (b"\xff\xd8\xff\xe0 cut off", "a.png: "),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "a HEIF photo, .* as JPEG|broken"),
         (png(noise(200, 200)), "40,000 pixels; up to 10,000 are taken"),
     ],
 )

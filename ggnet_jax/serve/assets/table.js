@@ -9,5 +9,9 @@ element.addEventListener('click', (event) => {
 // A button that was used once no longer follows its attribute.
 watch('value', () => {
   const chosen = element.querySelector('input[checked]');
-  if (chosen) chosen.checked = true;
+  if (!chosen) return;
+  chosen.checked = true;
+  const [rows, row] = [chosen.closest('.rows'), chosen.closest('tr')];
+  const below = row.offsetTop + row.offsetHeight - rows.clientHeight;
+  if (below > 0) rows.scrollTop = below + rows.clientHeight / 2;
 });
