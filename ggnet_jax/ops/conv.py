@@ -17,8 +17,9 @@ from jax import lax
 
 # Measured on CPUs with AVX-512. Below so many channels XLA's gradient of the kernel is faster.
 _MIN_CHANNELS = 128
-# Up to so many pixels of the whole batch the gradient of the input is faster by products.
-_MAX_PIXELS = 256
+# Up to so many pixels of the whole batch the gradient of the input is faster by products, and that
+# of the kernel by one product of all taps.
+_FEW_PIXELS = 256
 
 
 def conv2d(
@@ -63,9 +64,8 @@ def _conv_on_cpu(
         return _xla_conv(stride, precision, x, kernel)
     size = tuple(-(-length // stride) for length in x.shape[1:3])
     padded = _pad(x, side // 2)
-    columns = jnp.concatenate([padded[index] for index in _windows(side, stride, size)], axis=-1)
-    flat = kernel.reshape(-1, features)
-    return jnp.einsum("bhwc,cf->bhwf", columns, flat, precision=precision)
+    columns = _columns(padded, side, stride, size)
+    return jnp.matmul(columns, kernel.reshape(-1, features), precision=precision)
 
 
 def _vjp_forward(stride, precision, x, kernel):
@@ -79,7 +79,7 @@ def _vjp_backward(stride, precision, residuals, dy):
         (dkernel,) = jax.vjp(lambda kernel: _xla_conv(stride, precision, x, kernel), kernel)[1](dy)
     else:
         dkernel = _kernel_gradient(stride, precision, x, kernel, dy)
-    if few_channels or dy[..., 0].size > _MAX_PIXELS:
+    if few_channels or dy[..., 0].size > _FEW_PIXELS:
         (dx,) = jax.vjp(lambda x: _xla_conv(stride, precision, x, kernel), x)[1](dy)
     else:
         dx = _input_gradient(stride, precision, x, kernel, dy)
@@ -91,22 +91,33 @@ _conv_on_cpu.defvjp(_vjp_forward, _vjp_backward)
 
 def _kernel_gradient(stride, precision, x, kernel, dy):
     """sum_p x(stride p + tap) dy(p)^T for every tap, [k, k, C, F]."""
-    padded, rows = _pad(x, kernel.shape[0] // 2), _rows(dy)
-    of_taps = [
-        jnp.matmul(_rows(padded[index]).T, rows, precision=precision)
-        for index in _windows(kernel.shape[0], stride, dy.shape[1:3])
-    ]
-    return jnp.stack(of_taps).reshape(kernel.shape)
+    side, size = kernel.shape[0], dy.shape[1:3]
+    padded, rows = _pad(x, side // 2), _rows(dy)
+
+    def product(read: jax.Array) -> jax.Array:
+        return jnp.matmul(_rows(read).T, rows, precision=precision)
+
+    if side == 1 or len(rows) <= _FEW_PIXELS:
+        return product(_columns(padded, side, stride, size)).reshape(kernel.shape)
+
+    def of_tap(corner: tuple[jax.Array, jax.Array]) -> jax.Array:
+        extent = ((length - 1) * stride + 1 for length in size)
+        read = lax.dynamic_slice(padded, (0, *corner, 0), (len(x), *extent, x.shape[-1]))
+        return product(read[:, ::stride, ::stride])
+
+    # One after the other, so that the copy of the input for one tap alone takes memory.
+    corners = jnp.divmod(jnp.arange(side**2), side)
+    return lax.map(of_tap, corners).reshape(kernel.shape)
 
 
 def _input_gradient(stride, precision, x, kernel, dy):
     """Every tap's dy(p) kernel(tap)^T added where the tap has read."""
     side, radius = kernel.shape[0], kernel.shape[0] // 2
     padded = _pad(jnp.zeros_like(x), radius)
-    of_taps = kernel.reshape(-1, *kernel.shape[2:])
-    for index, of_tap in zip(_windows(side, stride, dy.shape[1:3]), of_taps, strict=True):
-        product = jnp.matmul(_rows(dy), of_tap.T, precision=precision)
-        padded = padded.at[index].add(product.reshape(*dy.shape[:3], -1))
+    of_taps = jnp.matmul(dy, kernel.reshape(-1, kernel.shape[-1]).T, precision=precision)
+    windows = _windows(side, stride, dy.shape[1:3])
+    for index, of_tap in zip(windows, jnp.split(of_taps, side**2, axis=-1), strict=True):
+        padded = padded.at[index].add(of_tap)
     return padded[:, radius : radius + x.shape[1], radius : radius + x.shape[2]]
 
 
@@ -117,6 +128,11 @@ def _rows(x: jax.Array) -> jax.Array:
 
 def _pad(x: jax.Array, radius: int) -> jax.Array:
     return jnp.pad(x, ((0, 0), (radius, radius), (radius, radius), (0, 0)))
+
+
+def _columns(padded: jax.Array, side: int, stride: int, size: tuple[int, ...]) -> jax.Array:
+    """All that an output pixel reads of the padded input, [B, h', w', k k C]."""
+    return jnp.concatenate([padded[index] for index in _windows(side, stride, size)], axis=-1)
 
 
 def _windows(side: int, stride: int, size: tuple[int, ...]) -> list[tuple[slice, ...]]:
