@@ -51,10 +51,14 @@ class Detect(beam.PTransform):
         max_pixels: int = MAX_PIXELS,
         as_json: bool = False,
     ):
-        """Arguments of `Detector.load` and `Detector.detect`; every worker reads `workdir`.
+        """Arguments of `Detector.load` and `Detector.detect` are as there.
 
         Args:
-            workdir, step, threshold, batch_size, max_pixels: see there.
+            workdir: every worker reads it.
+            step: as for `Detector.load`.
+            threshold: as for `Detector.detect`.
+            batch_size: as for `Detector.load`.
+            max_pixels: as for `Detector.load`.
             as_json: give lines as text, which Beam can hand on also where the name of a file is
                 not of UTF-8.
         """

@@ -107,6 +107,15 @@ def _pads(padding: Any) -> list[int]:
     return [int(size) for side in zip(*padding, strict=True) for size in side]
 
 
+def _matmul(graph: Graph, equation: Any, left: Operand, right: Operand) -> Value:
+    """[..., C] and [C, F] -> [..., F], the convolution of a map smaller than the kernel."""
+    last = len(equation.invars[0].aval.shape) - 1
+    if equation.params["dimension_numbers"] != (((last,), (0,)), ((), ())):
+        unsupported(f"a product over {equation.params['dimension_numbers']}")
+    y = graph.add("MatMul", graph.read_whole(left), graph.read_whole(right))
+    return _value(y, equation)
+
+
 def _deform_conv(
     graph: Graph, equation: Any, x: Operand, offset: Operand, mask: Operand, kernel: Operand
 ) -> Value:
@@ -348,6 +357,7 @@ _OTHERS = {
     "concatenate": _concatenate,
     "conv_general_dilated": _convolve,
     "copy": _same,
+    "dot_general": _matmul,
     "gather": _gather,
     "iota": _iota,
     "pad": _pad,
