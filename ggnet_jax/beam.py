@@ -231,10 +231,9 @@ def _counted(result: Any, name: str) -> int | None:
         counters = result.metrics().query()["counters"]
     except Exception:  # each runner has its own
         return None
-    values = [c.result for c in counters if c.key.metric.name == name]
     if not counters:
         return None
-    return sum(value or 0 for value in values)
+    return sum(c.result or 0 for c in counters if c.key.metric.name == name)
 
 
 if __name__ == "__main__":

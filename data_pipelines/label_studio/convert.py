@@ -241,9 +241,8 @@ def _is_box(corners: Sequence[Any]) -> bool:
     except (TypeError, ValueError):
         return False
     # (Comparisons with NaN are false.)
-    return 0 < width < math.inf and 0 < height < math.inf and (
-        -width < x < 100 and -height < y < 100
-    )  # fmt: skip
+    has_area = 0 < width < math.inf and 0 < height < math.inf
+    return has_area and -width < x < 100 and -height < y < 100
 
 
 def _check_verbs(export: Export) -> None:
