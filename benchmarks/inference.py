@@ -35,6 +35,7 @@ from ggnet_jax.inference import detection
 from ggnet_jax.inference.detector import Detector
 from ggnet_jax.inference.images import letterbox_image, load_image
 from ggnet_jax.inference.interactions import to_interactions
+from ggnet_jax.inference.network import Network
 from ggnet_jax.models import create_model
 from ggnet_jax.ops import normalize_images
 
@@ -76,18 +77,14 @@ def time_one_image(
 ) -> dict[str, timing.Seconds]:
     """Seconds of each of `STEPS`, nothing overlapped."""
     size = tuple(trained.config.data.image_size)
-    detect = detection.make_detect(
-        trained.model,
-        top_k=trained.config.eval.top_k,
-        valid_pairs=trained.vocabulary.valid_pairs,
-    )
+    detect = Network(trained)
     samples: dict[str, list[float]] = {step: [] for step in STEPS}
     for repeat in range(repeats + 1):
         clock = [time.perf_counter()]
         image = load_image(jpeg)
         warped = letterbox_image(image, size)[None]
         clock.append(time.perf_counter())
-        found = jax.block_until_ready(detect(trained.variables, warped))
+        found = jax.block_until_ready(detect(warped))
         clock.append(time.perf_counter())
         height, width = image.shape[:2]
         found, words = jax.device_get(found), trained.vocabulary

@@ -153,18 +153,25 @@ class Peer(NamedTuple):
     """One way to compute something, compiled and with its arrays on the device.
 
     Attributes:
-        call: computes once more and waits for the result.
+        call: computes once more, or `in_a_row` times, and waits for the result.
         values: computes once, or tells of the first call, what is compared with the other ways.
         temporary: bytes of working memory; None where it is not known.
+        in_a_row: how often a call computes; seconds are reported for one.
     """
 
     call: Callable[[], Any]
     values: Callable[[], Sequence[Any]]
     temporary: int | None
+    in_a_row: int = 1
 
 
 def measure_peers(
-    prepare: Mapping[str, Callable[[], Peer]], repeats: int, tolerance: float, **shape: Any
+    prepare: Mapping[str, Callable[[], Peer]],
+    repeats: int,
+    tolerance: float,
+    *,
+    keep: Sequence[str] = (),
+    **shape: Any,
 ) -> list[dict[str, Any]]:
     """Compare peers with the first of them, then time all in turn.
 
@@ -172,6 +179,7 @@ def measure_peers(
         prepare: functions that make the peers, by name.
         repeats: timed calls of each.
         tolerance: the largest difference that rounding may make, relative to the largest entry.
+        keep: names of the first values, numbers that are kept in the rows.
         **shape: what was computed, for the rows; a `batch_size` counts the images of a call.
 
     Returns:
@@ -197,10 +205,11 @@ def measure_peers(
         pairs = zip(expected, values, strict=True)
         difference = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
         rows[name] |= {"difference": difference, "agrees": difference < tolerance}
+        rows[name] |= dict(zip(keep, map(float, values), strict=False))
         rows[name]["temporary"] = peers[name].temporary
     calls = {name: peer.call for name, peer in peers.items()}
     for name, took in time_in_turn(calls, repeats, warm_ups=0).items():
-        rows[name]["seconds"] = took
+        rows[name]["seconds"] = Seconds(*(value / peers[name].in_a_row for value in took))
     return [row for row in rows.values() if "seconds" in row or "error" in row]
 
 
@@ -221,7 +230,7 @@ def report_peers(rows: Sequence[Mapping[str, Any]], **columns: str) -> str:
             continue
         median, memory = row["seconds"].median, row["temporary"]
         line["ms (min to max)"] = row["seconds"].ms()
-        line["time / ours"] = f"{median / rows[0]['seconds'].median:.2f}"
+        line[f"time / {rows[0]['peer']}"] = f"{median / rows[0]['seconds'].median:.2f}"
         if "batch_size" in row:
             line["images/s"] = figure(row["batch_size"] / median)
         line["temporary, MB"] = None if memory is None else figure(memory / 1e6)
@@ -278,20 +287,37 @@ def torch_device() -> Any:
     return torch.device("cuda" if backend == "gpu" else "cpu")
 
 
-def torch_peer(call: Callable[[], Any], values: Callable[[], Sequence[Any]], device: Any) -> Peer:
+def calls_in_a_row() -> int:
+    """How often a single operation is computed without waiting.
+
+    A GPU computes while the next calls are on their way, as in a network; alone, a call of less
+    than a millisecond would be timed as its way there and back.
+    """
+    import jax
+
+    return 1 if jax.default_backend() == "cpu" else 10
+
+
+def torch_peer(
+    call: Callable[[], Any],
+    values: Callable[[], Sequence[Any]],
+    device: Any,
+    in_a_row: int = 1,
+) -> Peer:
     """A PyTorch function that has run before; on a CPU PyTorch does not count its memory."""
     if device.type != "cuda":
         return Peer(call, values, None)
     import torch
 
     def waiting() -> None:
-        call()
+        for _ in range(in_a_row):
+            call()
         torch.cuda.synchronize()
 
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     waiting()
-    return Peer(waiting, values, torch.cuda.max_memory_allocated() - before)
+    return Peer(waiting, values, torch.cuda.max_memory_allocated() - before, in_a_row)
 
 
 def machine(device: str) -> str:

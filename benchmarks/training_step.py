@@ -5,10 +5,10 @@
 
 Whole steps as main.py takes them, from images and boxes to updated weights, on random weights and
 made batches that are the same for all. Loss and gradient norm of the first step are compared with
-ours before anything is timed. PyTorch runs the network of tests/oracles with fused Adam,
+the first peer's before anything is timed. PyTorch runs the network of tests/oracles with fused Adam,
 channels_last and torchvision's deformable convolution where it is installed; its targets are
-rendered beforehand, ours in every step. On a GPU all of them hold memory at once: --peers=ours
-measures ours alone. PyTorch's batch norm refuses a single image of 128 x 128, which Hourglass-104
+rendered beforehand, ours in every step. On a GPU all of them hold memory at once: for large batches
+give one of --peers at a time. PyTorch's batch norm refuses a single image of 128 x 128, which Hourglass-104
 brings down to one cell.
 """
 
@@ -31,6 +31,7 @@ from ggnet_jax.training import loop
 from ggnet_jax.training.parallel import MeshParallel
 
 PEERS = ("ours", "eager", "compile")
+FIRST = {"loss": "loss", "gradient_norm": "gradient's norm"}  # of the first step
 HUMANS, OBJECTS, RELATIONS = 3, 5, 6  # of every made image
 
 
@@ -131,7 +132,7 @@ def prepare_ours(config: Any, batch_size: int) -> timing.Peer:
         nonlocal state  # a step consumes the state that it is given
         state, _ = jax.block_until_ready(compiled(state, batch))
 
-    values = [first["loss"], first["gradient_norm"]]
+    values = [float(first["loss"]), float(first["gradient_norm"])]
     return timing.Peer(call, lambda: values, timing.temporary_bytes(compiled))
 
 
@@ -165,27 +166,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments = parser.parse_args(argv)
     machine = timing.machine(timing.start_jax())
-    others = [name for name in arguments.peers if name != "ours"]
-    if others and not timing.torch_device():
-        others = []
+    peers = arguments.peers
+    if peers != ["ours"] and not timing.torch_device():
+        peers = ["ours"]
         print("PyTorch is not installed, or not for this device.\n")
     rows: list[dict[str, Any]] = []
     for name, dtype, batch_size in product(
         arguments.network, arguments.dtype, arguments.batch_size
     ):
         config = network_config(name, arguments.size, dtype)
-        prepare = {"ours": partial(prepare_ours, config, batch_size)}
-        for peer in others:
-            prepare[peer] = partial(prepare_torch, config, batch_size, peer == "compile")
+        makers = {
+            "ours": partial(prepare_ours, config, batch_size),
+            "eager": partial(prepare_torch, config, batch_size, compiled=False),
+            "compile": partial(prepare_torch, config, batch_size, compiled=True),
+        }
         size = config.data.image_size[0]
         shape = {"network": name, "dtype": dtype, "size": size, "batch_size": batch_size}
         tolerance = timing.tolerance(dtype, 1e-2, 1e-1)
         try:
-            measured = timing.measure_peers(prepare, arguments.repeats, tolerance, **shape)
+            measured = timing.measure_peers(
+                {peer: makers[peer] for peer in peers},
+                arguments.repeats,
+                tolerance,
+                keep=tuple(FIRST),
+                **shape,
+            )
         except UserError as error:
             parser.error(str(error))
         print(f"{name}, {dtype}, {size} x {size}, {batch_size} images a step\n")
-        print(timing.report_peers(measured) + "\n", flush=True)
+        print(timing.report_peers(measured, **FIRST) + "\n", flush=True)
         rows += measured
         timing.write(arguments.output, machine, rows)
     return timing.status(rows)

@@ -140,14 +140,15 @@ def _forward_in_blocks(
 ) -> jax.Array:
     """`deform_conv2d` without bias, one block of output rows after the other."""
     backend = passes.forward
-    padded, kernel = backend.pad(x), backend.kernel(weight, x.dtype)
+    padded, kernel = backend.pad(x), backend.kernel(weight)
     rows = _block_rows(backend, x, offset)
 
     def block(args: tuple[jax.Array, jax.Array]) -> jax.Array:
         position, mask = args
         corner, fraction, inside = _corners(position, x.shape[1:3])
         weights = backend.bilinear_weights(fraction, mask * inside)
-        return backend.combine(backend.gather(padded, corner), weights, kernel, position.shape[1:3])
+        corners, size = backend.gather(padded, corner), position.shape[1:3]
+        return backend.combine(corners, weights, kernel, size, x.dtype)
 
     blocks = _blocks_of_points(grid, offset, mask, rows)
     return _from_blocks(lax.map(block, blocks), offset.shape[1])
@@ -207,8 +208,7 @@ def _vjp_backward(grid, passes, residuals, dy):
     padded, pad_vjp = jax.vjp(backend.pad, x)
     # Many additions meet in one cell: sums stay in at least float32 whatever the dtype of x.
     sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
-    kernel = backend.kernel(weight, x.dtype)
-    _, kernel_vjp = jax.vjp(lambda w: backend.kernel(w, sum_dtype), weight)
+    kernel, kernel_vjp = jax.vjp(lambda w: backend.kernel(w.astype(sum_dtype)), weight)
     rows = _block_rows(backend, x, offset)
 
     def block(sums, args):
@@ -219,16 +219,16 @@ def _vjp_backward(grid, passes, residuals, dy):
             lambda f, m: backend.bilinear_weights(f, m * inside), fraction, mask
         )
         _, combine_vjp = jax.vjp(
-            lambda patches, w, k: backend.combine(patches, w, k, dy.shape[1:3]),
+            lambda corners, w, k: backend.combine(corners, w, k, dy.shape[1:3], x.dtype),
             backend.gather(padded, corner),
             weights,
             kernel,
         )
-        dpatches, dweights, dkernel_of_block = combine_vjp(dy)
-        dpadded = backend.scatter_add(dpadded, corner, dpatches)
+        dcorners, dweights, dkernel_of_block = combine_vjp(dy)
+        dpadded = backend.scatter_add(dpadded, corner, dcorners)
         # A point moves as its fraction does: the corner stays where it is.
         dposition, dmask = weights_vjp(dweights)
-        return (dpadded, dkernel + dkernel_of_block.astype(sum_dtype)), (dposition, dmask)
+        return (dpadded, dkernel + dkernel_of_block), (dposition, dmask)
 
     zeros = (jnp.zeros(padded.shape, sum_dtype), jnp.zeros(kernel.shape, sum_dtype))
     blocks = (*_blocks_of_points(grid, offset, mask, rows), _to_blocks(dy, rows))
@@ -250,13 +250,15 @@ _deform_conv.defvjp(_vjp_forward, _vjp_backward)
 def _block_rows(backend: Implementation, x: jax.Array, offset: jax.Array) -> int:
     """Output rows of a block: as many as the backend likes, blocks nearly equal.
 
-    Of a batch whose size is not known yet (see `deform_conv2d_on_any`) as many as for one image:
-    results are those of any other number of rows.
+    The size of the batch may not be known yet (see `deform_conv2d_on_any`); results are the same
+    with any number of rows.
     """
     batch, height, width, taps, _ = offset.shape
-    per_image = backend.per_image or not isinstance(batch, int)
-    row_elements = width * taps * x.shape[-1] * (1 if per_image else batch)
-    rows = min(height, max(1, backend.block_elements // max(1, row_elements)))
+    if isinstance(batch, int):
+        elements = max(backend.block_elements // max(1, batch), backend.image_elements)
+    else:
+        elements = backend.image_elements or backend.block_elements
+    rows = min(height, max(1, elements // max(1, width * taps * x.shape[-1])))
     return -(-height // -(-height // rows))
 
 

@@ -40,23 +40,24 @@ class Implementation(Protocol):
     """One way to gather, to interpolate and to add up.
 
     Attributes:
-        block_elements: channels times sampling points of a block, of all images or of each.
-        per_image: of each. Where a batch may be sharded over devices its size says nothing of what
-            one of them has to do; memory then grows with the images that a device has.
+        block_elements: channels times sampling points of a block, all images together.
+        image_elements: of every image a block has so many in any case. Where a batch may be sharded
+            over devices its size says nothing of what one of them has to do; memory then grows
+            with the images that a device has.
     """
 
     @property
     def block_elements(self) -> int: ...
 
     @property
-    def per_image(self) -> bool: ...
+    def image_elements(self) -> int: ...
 
     def pad(self, x: jax.Array) -> jax.Array:
         """x [B, h, w, C] -> the padded input that `gather` reads; linear."""
         ...
 
-    def kernel(self, weight: jax.Array, dtype: Any) -> jax.Array:
-        """weight [kh, kw, C, F] -> what `combine` takes, of that dtype; linear."""
+    def kernel(self, weight: jax.Array) -> jax.Array:
+        """weight [kh, kw, C, F] -> what `combine` takes; linear."""
         ...
 
     def bilinear_weights(self, fraction: jax.Array, mask: jax.Array) -> Weights:
@@ -73,15 +74,21 @@ class Implementation(Protocol):
         ...
 
     def combine(
-        self, corners: Corners, weights: Weights, kernel: jax.Array, size: tuple[int, ...]
+        self,
+        corners: Corners,
+        weights: Weights,
+        kernel: jax.Array,
+        size: tuple[int, ...],
+        dtype: Any,
     ) -> jax.Array:
-        """Interpolate, and sum over taps and channels: [B, r, w', F] of the kernel's dtype.
+        """Interpolate, and sum over taps and channels: [B, r, w', F].
 
         Args:
             corners: from `gather`.
             weights: from `bilinear_weights`.
-            kernel: from `kernel`.
+            kernel: from `kernel`, in the dtype that its gradient shall have.
             size: (r, w').
+            dtype: of the factors of the last product, and of the result.
         """
         ...
 
@@ -104,6 +111,47 @@ def _sum(terms: Iterable[jax.Array]) -> jax.Array:
     return functools.reduce(operator.add, terms)
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _multiply(subscripts: str, dtype: Any, columns: jax.Array, kernel: jax.Array) -> jax.Array:
+    """`einsum(subscripts, columns, kernel)` with factors and result of that dtype.
+
+    Gradients are sums of such products too, in the dtypes of columns and kernel. JAX's own would
+    multiply in float32 wherever bfloat16 is summed up in float32, at a fraction of the speed.
+    """
+    sum_dtype = jnp.promote_types(dtype, jnp.float32)
+    return _product(subscripts, dtype, columns, kernel, sum_dtype).astype(dtype)
+
+
+def _multiply_forward(subscripts, dtype, columns, kernel):
+    return _multiply(subscripts, dtype, columns, kernel), (columns, kernel)
+
+
+def _multiply_backward(subscripts, dtype, residuals, dy):
+    columns, kernel = residuals
+    of_columns, of_kernel, of_y = subscripts.replace("->", ",").split(",")
+    dcolumns = _product(f"{of_y},{of_kernel}->{of_columns}", dtype, dy, kernel, columns.dtype)
+    dkernel = _product(f"{of_y},{of_columns}->{of_kernel}", dtype, dy, columns, kernel.dtype)
+    return dcolumns, dkernel
+
+
+_multiply.defvjp(_multiply_forward, _multiply_backward)
+
+
+def _product(
+    subscripts: str, dtype: Any, a: jax.Array, b: jax.Array, sum_dtype: Any
+) -> jax.Array:
+    """`einsum(subscripts, a, b)` of factors rounded to `dtype`, summed up in `sum_dtype`."""
+    a, b = a.astype(dtype), b.astype(dtype)
+    multiply = partial(jnp.einsum, subscripts, preferred_element_type=sum_dtype)
+    if dtype == sum_dtype:
+        return multiply(a, b)
+    # XLA's CPU compiler lacks some products of bfloat16; those of the same numbers in float32 are
+    # the same.
+    return lax.platform_dependent(
+        a, b, cpu=lambda a, b: multiply(a.astype(sum_dtype), b.astype(sum_dtype)), default=multiply
+    )
+
+
 def _pad(x: jax.Array) -> jax.Array:
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
@@ -119,14 +167,14 @@ class Patches:
 
     by_products: bool
     block_elements: int
-    per_image: bool
+    image_elements: int = 0
 
     def pad(self, x: jax.Array) -> jax.Array:
         return _pad(x)
 
-    def kernel(self, weight: jax.Array, dtype: Any) -> jax.Array:
+    def kernel(self, weight: jax.Array) -> jax.Array:
         """[F, kh kw C]; so its gradient needs no transposed columns."""
-        return weight.reshape(-1, weight.shape[-1]).T.astype(dtype)
+        return weight.reshape(-1, weight.shape[-1]).T
 
     def bilinear_weights(self, fraction: jax.Array, mask: jax.Array) -> jax.Array:
         # Few numbers, each read C times: without the barrier they are computed as often. It holds
@@ -146,16 +194,20 @@ class Patches:
         return jax.vmap(gather)(padded, corner).reshape(*corner.shape[:-1], 4, -1)
 
     def combine(
-        self, corners: jax.Array, weights: jax.Array, kernel: jax.Array, size: tuple[int, ...]
+        self,
+        corners: jax.Array,
+        weights: jax.Array,
+        kernel: jax.Array,
+        size: tuple[int, ...],
+        dtype: Any,
     ) -> jax.Array:
         if self.by_products:
             # As exact as sums, on devices too whose products of float32 are not.
             columns = jnp.einsum("brwki,brwkic->brwkc", weights, corners, precision="highest")
         else:
             columns = _sum(weights[..., i, None] * corners[..., i, :] for i in range(4))
-        flat = columns.astype(kernel.dtype).reshape(*columns.shape[:3], -1)
-        y = jnp.einsum("brwc,fc->brwf", flat, kernel, preferred_element_type=columns.dtype)
-        return y.astype(kernel.dtype)
+        flat = columns.reshape(*columns.shape[:3], -1)
+        return _multiply("brwc,fc->brwf", dtype, flat, kernel)
 
     def scatter_add(self, total: jax.Array, corner: jax.Array, corners: jax.Array) -> jax.Array:
         numbers = lax.ScatterDimensionNumbers(
@@ -185,15 +237,15 @@ class Cells:
     """
 
     block_elements: int
-    per_image: bool
+    image_elements: int = 0
 
     def pad(self, x: jax.Array) -> jax.Array:
         """In at least float32: a TPU converts the input faster than what was gathered from it."""
         return _pad(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
 
-    def kernel(self, weight: jax.Array, dtype: Any) -> jax.Array:
+    def kernel(self, weight: jax.Array) -> jax.Array:
         """[kh kw, C, F]."""
-        return weight.reshape(-1, *weight.shape[2:]).astype(dtype)
+        return weight.reshape(-1, *weight.shape[2:])
 
     def bilinear_weights(self, fraction: jax.Array, mask: jax.Array) -> list[jax.Array]:
         return _bilinear(self._by_tap(fraction), self._by_tap(mask))
@@ -210,15 +262,11 @@ class Cells:
         weights: list[jax.Array],
         kernel: jax.Array,
         size: tuple[int, ...],
+        dtype: Any,
     ) -> jax.Array:
         columns = _sum(w[..., None] * cells for w, cells in zip(weights, corners, strict=True))
-        y = jnp.einsum(
-            "bkpc,kcf->bpf",
-            columns.astype(kernel.dtype),
-            kernel,
-            preferred_element_type=columns.dtype,
-        )
-        return y.astype(kernel.dtype).reshape(y.shape[0], *size, -1)
+        y = _multiply("bkpc,kcf->bpf", dtype, columns, kernel)
+        return y.reshape(y.shape[0], *size, -1)
 
     def scatter_add(
         self, total: jax.Array, corner: jax.Array, corners: list[jax.Array]
@@ -248,11 +296,12 @@ class Passes(NamedTuple):
     backward: Implementation
 
 
-_PRODUCTS = Patches(by_products=True, block_elements=2**18, per_image=False)
-_SUMS = Patches(by_products=False, block_elements=2**23, per_image=True)
-_CELLS = Cells(block_elements=2**20, per_image=True)
-# On a CPU the corners of few rows have to stay in its caches, whatever the number of images.
-_SUMS_OF_FEW_ROWS = Patches(by_products=False, block_elements=2**21, per_image=False)
+_PRODUCTS = Patches(by_products=True, block_elements=2**18)
+# A GPU starts dozens of kernels for every block: as few blocks as its memory bears.
+_SUMS = Patches(by_products=False, block_elements=2**27, image_elements=2**23)
+_CELLS = Cells(block_elements=2**20, image_elements=2**20)
+# On a CPU the corners of few rows have to stay in its caches.
+_SUMS_OF_FEW_ROWS = Patches(by_products=False, block_elements=2**21)
 
 IMPLEMENTATIONS = {
     "products": Passes(_PRODUCTS, _PRODUCTS),

@@ -169,7 +169,8 @@ def test_blocks_do_not_change_the_result(implementation, monkeypatch):
     results = []
     for elements in (1, 2 * 5 * 9 * 4 * 2, 2**20):
         passes = IMPLEMENTATIONS[implementation]
-        blocks = Passes(*(dataclasses.replace(one, block_elements=elements) for one in passes))
+        size = {"block_elements": elements, "image_elements": 0}
+        blocks = Passes(*(dataclasses.replace(one, **size) for one in passes))
         monkeypatch.setitem(IMPLEMENTATIONS, "blocks", blocks)
         convolve = partial(deform_conv2d, implementation="blocks")
         y, pullback = jax.vjp(convolve, *(arrays[n] for n in ARRAYS))
