@@ -64,7 +64,7 @@ def deform_conv2d(
         dilation: as stride.
         implementation: for tests and benchmarks: a name in `IMPLEMENTATIONS`, whose results are
             equal up to rounding. None is the one chosen for JAX's default backend: measured on
-            CPUs, on GPUs and TPUs chosen from compiled programs. Where the size of the batch is
+            CPUs and GPUs, on TPUs chosen from compiled programs. Where the size of the batch is
             symbolic, as under `jax.export`, every platform that it lowers for gets its own.
 
     Returns:

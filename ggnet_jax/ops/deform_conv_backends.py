@@ -7,8 +7,8 @@ implementations of the same arithmetic, equal up to rounding:
     sums       gathers 2 x 2 patches, interpolates by sums, fused with the gather: CPU, forward; GPU
     cells      gathers the four corners one by one, interpolates by sums: TPU
 
-On CPUs the choice and the block size are measured (benchmarks/results/cpu.md); those for GPUs and
-TPUs were chosen from compiled programs (benchmarks/results/compiled.md) and are not measured.
+On CPUs and GPUs the choice and the block size are measured (benchmarks/results/cpu.md, gpu.md);
+those for TPUs were chosen from compiled programs (compiled.md) and are not measured.
 
 In all of them the input is padded with a ring of zeros, so that a sampling point may lie up to one
 pixel outside, and `corner` is a point's upper left corner in the padded input. Shapes: B images,
