@@ -5,8 +5,9 @@
 
 Starts `python main.py --config=configs/ablation.py:ROW --config.seed=SEED` for every run that is
 not finished, so many at a time, and prints what they wrote as tables: means and standard deviations
-over the seeds, beside the paper's numbers. Ctrl-C stops them; the same command goes on from there.
---jobs=0 only prints. Fields that are given are set in every run.
+over the seeds, beside the paper's numbers; differences by pairs of the same seed, with the interval
+in which their mean lies with 95% (Student's t). Ctrl-C stops them; the same command goes on from
+there. --jobs=0 only prints. Fields that are given are set in every run.
 """
 
 import ast
@@ -21,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import flatten_dict
+from scipy import stats
 
 from benchmarks import timing
 from configs import ablation, paper
@@ -190,6 +192,15 @@ def statistics(values: Sequence[float | None], form: str = ".2f") -> str:
     return mean if len(values) == 1 else f"{mean} ± {np.std(values, ddof=1):.2f}"
 
 
+def interval(values: Sequence[float]) -> str:
+    """Where the mean lies with a probability of 95%, by Student's t; '' for a single value."""
+    if len(values) < 2:
+        return ""
+    spread = stats.sem(values)
+    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=spread or 1e-9)
+    return f"{low:+.2f} to {high:+.2f}"
+
+
 def report(rows: Sequence[Mapping[str, Any]]) -> str:
     """One of the paper's tables; the row that others are compared with is marked by *."""
     by_name = {row["row"]: row for row in rows}
@@ -201,6 +212,7 @@ def report(rows: Sequence[Mapping[str, Any]]) -> str:
         for group, title in GROUPS.items():
             line[title] = statistics([result[group] for result in row["results"]])
         line["difference"] = "" if is_reference else statistics(row["differences"], "+.2f")
+        line["95% interval"] = "" if is_reference else interval(row["differences"])
         for key, title in PAPER.items():
             figure = row["paper"].get(key)
             if figure is None:
@@ -234,7 +246,7 @@ def read_changes(parser: timing.Parser, options: Sequence[str], config: Any) -> 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Train what is missing and print the tables; 1 if runs are missing at the end."""
-    parser = timing.parser(__doc__, rows=(ROWS, ROWS), seeds=[0, 1, 2], jobs=1)
+    parser = timing.parser(__doc__, rows=(ROWS, ROWS), seeds=[0, 1, 2, 3, 4], jobs=1)
     parser.add_argument(
         "--workdir", type=Path, default=Path("/tmp/ggnet_ablation"), help="of all runs"
     )
@@ -248,7 +260,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         start_all(workdir, missing, arguments.jobs, options)
     rows = collect(workdir, arguments.rows, arguments.seeds, changes)
     print("mAP in percent (HICO-DET's Default setting), mean ± standard deviation over the seeds;")
-    print("differences in Full to the row marked *, run by run of the same seed.")
+    print("differences in Full to the row marked *, run by run of the same seed, and their mean's")
+    print("95% interval.")
     for table, title in TITLES.items():
         if chosen := [row for row in rows if row["row"].startswith(table)]:
             print(f"\n{title}\n\n{report(chosen)}")

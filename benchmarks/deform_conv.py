@@ -4,8 +4,9 @@
         [--dtype=float32,bfloat16] [--repeats=5] [--output=FILE]
 
 Outputs and gradients of every peer are compared with ours first; then all are timed in turn,
-forward and forward with backward, on the device that JAX finds; on GPUs ten calls in a row. "Best" is the rate of a large
-matrix product in the same run. JAX is all that is needed; torchvision is an optional install.
+forward and forward with backward, on the device that JAX finds; on GPUs ten calls in a row. "Best"
+is the rate of a large matrix product in the same run. JAX is all that is needed; torchvision is an
+optional install.
 """
 
 import importlib.util

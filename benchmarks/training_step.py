@@ -5,11 +5,11 @@
 
 Whole steps as main.py takes them, from images and boxes to updated weights, on random weights and
 made batches that are the same for all. Loss and gradient norm of the first step are compared with
-the first peer's before anything is timed. PyTorch runs the network of tests/oracles with fused Adam,
-channels_last and torchvision's deformable convolution where it is installed; its targets are
+the first peer's before anything is timed. PyTorch runs the network of tests/oracles with fused
+Adam, channels_last and torchvision's deformable convolution where it is installed; its targets are
 rendered beforehand, ours in every step. On a GPU all of them hold memory at once: for large batches
-give one of --peers at a time. PyTorch's batch norm refuses a single image of 128 x 128, which Hourglass-104
-brings down to one cell.
+give one of --peers at a time. PyTorch's batch norm refuses a single image of 128 x 128, which
+Hourglass-104 brings down to one cell.
 """
 
 import sys

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ggnet_jax.config import ModelConfig
-from ggnet_jax.ops import add_bias, conv2d, deform_conv2d
+from ggnet_jax.ops import add_bias, conv2d, deform_conv2d, mean_pixels, scale_and_shift
 
 Dtype = Any
 Initializer = Callable[..., jax.Array]
@@ -107,17 +107,18 @@ class BatchNorm(nn.Module):
         else:
             mean, var = running_mean.value, running_var.value
         factor = scale * lax.rsqrt(var + self.epsilon)
-        return (values * factor + (bias - mean * factor)).astype(x.dtype)
+        return scale_and_shift(values, factor, bias - mean * factor).astype(x.dtype)
 
     def _batch_moments(self, values: jax.Array) -> tuple[jax.Array, jax.Array, int]:
         """Mean and biased variance [C] of the global batch, and how many values they are over."""
         count = values.size // values.shape[-1]
-        mean = values.mean((0, 1, 2))
+        mean = mean_pixels(values)
         if self.axis_name is not None and not self.is_initializing():
             mean = lax.pmean(mean, self.axis_name)
             count *= lax.axis_size(self.axis_name)
-        # Two passes: the mean of squares minus the squared mean loses digits in float32.
-        var = jnp.square(values - mean).mean((0, 1, 2))
+        # Two passes: the mean of squares minus the squared mean loses digits in float32. The
+        # variance is smallest around the mean, so that no gradient flows through the mean in it.
+        var = mean_pixels(jnp.square(values - lax.stop_gradient(mean)))
         if self.axis_name is not None and not self.is_initializing():
             var = lax.pmean(var, self.axis_name)
         return mean, var, count

@@ -1,6 +1,6 @@
 """Operators as pure functions of arrays."""
 
-from ggnet_jax.ops.bias import add_bias
+from ggnet_jax.ops.channels import add_bias, mean_pixels, scale_and_shift
 from ggnet_jax.ops.conv import conv2d
 from ggnet_jax.ops.deform_conv import deform_conv2d
 from ggnet_jax.ops.gather import gather_cells, gather_offsets
@@ -14,5 +14,7 @@ __all__ = [
     "find_peaks",
     "gather_cells",
     "gather_offsets",
+    "mean_pixels",
     "normalize_images",
+    "scale_and_shift",
 ]

@@ -3,8 +3,8 @@
 On GPUs and TPUs it is XLA's. On a CPU matrix products take its place (benchmarks/results/cpu.md):
 
     forward                  on maps smaller than the kernel
-    gradient of the kernel   for XLA a convolution whose window is the whole map; a product of every
-                             tap's pixels with the output's gradient takes as little as a tenth
+    gradient of the kernel   for XLA a convolution whose window is the whole map; products of the
+                             input's pixels with the output's gradient take as little as a tenth
     gradient of the input    of few pixels, where turning the kernel around takes longer than to
                              convolve; products need no kernel turned around
 """
@@ -15,8 +15,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Measured on CPUs with AVX-512. Below so many channels XLA's gradient of the kernel is faster.
-_MIN_CHANNELS = 128
+# Measured on CPUs with AVX-512. So many channels fill a processor in a product of one tap; fewer do
+# in a product of all taps together, if the whole batch has many pixels.
+_MANY_CHANNELS = 128
+_MANY_PIXELS = 4096
+# An image has fewer channels than any product needs: there XLA's gradient is faster.
+_MIN_CHANNELS = 8
 # Up to so many pixels of the whole batch the gradient of the input is faster by products, and that
 # of the kernel by one product of all taps.
 _FEW_PIXELS = 256
@@ -60,7 +64,7 @@ def _conv_on_cpu(
     stride: int, precision: lax.Precision | None, x: jax.Array, kernel: jax.Array
 ) -> jax.Array:
     side, _, channels, features = kernel.shape
-    if min(x.shape[1:3]) >= side or min(channels, features) < _MIN_CHANNELS:
+    if min(x.shape[1:3]) >= side or min(channels, features) < _MANY_CHANNELS:
         return _xla_conv(stride, precision, x, kernel)
     size = tuple(-(-length // stride) for length in x.shape[1:3])
     padded = _pad(x, side // 2)
@@ -74,15 +78,17 @@ def _vjp_forward(stride, precision, x, kernel):
 
 def _vjp_backward(stride, precision, residuals, dy):
     x, kernel = residuals
-    few_channels = min(kernel.shape[2:]) < _MIN_CHANNELS
-    if few_channels:
-        (dkernel,) = jax.vjp(lambda kernel: _xla_conv(stride, precision, x, kernel), kernel)[1](dy)
-    else:
+    pixels, many_channels = dy[..., 0].size, min(kernel.shape[2:]) >= _MANY_CHANNELS
+    if kernel.shape[2] >= _MIN_CHANNELS and (
+        many_channels or pixels >= _MANY_PIXELS or kernel.shape[0] == 1
+    ):
         dkernel = _kernel_gradient(stride, precision, x, kernel, dy)
-    if few_channels or dy[..., 0].size > _FEW_PIXELS:
-        (dx,) = jax.vjp(lambda x: _xla_conv(stride, precision, x, kernel), x)[1](dy)
     else:
+        (dkernel,) = jax.vjp(lambda kernel: _xla_conv(stride, precision, x, kernel), kernel)[1](dy)
+    if many_channels and pixels <= _FEW_PIXELS:
         dx = _input_gradient(stride, precision, x, kernel, dy)
+    else:
+        (dx,) = jax.vjp(lambda x: _xla_conv(stride, precision, x, kernel), x)[1](dy)
     return dx, dkernel
 
 
@@ -99,6 +105,8 @@ def _kernel_gradient(stride, precision, x, kernel, dy):
 
     if side == 1 or len(rows) <= _FEW_PIXELS:
         return product(_columns(padded, side, stride, size)).reshape(kernel.shape)
+    if side == 3 and stride == 1 and min(kernel.shape[2:]) < _MANY_CHANNELS:
+        return _kernel_gradient_of_few_channels(precision, padded, kernel, dy)
 
     def of_tap(corner: tuple[jax.Array, jax.Array]) -> jax.Array:
         extent = ((length - 1) * stride + 1 for length in size)
@@ -108,6 +116,28 @@ def _kernel_gradient(stride, precision, x, kernel, dy):
     # One after the other, so that the copy of the input for one tap alone takes memory.
     corners = jnp.divmod(jnp.arange(side**2), side)
     return lax.map(of_tap, corners).reshape(kernel.shape)
+
+
+def _kernel_gradient_of_few_channels(precision, padded, kernel, dy):
+    """`_kernel_gradient` at stride 1 in one product, [k C] x [k F] for every image.
+
+    Columns of taps read the padded input at other columns, rows of taps the output's gradient at
+    other rows, so that both are copied k times and not k k times.
+    """
+    side, _, channels, features = kernel.shape
+    height, width = dy.shape[1:3]
+    across = jnp.concatenate([padded[:, :, j : j + width] for j in range(side)], axis=-1)
+    zeros = jnp.pad(dy, ((0, 0), (side - 1, side - 1), (0, 0), (0, 0)))
+    rows = range(side - 1, -1, -1)  # row i of the taps meets row h of the output in row h + i
+    down = jnp.concatenate([zeros[:, i : i + height + side - 1] for i in rows], axis=-1)
+    of_images = jnp.einsum(
+        "bpc,bpf->bcf",
+        across.reshape(len(dy), -1, side * channels),
+        down.reshape(len(dy), -1, side * features),
+        precision=precision,
+    )
+    by_tap = of_images.sum(axis=0).reshape(side, channels, side, features)
+    return by_tap.transpose(2, 0, 1, 3)
 
 
 def _input_gradient(stride, precision, x, kernel, dy):

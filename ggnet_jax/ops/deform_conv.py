@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from ggnet_jax.ops.bias import add_bias
+from ggnet_jax.ops.channels import add_bias
 from ggnet_jax.ops.deform_conv_backends import (
     IMPLEMENTATIONS,
     Implementation,

@@ -137,9 +137,7 @@ def _multiply_backward(subscripts, dtype, residuals, dy):
 _multiply.defvjp(_multiply_forward, _multiply_backward)
 
 
-def _product(
-    subscripts: str, dtype: Any, a: jax.Array, b: jax.Array, sum_dtype: Any
-) -> jax.Array:
+def _product(subscripts: str, dtype: Any, a: jax.Array, b: jax.Array, sum_dtype: Any) -> jax.Array:
     """`einsum(subscripts, a, b)` of factors rounded to `dtype`, summed up in `sum_dtype`."""
     a, b = a.astype(dtype), b.astype(dtype)
     multiply = partial(jnp.einsum, subscripts, preferred_element_type=sum_dtype)
@@ -265,7 +263,7 @@ class Cells:
         dtype: Any,
     ) -> jax.Array:
         columns = _sum(w[..., None] * cells for w, cells in zip(weights, corners, strict=True))
-        y = _multiply("bkpc,kcf->bpf", dtype, columns, kernel)
+        y: jax.Array = _multiply("bkpc,kcf->bpf", dtype, columns, kernel)
         return y.reshape(y.shape[0], *size, -1)
 
     def scatter_add(

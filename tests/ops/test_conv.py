@@ -35,13 +35,21 @@ def slow_conv(x, kernel, stride):
     return y
 
 
-@pytest.fixture(params=["few channels", "few pixels", "many of both"])
+WAYS = {
+    "xla": {},
+    "few channels": {"_MANY_PIXELS": 0, "_FEW_PIXELS": 0},
+    "few pixels": {"_MANY_CHANNELS": 1},
+    "many of both": {"_MANY_CHANNELS": 1, "_FEW_PIXELS": 0},
+}
+
+
+@pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
     """Each of the ways that the number of channels and pixels choose, on small arrays."""
-    if request.param != "few channels":
+    for name, value in WAYS[request.param].items():
+        monkeypatch.setattr(conv, name, value)
+    if request.param != "xla":
         monkeypatch.setattr(conv, "_MIN_CHANNELS", 1)
-    if request.param != "few pixels":
-        monkeypatch.setattr(conv, "_FEW_PIXELS", 0)
 
 
 @pytest.mark.parametrize(("side", "stride", "size"), CASES)
