@@ -93,6 +93,27 @@ def test_batch_norm_keeps_pytorchs_statistics():
     np.testing.assert_allclose(still, expected, atol=1e-5)
 
 
+def test_batch_norms_gradient_is_the_slope():
+    """Along random directions of the input, the scale and the bias, by central differences."""
+    rng = np.random.default_rng(2)
+    x, dx, weight = rng.normal(size=(3, 2, 3, 4, 5))
+    params, direction = ({"scale": a, "bias": b} for a, b in rng.normal(size=(2, 2, 5)))
+
+    def loss(params, x):
+        variables = {"params": params, "batch_stats": {"mean": jnp.zeros(5), "var": jnp.ones(5)}}
+        y: Any = BatchNorm().apply(variables, x, True, mutable=["batch_stats"])[0]
+        return (jnp.square(y) * weight).sum()
+
+    def at(step):
+        return loss(jax.tree.map(lambda a, b: a + step * b, params, direction), x + step * dx)
+
+    with jax.enable_x64(True):
+        gradients = jax.grad(loss, argnums=(0, 1))(params, jnp.asarray(x))
+        slopes = jax.tree.map(lambda a, b: (a * b).sum(), gradients, (direction, dx))
+        expected = (at(1e-5) - at(-1e-5)) / 2e-5
+        assert sum(jax.tree.leaves(slopes)) == pytest.approx(float(expected), rel=1e-7)
+
+
 def test_strided_convolution_starts_where_pytorch_starts():
     """Padding 1 before the first pixel: the first output of a stride of 2 is centered on it."""
     x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)

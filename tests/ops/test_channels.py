@@ -1,4 +1,4 @@
-"""Biases of convolutions in bfloat16, whose gradients are sums over all pixels."""
+"""Sums over all pixels, and the gradients that are such sums."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ggnet_jax.models.layers import Conv
-from ggnet_jax.ops import add_bias, deform_conv2d
+from ggnet_jax.ops import add_bias, deform_conv2d, mean_pixels, scale_and_shift
 
 X = np.zeros((2, 48, 48, 4), jnp.bfloat16)
 PIXELS = 2 * 48 * 48
@@ -35,3 +35,20 @@ def test_every_pixel_counts_in_the_gradient(apply):
     (gradient,) = pull(jnp.ones_like(y))
     assert gradient.dtype == jnp.float32
     np.testing.assert_array_equal(gradient, PIXELS)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_sums_and_their_gradients_are_numpys(backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    rng = np.random.default_rng(0)
+    x, dy = rng.normal(size=(2, 2, 3, 4, 5)).astype(np.float32)
+    factor, shift = rng.normal(size=(2, 5)).astype(np.float32)
+    y, pull = jax.vjp(scale_and_shift, x, factor, shift)
+    np.testing.assert_allclose(y, x * factor + shift, rtol=1e-6)
+    dx, dfactor, dshift = pull(dy)
+    np.testing.assert_allclose(dx, dy * factor, rtol=1e-6)
+    np.testing.assert_allclose(dfactor, (dy * x).sum((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(dshift, dy.sum((0, 1, 2)), rtol=1e-5)
+    mean, pull = jax.vjp(mean_pixels, x)
+    np.testing.assert_allclose(mean, x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(pull(shift)[0], np.broadcast_to(shift / 24, x.shape), rtol=1e-6)
