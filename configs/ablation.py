@@ -4,7 +4,8 @@ Paper:     section 4.2, Tables 1 to 3: configs/paper.py has the rows and the pap
 Command:   python main.py --config=configs/ablation.py:table1_full --workdir=/tmp/table1_full
            python -m benchmarks.ablation   (all rows, five seeds, and the tables)
 Hardware:  two CPU cores, or one GPU
-Result:    GGNet 78.7 mAP against the baseline's 76.0, three seeds; benchmarks/results/ablation.md
+Result:    GGNet 78.7 mAP against the baseline's 76.0, three seeds, 1,000 test images, no average
+           of weights; not yet all rows with 5,000: benchmarks/results/ablation.md
 
 Every row has this budget, this schedule and these images. Nothing is set for one row alone. 4
 epochs, so that the baseline is not saturated (3: 70.5 mAP, 83.7 on the classes that are not rare;
