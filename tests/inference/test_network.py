@@ -6,12 +6,13 @@ import threading
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from tiny import VOCABULARY, make_variables, model_config
 
 from configs import base
 from ggnet_jax import models
 from ggnet_jax.inference import detection
-from ggnet_jax.inference.network import Network, read_as
+from ggnet_jax.inference.network import Network, pack, read_as, unpack
 
 SIZE = (64, 96)
 
@@ -32,23 +33,42 @@ def conversions(compiled) -> int:
     return len(re.findall(r"bf16\[\d+,\d+,\d+,\d+\]\S* convert\(%?param", compiled.as_text()))
 
 
-def test_weights_are_cast_once_and_change_no_bit():
+@pytest.mark.parametrize("packed", [False, True])
+def test_weights_are_cast_once_and_change_no_bit(packed):
     coarse = trained("bfloat16")
     plain = detection.make_detect(coarse.model, top_k=60, valid_pairs=VOCABULARY.valid_pairs)
     plain = plain.lower(coarse.variables, IMAGES).compile()
     shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), coarse.variables)
-    network = Network(coarse._replace(variables=shapes))
+    network = Network(coarse._replace(variables=shapes), packed=packed)
     network.compile(1)  # before the weights are there
     network.put(coarse.variables)
     got, want = jax.device_get((network(IMAGES), plain(coarse.variables, IMAGES)))
     assert want.detections.valid.any()
     jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert (len(jax.tree.leaves(network._variables)) < 50) == packed
     cast = sum(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(network._variables))
     assert cast > 10
     assert conversions(plain) - conversions(network.compile(1)) == cast
     # Another function reads the same arrays.
     more = jax.device_get(network(IMAGES, heatmaps=2))
     np.testing.assert_allclose(more.detections.score, want.detections.score, rtol=1e-2)
+
+
+def test_a_packed_tree_comes_back_as_it_was():
+    """In the order of its leaves; arrays of one axis and another dtype are no vectors."""
+    rng = np.random.default_rng(0)
+    bias, scale = rng.normal(size=3).astype(np.float32), rng.normal(size=5).astype(np.float32)
+    kernel = rng.normal(size=(2, 3)).astype(np.float32)
+    tree = {
+        "a": {"bias": bias, "kernel": kernel, "steps": np.arange(4, dtype=np.int32)},
+        "z": scale,
+    }
+    packed = pack(tree)
+    np.testing.assert_array_equal(packed.vectors, [*bias, *scale])
+    assert [leaf.shape for leaf in packed.others] == [(2, 3), (4,)]
+    jax.tree.map(np.testing.assert_array_equal, unpack(packed, tree), tree)
+    without = {"kernel": kernel}
+    jax.tree.map(np.testing.assert_array_equal, unpack(pack(without), without), without)
 
 
 def test_only_what_is_always_converted_is_cast():
