@@ -69,8 +69,9 @@ def test_equals_the_slow_loop_and_its_gradient(way, side, stride, size):
         )
 
 
-def test_products_in_bfloat16_are_xlas():
+def test_products_in_bfloat16_are_xlas(monkeypatch):
     """CPUs convert; whatever the number of channels."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     x, kernel = jnp.ones((1, 2, 2, 128), jnp.bfloat16), jnp.ones((3, 3, 128, 128), jnp.bfloat16)
     assert "conv_general_dilated" in str(jax.make_jaxpr(conv2d)(x, kernel))
     wide = str(jax.make_jaxpr(conv2d)(x.astype(jnp.float32), kernel.astype(jnp.float32)))
