@@ -288,10 +288,10 @@ def torch_device() -> Any:
 
 
 def calls_in_a_row() -> int:
-    """How often a single operation is computed without waiting.
+    """How often an operation or a training step is computed without waiting.
 
-    A GPU computes while the next calls are on their way, as in a network; alone, a call of less
-    than a millisecond would be timed as its way there and back.
+    A GPU computes while the next calls are on their way, as in a network and in training; alone,
+    a call of less than a millisecond would be timed as its way there and back.
     """
     import jax
 
