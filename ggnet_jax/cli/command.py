@@ -35,6 +35,9 @@ _FORMAT = flags.DEFINE_string(
     "format", None, "predict: native, or ppdm for the evaluators; export: stablehlo, onnx."
 )
 _MAX_PIXELS = flags.DEFINE_integer("max_pixels", None, "Largest width times height.")
+_DTYPE = flags.DEFINE_enum(
+    "dtype", None, ("float32", "bfloat16"), "predict, serve: of the network; the run's by default."
+)
 _EVERY = flags.DEFINE_integer("every", None, "predict: take one of so many frames of a video.")
 _DRAW = flags.DEFINE_enum("draw", None, ("none", "best", "all"), "predict: which images are drawn.")
 _FPS = flags.DEFINE_float("fps", None, "predict: folders hold frames of a video, so many a second.")
@@ -56,6 +59,7 @@ _READ_BY = {
     "threshold": ("predict", "serve"),
     "format": ("predict", "export"),
     "max_pixels": ("predict", "serve"),
+    "dtype": ("predict", "serve"),
     "draw": ("predict",),
     "every": ("predict",),
     "fps": ("predict",),
@@ -176,6 +180,7 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             _THRESHOLD.value,
             format=_FORMAT.value,
             max_pixels=_MAX_PIXELS.value,
+            dtype=_DTYPE.value,
             draw=_DRAW.value,
             every=_EVERY.value,
             fps=_FPS.value,
@@ -192,6 +197,7 @@ def _do(mode: str, workdir: str, data: DataPipelines | None) -> int:
             port=_PORT.value,
             max_bytes=_MAX_BYTES.value,
             max_pixels=_MAX_PIXELS.value,
+            dtype=_DTYPE.value,
         )
     if mode == "export":
         return modes.export(workdir, _OUTPUT.value, _step(), format=_FORMAT.value)

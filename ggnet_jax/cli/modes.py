@@ -163,8 +163,8 @@ def predict(
         if videos:
             from ggnet_jax.cli.predict_video import predict_videos
 
-            if "max_pixels" in options:
-                of_videos["max_pixels"] = options["max_pixels"]
+            both = ("max_pixels", "dtype")
+            of_videos |= {name: options[name] for name in both if name in options}
             failed += predict_videos(workdir, videos, output, step, threshold, **of_videos)
     return 1 if failed else 0
 

@@ -39,6 +39,7 @@ def predict(
     *,
     format: str = NATIVE,
     max_pixels: int = MAX_PIXELS,
+    dtype: str | None = None,
 ) -> int:
     """Detect the interactions of images and draw them.
 
@@ -63,6 +64,7 @@ def predict(
         threshold: interactions that score less are left out.
         format: of the predictions, "native" or "ppdm".
         max_pixels: width times height of the largest image that is read.
+        dtype: in which to convolve, "float32" or "bfloat16"; None for that of training.
 
     Returns:
         How many images failed; an exit code should be 0 only if none did.
@@ -76,7 +78,9 @@ def predict(
     names = drawing_names(paths)
     check_output(folder, names, paths)
     with PredictionLines(folder / FILES[format]) as lines:
-        detector = Detector.load(workdir, step, explained=HEATMAPS, max_pixels=max_pixels)
+        detector = Detector.load(
+            workdir, step, explained=HEATMAPS, max_pixels=max_pixels, dtype=dtype
+        )
         vocabulary = detector.vocabulary
         fonts.say_missing(labels(vocabulary))
         # The network works on the next image while this one is drawn.

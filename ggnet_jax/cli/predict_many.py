@@ -52,6 +52,7 @@ def predict_many(
     *,
     format: str = NATIVE,
     max_pixels: int = MAX_PIXELS,
+    dtype: str | None = None,
     draw: str = "none",
 ) -> int:
     """Detect the interactions of a stream of images; go on where an earlier process was stopped.
@@ -68,6 +69,7 @@ def predict_many(
         threshold: interactions that score less are left out.
         format: of the lines, "native" or "ppdm".
         max_pixels: width times height of the largest image that is read.
+        dtype: in which to convolve, "float32" or "bfloat16"; None for that of training.
         draw: "none"; "best", the images with the highest scores, when all are done; or "all".
 
     Returns:
@@ -94,6 +96,7 @@ def predict_many(
         "format": format,
         "threshold": threshold,
         "max_pixels": max_pixels,
+        "dtype": dtype,
         # The best are drawn when the lines are done, which are the same without drawings.
         "draw": draw if draw == "all" else "none",
     }
@@ -106,7 +109,7 @@ def predict_many(
             failed = f", {failed_before} of which could not be read" if failed_before else ""
             print(f"{folder}: {shards.done:,} of {len(paths):,} images are done{failed}")
         if todo or draw == "best":
-            detector = Detector.load(workdir, job["checkpoint"], max_pixels=max_pixels)
+            detector = Detector.load(workdir, job["checkpoint"], max_pixels=max_pixels, dtype=dtype)
             if draw != "none":
                 fonts.say_missing(labels(detector.vocabulary))
         if todo:

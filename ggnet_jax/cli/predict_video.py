@@ -50,6 +50,7 @@ def predict_videos(
     every: int = 1,
     fps: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    dtype: str | None = None,
 ) -> int:
     """Detect the interactions in videos and draw them.
 
@@ -68,6 +69,7 @@ def predict_videos(
         every: so many frames one is taken of.
         fps: frames a second of a folder's.
         max_pixels: width times height of the largest frame that is read.
+        dtype: in which to convolve, "float32" or "bfloat16"; None for that of training.
 
     Returns:
         How many videos could not be read, or not to their end, or have broken frames.
@@ -94,7 +96,7 @@ def predict_videos(
             video = _open(source, fps, max_pixels)
             with contextlib.closing(video):
                 if detector is None:
-                    detector = Detector.load(workdir, step, max_pixels=max_pixels)
+                    detector = Detector.load(workdir, step, max_pixels=max_pixels, dtype=dtype)
                     fonts.say_missing(labels(detector.vocabulary))
                 failed += not predict_video(detector, video, folder / name, threshold, every)
         except _UnreadableError as error:

@@ -141,7 +141,8 @@ def check_job(folder: Path, job: Mapping[str, Any]) -> None:
     for name, value in job.items():
         old = before.get(name) if isinstance(before, dict) else None
         if old != value:
-            what = {"images": "other images"}.get(name, f"{name} {old}, not {value}")
+            others = {"images": "other images", "dtype": "another --dtype"}
+            what = others.get(name, f"{name} {old}, not {value}")
             raise UserError(
                 f"{folder} has predictions that were begun with {what}; give another --output, or "
                 "remove that folder"

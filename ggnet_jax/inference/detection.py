@@ -22,6 +22,7 @@ from ggnet_jax.inference import decoding
 from ggnet_jax.inference.prefetch import one_ahead
 from ggnet_jax.models.outputs import ActPoints, Outputs
 from ggnet_jax.ops import gather_cells, gather_offsets, normalize_images
+from ggnet_jax.ops.cpu_options import compiler_options
 from ggnet_jax.run_dir import checkpoints
 from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.vocabularies import Vocabulary
@@ -80,12 +81,19 @@ def load(workdir: str | Path, step: checkpoints.Step = None) -> Trained:
     return Trained(*_read_network(workdir), *checkpoints.load_variables(workdir, step))
 
 
-def load_shapes(workdir: str | Path, step: checkpoints.Step = None) -> Trained:
+def load_shapes(
+    workdir: str | Path, step: checkpoints.Step = None, dtype: str | None = None
+) -> Trained:
     """`load` without reading the weights: `variables` holds their shapes on the first device.
 
     That is enough to compile the network while `checkpoints.load_variables(onto=...)` reads them.
+
+    Args:
+        workdir: of the run.
+        step: of the checkpoint.
+        dtype: in which to convolve; None for the run's own.
     """
-    config, vocabulary, model = _read_network(workdir)
+    config, vocabulary, model = _read_network(workdir, dtype)
     step = checkpoints.existing(workdir, step)
     shapes = checkpoints.variable_shapes(
         workdir, step, sharding=jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -93,8 +101,12 @@ def load_shapes(workdir: str | Path, step: checkpoints.Step = None) -> Trained:
     return Trained(config, vocabulary, model, shapes, step)
 
 
-def _read_network(workdir: str | Path) -> tuple[Any, Vocabulary, models.GGNet]:
+def _read_network(
+    workdir: str | Path, dtype: str | None = None
+) -> tuple[Any, Vocabulary, models.GGNet]:
     config = run_folder.read_config(workdir)
+    if dtype is not None:
+        config.model["dtype"] = dtype
     vocabulary = Vocabulary.from_dict(run_folder.read_vocabulary(workdir))
     return config, vocabulary, models.create_model(config.model)
 
@@ -141,8 +153,9 @@ def _make_detect(
 ) -> jax.stages.Wrapped:
     pairs = None if valid_pairs is None else np.array(valid_pairs)
     detect = detect_function(model, top_k=top_k, valid_pairs=pairs, heatmaps=heatmaps)
+    options = compiler_options(model.config.dtype)
     if mesh is None:
-        return jax.jit(detect)
+        return jax.jit(detect, compiler_options=options)
     sharded, replicated = PartitionSpec("data"), PartitionSpec()
     detect_shards = jax.shard_map(
         detect,
@@ -155,7 +168,7 @@ def _make_detect(
     def detect_on_mesh(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
         return detect_shards(variables, images, boxes)
 
-    return jax.jit(detect_on_mesh)
+    return jax.jit(detect_on_mesh, compiler_options=options)
 
 
 def detect_function(

@@ -128,6 +128,7 @@ class Detector:
         *,
         batch_size: int = 8,
         max_pixels: int = MAX_PIXELS,
+        dtype: str | None = None,
         explained: int | None = None,
     ) -> "Detector":
         """Read a run's network from its workdir, or an exported one.
@@ -139,19 +140,22 @@ class Detector:
                 validation split.
             batch_size: images that a list is worked through by at a time.
             max_pixels: width times height of the largest file that is read.
+            dtype: in which to convolve, 'float32' or 'bfloat16'; None for that of training.
             explained: compile while the weights are read, for `explain` with this `top_k` or, if
                 it is 0, for `detect` with single images; None to compile on first use.
 
         Raises:
-            UserError: the folder holds no run or no such checkpoint.
+            UserError: the folder holds no run or no such checkpoint, or there is no such dtype.
         """
         from ggnet_jax.inference.export import read  # which few need
 
         folder = Path(workdir)
         if read.is_export(folder):
+            if dtype is not None:
+                raise UserError(f"{folder} is an exported network; its dtype is in the file")
             exported, calls = read.load(folder, step)
             return cls(exported, batch_size=batch_size, max_pixels=max_pixels, network=calls)
-        unread = detection.load_shapes(folder, step)
+        unread = detection.load_shapes(folder, step, dtype)
         network = Network(unread)
         with ThreadPoolExecutor(1) as reader:
             reading = reader.submit(

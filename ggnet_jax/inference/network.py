@@ -21,6 +21,7 @@ from jax.extend.core import Jaxpr, Literal
 
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.detection import Found, Trained
+from ggnet_jax.ops.cpu_options import compiler_options
 
 
 class Packed(NamedTuple):
@@ -57,7 +58,8 @@ class Network:
         self._function_of = trained._replace(variables=None)
         self._device = _device_of(trained.variables)
         if packed is None:
-            packed = all(device.platform != "cpu" for device in self._device.device_set)
+            (device,) = self._device.device_set
+            packed = device.platform != "cpu"
         self._given = jax.tree.map(_shape, trained.variables)
         self._pack = pack if packed else lambda variables: variables
         self._unpack = partial(unpack, like=self._given) if packed else lambda packed: packed
@@ -114,7 +116,9 @@ class Network:
         def detect_with(weights: Any, images: jax.Array) -> Found:
             return detect(self._unpack(weights), images)
 
-        jitted = jax.jit(detect_with, in_shardings=(formats, None))
+        (device,) = self._device.device_set
+        options = compiler_options(trained.model.config.dtype, device.platform)
+        jitted = jax.jit(detect_with, in_shardings=(formats, None), compiler_options=options)
         traced = jitted.trace(self._shapes, images)
         if self._formats is None:
             given, self._shapes = self._shapes, read_as(traced.jaxpr.jaxpr, self._shapes)

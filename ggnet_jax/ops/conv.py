@@ -40,9 +40,7 @@ def conv2d(
     Returns:
         [B, h', w', F]; h' = ceil(h / stride).
     """
-    # In bfloat16 CPUs convert.
-    on_cpu = jax.default_backend() == "cpu" and jnp.finfo(x.dtype).bits >= 32
-    convolve = _conv_on_cpu if on_cpu else _xla_conv
+    convolve = _conv_on_cpu if jax.default_backend() == "cpu" else _xla_conv
     return convolve(stride, precision, x, kernel)
 
 
@@ -142,12 +140,14 @@ def _input_gradient(stride, precision, x, kernel, dy):
     if not _has_many_channels(kernel) or dy[..., 0].size > _FEW_PIXELS:
         return jax.vjp(lambda x: _xla_conv(stride, precision, x, kernel), x)[1](dy)[0]
     side, radius = kernel.shape[0], kernel.shape[0] // 2
-    padded = _pad(jnp.zeros_like(x), radius)
+    sum_dtype = jnp.promote_types(x.dtype, jnp.float32)
+    padded = _pad(jnp.zeros(x.shape, sum_dtype), radius)
     of_taps = jnp.matmul(dy, kernel.reshape(-1, kernel.shape[-1]).T, precision=precision)
     windows = _windows(side, stride, dy.shape[1:3])
     for index, of_tap in zip(windows, jnp.split(of_taps, side**2, axis=-1), strict=True):
-        padded = padded.at[index].add(of_tap)
-    return padded[:, radius : radius + x.shape[1], radius : radius + x.shape[2]]
+        padded = padded.at[index].add(of_tap.astype(sum_dtype))
+    inside = padded[:, radius : radius + x.shape[1], radius : radius + x.shape[2]]
+    return inside.astype(x.dtype)
 
 
 def _has_many_channels(kernel: jax.Array) -> bool:

@@ -118,8 +118,7 @@ def _multiply(subscripts: str, dtype: Any, columns: jax.Array, kernel: jax.Array
     Gradients are sums of such products too, in the dtypes of columns and kernel. JAX's own would
     multiply in float32 wherever bfloat16 is summed up in float32, at a fraction of the speed.
     """
-    sum_dtype = jnp.promote_types(dtype, jnp.float32)
-    return _product(subscripts, dtype, columns, kernel, sum_dtype).astype(dtype)
+    return _product(subscripts, dtype, columns, kernel, dtype)
 
 
 def _multiply_forward(subscripts, dtype, columns, kernel):
@@ -137,17 +136,29 @@ def _multiply_backward(subscripts, dtype, residuals, dy):
 _multiply.defvjp(_multiply_forward, _multiply_backward)
 
 
-def _product(subscripts: str, dtype: Any, a: jax.Array, b: jax.Array, sum_dtype: Any) -> jax.Array:
-    """`einsum(subscripts, a, b)` of factors rounded to `dtype`, summed up in `sum_dtype`."""
+def _product(subscripts: str, dtype: Any, a: jax.Array, b: jax.Array, result: Any) -> jax.Array:
+    """`einsum(subscripts, a, b)` of factors rounded to `dtype`, summed up in at least float32.
+
+    Args:
+        result: its dtype.
+    """
     a, b = a.astype(dtype), b.astype(dtype)
-    multiply = partial(jnp.einsum, subscripts, preferred_element_type=sum_dtype)
+    sum_dtype = jnp.promote_types(dtype, jnp.float32)
+
+    def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
+        y = jnp.einsum(subscripts, a, b, preferred_element_type=sum_dtype)
+        return y.astype(result)
+
+    def on_cpu(a: jax.Array, b: jax.Array) -> jax.Array:
+        # XLA's CPU compiler has few products of bfloat16 with a sum of float32, and fast ones in
+        # bfloat16 alone: these too sum up in float32, and round once.
+        if result == dtype:
+            return jnp.einsum(subscripts, a, b)
+        return multiply(a.astype(sum_dtype), b.astype(sum_dtype))
+
     if dtype == sum_dtype:
         return multiply(a, b)
-    # XLA's CPU compiler lacks some products of bfloat16; those of the same numbers in float32 are
-    # the same.
-    return lax.platform_dependent(
-        a, b, cpu=lambda a, b: multiply(a.astype(sum_dtype), b.astype(sum_dtype)), default=multiply
-    )
+    return lax.platform_dependent(a, b, cpu=on_cpu, default=multiply)
 
 
 def _pad(x: jax.Array) -> jax.Array:

@@ -50,6 +50,7 @@ def run_server(
     port: int = PORT,
     max_bytes: int = MAX_BYTES,
     max_pixels: int = MAX_PIXELS,
+    dtype: str | None = None,
 ) -> None:
     """Serve a run's network as a web page until the process is interrupted.
 
@@ -63,6 +64,7 @@ def run_server(
         port: to listen on; 0 for any free one.
         max_bytes: of an upload.
         max_pixels: width times height of the largest photo that is read.
+        dtype: in which to convolve, "float32" or "bfloat16"; None for that of training.
 
     Raises:
         UserError: a value makes no sense, Gradio is not installed, there is no run, an example
@@ -74,7 +76,9 @@ def run_server(
     host = host.strip("[]")  # of an IPv6 address in a URL
     port = free_port(host, port)
     examples = list(read_examples(images, Path(workdir), max_pixels))
-    detector = Detector.load(workdir, step, max_pixels=max_pixels, explained=EXPLAINABLE)
+    detector = Detector.load(
+        workdir, step, max_pixels=max_pixels, dtype=dtype, explained=EXPLAINABLE
+    )
     fonts.say_missing(labels(detector.vocabulary))
 
     def look(content: bytes, name: str) -> Photo:

@@ -263,7 +263,7 @@ def build(
         ema_decay=config.ema_decay,
         frozen=frozen_modules(config.freeze),
     )
-    return parallel.compile(step_function), make_state
+    return parallel.compile(step_function, config.model.dtype), make_state
 
 
 def restore(

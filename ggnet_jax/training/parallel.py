@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.ops.cpu_options import compiler_options
 from ggnet_jax.training.state import TrainState
 from ggnet_jax.training.step import BATCH_KEYS, TrainStep
 
@@ -46,8 +47,13 @@ class Parallel(Protocol):
         """
         ...
 
-    def compile(self, train_step: TrainStep) -> TrainStep:
-        """The step for `create`d states and `put` batches; it consumes the state it is given."""
+    def compile(self, train_step: TrainStep, dtype: str = "float32") -> TrainStep:
+        """The step for `create`d states and `put` batches; it consumes the state it is given.
+
+        Args:
+            train_step: from `make_train_step`.
+            dtype: in which the network convolves.
+        """
         ...
 
     def single(self, tree: Any) -> Any:
@@ -72,6 +78,7 @@ class MeshParallel:
     def __init__(self, devices: Sequence[Any] | None = None):
         devices = jax.devices() if devices is None else devices
         mesh = jax.make_mesh((len(devices),), (AXIS,), (AxisType.Auto,), devices=devices)
+        self._platform = devices[0].platform
         self._replicated = NamedSharding(mesh, PartitionSpec())
         self._sharded = NamedSharding(mesh, PartitionSpec(AXIS))
 
@@ -97,12 +104,13 @@ class MeshParallel:
     def shapes(self, state: TrainState, batch: Mapping[str, Any]) -> tuple[Any, Any]:
         return state, dict(batch)
 
-    def compile(self, train_step: TrainStep) -> TrainStep:
+    def compile(self, train_step: TrainStep, dtype: str = "float32") -> TrainStep:
         return jax.jit(
             train_step,
             in_shardings=(self._replicated, self._sharded),
             out_shardings=(self._replicated, self._replicated),
             donate_argnums=0,
+            compiler_options=compiler_options(dtype, self._platform),
         )
 
     def single(self, tree: Any) -> Any:
@@ -153,7 +161,7 @@ class PmapParallel:
 
         return jax.tree.map(copy, state), {name: split(leaf) for name, leaf in batch.items()}
 
-    def compile(self, train_step: TrainStep) -> TrainStep:
+    def compile(self, train_step: TrainStep, dtype: str = "float32") -> TrainStep:
         return jax.pmap(train_step, axis_name=AXIS, donate_argnums=0, devices=self._devices)
 
     def single(self, tree: Any) -> Any:

@@ -117,7 +117,8 @@ def test_nothing_is_done_twice(run, photos, tmp_path, monkeypatch, detector, cap
 @pytest.mark.parametrize(
     ("change", "word"),
     [({"threshold": 0.5}, "threshold 0.0, not 0.5"), ({"format": "ppdm"}, "format native"),
-     ({"draw": "all"}, "draw none"), ({"images": "fewer"}, "other images")],
+     ({"draw": "all"}, "draw none"), ({"images": "fewer"}, "other images"),
+     ({"dtype": "bfloat16"}, "another --dtype")],
 )  # fmt: skip
 def test_another_job_does_not_mix_with_it(run, photos, tmp_path, change, word):
     options = {"images": photos, "output": tmp_path / "out", "threshold": 0.0}

@@ -54,6 +54,29 @@ def test_detect_gives_interactions_by_descending_score(detector):
     assert len(detector.detect(random_image(), threshold=0.0, top_k=1)) == 1
 
 
+def test_another_dtype_than_that_of_training(run, detector):
+    """Rounded, so scores differ by a little, and not by nothing."""
+    image = random_image()
+    coarse = Detector.load(run, dtype="bfloat16").detect(image, threshold=0.0)
+    fine = detector.detect(image, threshold=0.0)
+    best = {
+        (one.label, *np.round(one.human_box), *np.round(one.object_box)): one.score for one in fine
+    }
+    both = [
+        (one.score, best[key])
+        for one in coarse
+        if (key := (one.label, *np.round(one.human_box), *np.round(one.object_box))) in best
+    ]
+    assert len(both) > 5
+    got, want = np.transpose(both)
+    np.testing.assert_allclose(got, want, rtol=0.1)
+    assert np.abs(got / want - 1).max() > 1e-4
+    same = Detector.load(run, dtype="float32").detect(image, threshold=0.0)
+    assert [one.score for one in same] == [one.score for one in fine]
+    with pytest.raises(UserError, match=r"config\.model\.dtype is 'half'"):
+        Detector.load(run, dtype="half")
+
+
 def test_a_list_gives_what_single_calls_give(detector):
     images = [
         random_image(90, 50, 0),

@@ -119,6 +119,8 @@ def test_detector_loads_the_folder(exported, run, tmp_path):
         ours.explain(images[0])
     with pytest.raises(UserError, match="is an export of step 7, not of 3"):
         Detector.load(exported, 3)
+    with pytest.raises(UserError, match="its dtype is in the file"):
+        Detector.load(exported, dtype="bfloat16")
     assert Detector.load(exported, 7).step == 7
 
 

@@ -13,6 +13,7 @@ from configs import base
 from ggnet_jax import models
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.network import Network, pack, read_as, unpack
+from ggnet_jax.ops import cpu_options
 
 SIZE = (64, 96)
 
@@ -34,7 +35,9 @@ def conversions(compiled) -> int:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_weights_are_cast_once_and_change_no_bit(packed):
+def test_weights_are_cast_once_and_change_no_bit(packed, monkeypatch):
+    # With options a program that casts is another one for oneDNN, and rounds elsewhere.
+    monkeypatch.setattr(cpu_options, "_has_amx", lambda: False)
     coarse = trained("bfloat16")
     plain = detection.make_detect(coarse.model, top_k=60, valid_pairs=VOCABULARY.valid_pairs)
     plain = plain.lower(coarse.variables, IMAGES).compile()
@@ -52,6 +55,22 @@ def test_weights_are_cast_once_and_change_no_bit(packed):
     # Another function reads the same arrays.
     more = jax.device_get(network(IMAGES, heatmaps=2))
     np.testing.assert_allclose(more.detections.score, want.detections.score, rtol=1e-2)
+
+
+def test_options_for_cpus_round_and_no_more(monkeypatch):
+    """Scores by oneDNN's convolutions, beside XLA's own."""
+    if not cpu_options.compiler_options("bfloat16", jax.devices()[0].platform):
+        pytest.skip("no CPU with AMX, or JAX is older than 0.11")
+    coarse = trained("bfloat16")
+    network = Network(coarse)
+    got = jax.device_get(network(IMAGES)).detections.score
+    assert "onednn$convolution" in str(network.compile(1).as_text())
+    monkeypatch.setattr(cpu_options, "_has_amx", lambda: False)
+    network = Network(coarse)
+    want = jax.device_get(network(IMAGES)).detections.score
+    assert "onednn" not in str(network.compile(1).as_text())
+    assert want.max() > 0.1
+    np.testing.assert_allclose(got, want, rtol=2e-2)
 
 
 def test_a_packed_tree_comes_back_as_it_was():

@@ -69,13 +69,34 @@ def test_equals_the_slow_loop_and_its_gradient(way, side, stride, size):
         )
 
 
-def test_products_in_bfloat16_are_xlas(monkeypatch):
-    """CPUs convert; whatever the number of channels."""
+@pytest.mark.parametrize(("side", "stride", "size"), CASES)
+def test_bfloat16_rounds_and_no_more(way, side, stride, size):
+    """Output and both gradients, of the same numbers in float64: off by roundings of the result."""
+    rng = np.random.default_rng(0)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(size=shape), jnp.bfloat16)
+
+    x, kernel = draw(2, *size, 3), draw(side, side, 3, 4)
+    y, pull = jax.vjp(lambda *arrays: conv2d(*arrays, stride=stride), x, kernel)
+    dy = draw(*y.shape)
+    got = (y, *pull(dy))
+    with jax.enable_x64(True):
+        exact = [jnp.asarray(np.asarray(a).astype(np.float64)) for a in (x, kernel, dy)]
+        want, pull = jax.vjp(lambda *arrays: conv2d(*arrays, stride=stride), *exact[:2])
+        wanted = [np.asarray(a) for a in (want, *pull(exact[2]))]
+    for name, a, b in zip(("y", "x", "kernel"), got, wanted, strict=True):
+        assert a.dtype == jnp.bfloat16
+        error = np.abs(np.asarray(a).astype(np.float64) - b).max() / np.abs(b).max()
+        assert error < 2**-8, name
+
+
+def test_products_take_many_channels(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    x, kernel = jnp.ones((1, 2, 2, 128), jnp.bfloat16), jnp.ones((3, 3, 128, 128), jnp.bfloat16)
-    assert "conv_general_dilated" in str(jax.make_jaxpr(conv2d)(x, kernel))
-    wide = str(jax.make_jaxpr(conv2d)(x.astype(jnp.float32), kernel.astype(jnp.float32)))
-    assert "dot_general" in wide and "conv_general_dilated" not in wide
+    for dtype in (jnp.float32, jnp.bfloat16):
+        x, kernel = jnp.ones((1, 2, 2, 128), dtype), jnp.ones((3, 3, 128, 128), dtype)
+        program = str(jax.make_jaxpr(conv2d)(x, kernel))
+        assert "dot_general" in program and "conv_general_dilated" not in program
 
 
 def test_other_backends_have_xlas_own(monkeypatch):
