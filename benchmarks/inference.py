@@ -36,6 +36,7 @@ from ggnet_jax.inference.detector import Detector
 from ggnet_jax.inference.images import letterbox_image, load_image
 from ggnet_jax.inference.interactions import to_interactions
 from ggnet_jax.inference.network import Network
+from ggnet_jax.ops.cpu_options import compiler_options
 from ggnet_jax.models import create_model
 from ggnet_jax.ops import normalize_images
 
@@ -113,7 +114,8 @@ def prepare_ours(trained: detection.Trained, images: np.ndarray) -> timing.Peer:
         return [jnp.moveaxis(one, -1, 1) for one in maps]
 
     on_device = jax.device_put(images)
-    compiled = jax.jit(forward).lower(trained.variables, on_device).compile()
+    jitted = jax.jit(forward, compiler_options=compiler_options(trained.model.config.dtype))
+    compiled = jitted.lower(trained.variables, on_device).compile()
 
     def call() -> list[jax.Array]:
         return jax.block_until_ready(compiled(trained.variables, on_device))

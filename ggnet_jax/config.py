@@ -64,7 +64,7 @@ class ModelConfig:
     # Table 3's alternatives to glance and gaze: 'human', 'object', 'both' or 'act_points'.
     aggregation: str = "none"
     # Computation.
-    dtype: str = "float32"  # of the convolutions; 'bfloat16' is for accelerators
+    dtype: str = "float32"  # of the convolutions; 'bfloat16' for accelerators, CPUs with AMX
     remat: bool = False  # recompute the backbone's activations in the backward pass: less memory
     # Not a field of `config.model`: `create_model` sets it where the step runs under `pmap`. Name
     # of the axis over which batch norm averages its statistics.
