@@ -36,9 +36,9 @@ from ggnet_jax.inference.detector import Detector
 from ggnet_jax.inference.images import letterbox_image, load_image
 from ggnet_jax.inference.interactions import to_interactions
 from ggnet_jax.inference.network import Network
-from ggnet_jax.ops.cpu_options import compiler_options
 from ggnet_jax.models import create_model
 from ggnet_jax.ops import normalize_images
+from ggnet_jax.ops.cpu_options import compiler_options
 
 PEERS = ("ours", "eager", "compile")
 STEPS = ("read and warp", "network and decoding", "to interactions", "whole")
