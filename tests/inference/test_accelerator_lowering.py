@@ -20,7 +20,7 @@ class NotCompiled:
 
     axis_name = None
 
-    def compile(self, train_step):
+    def compile(self, train_step, dtype):
         return train_step
 
 
