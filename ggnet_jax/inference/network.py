@@ -10,7 +10,6 @@ biases and all of batch norm, into one: each costs the start of a call some micr
 import threading
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -22,19 +21,6 @@ from jax.extend.core import Jaxpr, Literal
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.detection import Found, Trained
 from ggnet_jax.ops.cpu_options import compiler_options
-
-
-class Packed(NamedTuple):
-    """The weights of a network in few arrays.
-
-    Attributes:
-        vectors: those of one axis in float32, one after the other [N].
-        others: the others, as they are.
-    """
-
-    vectors: Any
-    others: list[Any]
-
 
 _CALLS = ("jit", "closed_call", "remat2")  # that run a program once, on their own arguments
 
@@ -57,13 +43,11 @@ class Network:
         """
         self._function_of = trained._replace(variables=None)
         self._device = _device_of(trained.variables)
-        if packed is None:
-            (device,) = self._device.device_set
-            packed = device.platform != "cpu"
+        (device,) = self._device.device_set
+        self._platform = device.platform
+        self._packed = self._platform != "cpu" if packed is None else packed
         self._given = jax.tree.map(_shape, trained.variables)
-        self._pack = pack if packed else lambda variables: variables
-        self._unpack = partial(unpack, like=self._given) if packed else lambda packed: packed
-        self._shapes = jax.eval_shape(self._pack, self._given)
+        self._shapes = jax.eval_shape(pack, self._given) if self._packed else self._given
         self._formats: Any = None
         self._arrays: Any = None  # as given, until it is known how they are read
         self._variables: Any = None
@@ -76,7 +60,8 @@ class Network:
     def put(self, variables: Mapping[str, Any]) -> None:
         """Hand over the weights of a network that was made without."""
         with self._lock:
-            self._arrays = jax.device_put(self._pack(variables), self._device)
+            arrays = pack(variables) if self._packed else variables
+            self._arrays = jax.device_put(arrays, self._device)
 
     def compile(self, batch_size: int, heatmaps: int = 0) -> jax.stages.Compiled:
         """The compiled `detect(weights, images) -> Found`; see `detection.make_detect`.
@@ -114,10 +99,9 @@ class Network:
         formats = self._formats or Format(Layout.AUTO, self._device)
 
         def detect_with(weights: Any, images: jax.Array) -> Found:
-            return detect(self._unpack(weights), images)
+            return detect(unpack(weights, self._given) if self._packed else weights, images)
 
-        (device,) = self._device.device_set
-        options = compiler_options(trained.model.config.dtype, device.platform)
+        options = compiler_options(trained.model.config.dtype, self._platform)
         jitted = jax.jit(detect_with, in_shardings=(formats, None), compiler_options=options)
         traced = jitted.trace(self._shapes, images)
         if self._formats is None:
@@ -143,6 +127,18 @@ class Network:
 
         # One program for all of them: one for each shape would take longer to compile.
         return jax.jit(cast, out_shardings=self._formats)(arrays)
+
+
+class Packed(NamedTuple):
+    """The weights of a network in few arrays.
+
+    Attributes:
+        vectors: those of one axis in float32, one after the other [N].
+        others: the others, as they are.
+    """
+
+    vectors: Any
+    others: list[Any]
 
 
 def pack(variables: Mapping[str, Any]) -> Packed:

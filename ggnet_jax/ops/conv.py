@@ -88,12 +88,13 @@ _conv_on_cpu.defvjp(_vjp_forward, _vjp_backward)
 def _kernel_gradient(stride, precision, x, kernel, dy):
     """sum_p x(stride p + tap) dy(p)^T for every tap, [k, k, C, F]."""
     side, size = kernel.shape[0], dy.shape[1:3]
-    padded, rows = _pad(x, side // 2), _rows(dy)
+    rows = _rows(dy)
     many_channels = _has_many_channels(kernel)
     if kernel.shape[2] < _MIN_CHANNELS or not (
         many_channels or len(rows) >= _MANY_PIXELS or side == 1
     ):
         return jax.vjp(lambda kernel: _xla_conv(stride, precision, x, kernel), kernel)[1](dy)[0]
+    padded = _pad(x, side // 2)
 
     def product(read: jax.Array) -> jax.Array:
         return jnp.matmul(_rows(read).T, rows, precision=precision)

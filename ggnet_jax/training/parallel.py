@@ -52,7 +52,7 @@ class Parallel(Protocol):
 
         Args:
             train_step: from `make_train_step`.
-            dtype: in which the network convolves.
+            dtype: in which the network convolves; for options that `pmap` does not take.
         """
         ...
 

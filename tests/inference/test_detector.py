@@ -57,18 +57,17 @@ def test_detect_gives_interactions_by_descending_score(detector):
 def test_another_dtype_than_that_of_training(run, detector):
     """Rounded, so scores differ by a little, and not by nothing."""
     image = random_image()
+
+    def by_boxes(found):
+        boxes = ((*np.round(one.human_box), *np.round(one.object_box)) for one in found)
+        return {(one.label, *box): one.score for one, box in zip(found, boxes, strict=True)}
+
     coarse = Detector.load(run, dtype="bfloat16").detect(image, threshold=0.0)
     fine = detector.detect(image, threshold=0.0)
-    best = {
-        (one.label, *np.round(one.human_box), *np.round(one.object_box)): one.score for one in fine
-    }
-    both = [
-        (one.score, best[key])
-        for one in coarse
-        if (key := (one.label, *np.round(one.human_box), *np.round(one.object_box))) in best
-    ]
+    coarse_scores, fine_scores = by_boxes(coarse), by_boxes(fine)
+    both = coarse_scores.keys() & fine_scores.keys()
     assert len(both) > 5
-    got, want = np.transpose(both)
+    got, want = np.transpose([(coarse_scores[key], fine_scores[key]) for key in both])
     np.testing.assert_allclose(got, want, rtol=0.1)
     assert np.abs(got / want - 1).max() > 1e-4
     same = Detector.load(run, dtype="float32").detect(image, threshold=0.0)
