@@ -61,6 +61,11 @@ class Run(NamedTuple):
         return workdir / self.row / f"seed{self.seed}"
 
 
+def reference_of(row: str) -> str:
+    """The row that a row is compared with."""
+    return next(reference for start, reference in REFERENCES.items() if row.startswith(start))
+
+
 def runs_of(rows: Sequence[str], seeds: Sequence[int]) -> list[Run]:
     """The runs that some rows need; every row gets its first seed before any gets its second."""
     originals = dict.fromkeys(paper.original(row) for row in rows)
@@ -158,7 +163,7 @@ def collect(
     }
     collected: list[dict[str, Any]] = []
     for name in rows:
-        reference = next(row for start, row in REFERENCES.items() if name.startswith(start))
+        reference = reference_of(name)
         published = {**paper.ROWS[name].paper}
         if f"{name}_hico" in paper.ROWS:
             published |= paper.ROWS[f"{name}_hico"].paper

@@ -2,11 +2,15 @@
 
 import json
 
+import numpy as np
 import pytest
+from evaluation_scenes import SMALL, found, truth
 from subprocesses import run_python
 
+from benchmarks import ablation_mistakes
 from benchmarks import fine_tuning as fine_tuning_benchmark
 from configs import ablation
+from ggnet_jax.evaluation import hico
 
 WRONG = [
     ("deform_conv --cases=nothing", "'nothing' is none of ggnet, "),
@@ -25,6 +29,8 @@ WRONG = [
     ("ablation --seeds=0,-1", "'-1' is not an integer of at least 0"),
     ("ablation --config.nonsense=1 --jobs=0", "no such field"),
     ("ablation --lr=1", "unrecognized argument: --lr=1"),
+    ("ablation_mistakes --rows=table9", "'table9' is none of table1_baseline, "),
+    ("ablation_mistakes --lr=1", "unrecognized argument: --lr=1"),
     ("accumulation_and_average --runs=ema", "'ema' is none of plain, ema_99, "),
     ("accumulation_and_average --lr=1", "unrecognized argument: --lr=1"),
     ("fine_tuning --rows=source", "'source' is none of scratch, tuned, slow, frozen"),
@@ -211,6 +217,70 @@ def test_ablation_trains_what_is_missing_and_says_what_failed(tmp_path):
     assert "1 of 1: table1_baseline, seed 1, has ended" in printed
     assert rows[0]["seeds"] == [0, 1]
     assert "| baseline * | 2 |" in printed
+
+    trained = [option for option in arguments if option != "--jobs=2"]
+    printed, mistakes = run("ablation_mistakes", *trained, tmp_path=tmp_path)
+    full = [result["full"] for result in rows[0]["results"]]
+    assert [run["costs"]["full"]["mAP"] for run in mistakes] == pytest.approx(full)
+    assert "Percent of the annotated pairs" in printed and "| baseline * | 2 |" in printed
+
+
+def test_mistakes_of_an_ablation_without_finished_runs(tmp_path):
+    done = run_python(
+        "-m", "benchmarks.ablation_mistakes", f"--workdir={tmp_path}", cache=tmp_path
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "has no finished run of these rows" in done.stdout
+
+
+PERSON, CUP, DOG = SMALL.object_ids
+HOLD, PET, CARRY = SMALL.verb_ids
+
+
+def test_verbs_and_humans_of_annotated_pairs():
+    """Two people and a cup that both hold; in the second image one of two pets a dog."""
+    near, far, cup = (0, 0, 20, 20, PERSON), (0, 60, 20, 80, PERSON), (40, 0, 60, 20, CUP)
+    dog = (0, 90, 20, 110, DOG)
+    annotated = [
+        truth("a.jpg", [near, far, cup], [(0, 2, HOLD), (1, 2, HOLD)]),
+        truth("b.jpg", [near, far, dog], [(1, 2, PET)]),
+        truth("c.jpg", [near, cup], [(0, 1, CARRY)]),
+    ]
+    predicted = [
+        # The second verb on the first pair has the higher score; nobody holds the cup from afar.
+        found("a.jpg", [near, far, cup], [(0, 2, HOLD, 0.4), (0, 2, CARRY, 0.6)]),
+        # The dog's best human is the wrong one; on its own pair the verb is right.
+        found("b.jpg", [far, near, dog], [(0, 2, PET, 0.3), (1, 2, PET, 0.9)]),
+        # A cup that is out of its place.
+        found("c.jpg", [near, (0, 40, 20, 60, CUP)], [(0, 1, CARRY, 0.5)]),
+    ]
+    matched = hico.evaluate_and_match(predicted, annotated, SMALL)[1]()
+    pairs = ablation_mistakes.look_at_pairs(matched)
+    assert pairs.distance == pytest.approx([40, np.hypot(40, 60), 30, 40])
+    assert pairs.people.tolist() == [2, 2, 2, 1]
+    none = np.nan
+    np.testing.assert_array_equal(pairs.wrong_verb, [1, none, 0, none])
+    np.testing.assert_array_equal(pairs.wrong_human, [0, 0, 1, none])
+
+
+def test_percentages_of_pairs_by_distance_and_by_people():
+    """300 pairs: each third of the distance has its own share of wrong verbs."""
+    third = np.repeat([0, 1, 2], 100)
+    wrong = np.tile(np.arange(100), 3) < np.array([50, 20, 10])[third]
+    people = np.where(third == 0, 1, 4)
+    people[-3:] = 3  # too few for a percentage
+    pairs = ablation_mistakes.Pairs(
+        1.0 + third, people, wrong.astype(float), np.where(people == 4, 1.0, np.nan)
+    )
+    assert ablation_mistakes.percentages(pairs) == pytest.approx(
+        {
+            "wrong verb": 80 / 3,
+            "wrong verb, near": 50,
+            "wrong verb, middle": 20,
+            "wrong verb, far": 10,
+            "wrong human, 4 people": 100,
+        }
+    )
 
 
 def make_fine_tuned(workdir, row, seed, aps):
