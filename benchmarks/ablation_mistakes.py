@@ -37,6 +37,7 @@ from ggnet_jax.evaluation import hico
 from ggnet_jax.evaluation.diagnosis import Matched, diagnose
 from ggnet_jax.evaluation.results import readable
 from ggnet_jax.run_dir.folder import EVALUATION
+from ggnet_jax.vocabularies import Vocabulary
 
 KINDS = ("wrong_verb", "wrong_pairing", "human_box", "object_box")
 DISTANCES = ("near", "middle", "far")
@@ -107,8 +108,20 @@ def _best(score: np.ndarray, chosen: np.ndarray) -> int | None:
     return int(np.where(chosen, score, -np.inf).argmax()) if chosen.any() else None
 
 
-def look_at_run(folder: Path, truth: Any, vocabulary: Any) -> dict[str, Any]:
-    """Percent of the pairs of a run, and by group of classes mAP and points that kinds cost."""
+def look_at_run(
+    folder: Path, truth: Sequence[Mapping[str, Any]], vocabulary: Vocabulary
+) -> dict[str, Any]:
+    """What a run's predictions are worth, and where they are wrong.
+
+    Args:
+        folder: the workdir of main.py.
+        truth: the test set's entries in PPDM's format.
+        vocabulary: of the data set.
+
+    Returns:
+        "costs": by group of classes mAP and the points that each of `KINDS` costs, in percent;
+        "pairs": see `percentages`.
+    """
     _, match = hico.evaluate_and_match(folder / EVALUATION / PREDICTIONS, truth, vocabulary)
     matched = match()
     diagnosis = diagnose(matched)
@@ -196,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     wanted = runs_of([*rows, *map(reference_of, rows)], seeds)
     runs = [run for run in wanted if read_result(workdir, run, changes) is not None]
     if not runs:
-        print(f"{workdir} has no finished run of these rows: python -m benchmarks.ablation trains")
+        print(f"{workdir} has no finished run of these rows; python -m benchmarks.ablation trains")
         return 1
     dataset = data_pipelines.load_dataset(config.data, training=False)
     truth = dataset.ground_truth(config.data.eval_split)

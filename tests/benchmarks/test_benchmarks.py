@@ -230,7 +230,7 @@ def test_mistakes_of_an_ablation_without_finished_runs(tmp_path):
         "-m", "benchmarks.ablation_mistakes", f"--workdir={tmp_path}", cache=tmp_path
     )  # fmt: skip
     assert done.returncode == 1
-    assert "has no finished run of these rows" in done.stdout
+    assert "has no finished run of these rows;" in done.stdout
 
 
 PERSON, CUP, DOG = SMALL.object_ids
