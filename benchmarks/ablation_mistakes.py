@@ -1,14 +1,16 @@
 """What the mistakes of the ablation's rows cost, and where their verbs and humans are wrong.
 
     python -m benchmarks.ablation_mistakes [--rows=table1_baseline,table1_full] [--seeds=0,1,2]
-        [--workdir=/tmp/ggnet_ablation] [--config.FIELD=VALUE ...] [--output=FILE]
+        [--reference=table1_hna] [--workdir=/tmp/ggnet_ablation] [--config.FIELD=VALUE ...]
+        [--output=FILE]
 
 Of the finished runs of `python -m benchmarks.ablation`, whose options these are: points of mAP that
 each kind of mistake costs (ggnet_jax/evaluation/diagnosis.py), with the interval in which the mean
-difference to the row marked *, by pairs of the same seed, lies with 95%. Then, in percent of the
-annotated pairs: how often the verb of the highest score on it is wrong, by the distance between the
-centers of its boxes; and how often the best prediction on its object is of a human that is
-annotated with none of that object's pairs, by the number of people in the image.
+difference to the row marked *, by pairs of the same seed, lies with 95%. That row is the one of the
+ablation's tables, or --reference. Then, in percent of the annotated pairs: how often the verb of
+the highest score on it is wrong, by the distance between the centers of its boxes; and how often
+the best prediction on its object is of a human that is annotated with none of that object's pairs,
+by the number of people in the image.
 """
 
 import sys
@@ -151,12 +153,21 @@ def percentages(pairs: Pairs) -> dict[str, float]:
 
 
 def report_costs(
-    looked: Mapping[Run, Mapping[str, Any]], rows: Sequence[str], seeds: Sequence[int], group: str
+    looked: Mapping[Run, Mapping[str, Any]],
+    references: Mapping[str, str],
+    seeds: Sequence[int],
+    group: str,
 ) -> str:
-    """A table of the points that each kind costs in a group of classes."""
+    """A table of the points that each kind costs in a group of classes.
+
+    Args:
+        looked: `look_at_run` of every finished run.
+        references: the rows, each with the one that it is compared with.
+        seeds: those of the runs.
+        group: a key of `GROUPS`.
+    """
     lines: list[dict[str, Any]] = []
-    for row in rows:
-        reference = reference_of(row)
+    for row, reference in references.items():
         ours, base = _by_seed(looked, row, seeds), _by_seed(looked, reference, seeds)
         same = paper.original(row) == paper.original(reference)
         line: dict[str, Any] = {"row": paper.ROWS[row].label + " *" * same, "seeds": len(ours)}
@@ -202,11 +213,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--workdir", type=Path, default=Path("/tmp/ggnet_ablation"), help="of all runs"
     )
+    parser.add_argument("--reference", choices=ROWS, help="row that all others are compared with")
     arguments, options = parser.parse_known_args(argv)
     config = ablation.get_config()
     changes = read_changes(parser, options, config)
     rows, seeds, workdir = arguments.rows, arguments.seeds, arguments.workdir
-    wanted = runs_of([*rows, *map(reference_of, rows)], seeds)
+    references = {row: arguments.reference or reference_of(row) for row in rows}
+    wanted = runs_of([*references, *references.values()], seeds)
     runs = [run for run in wanted if read_result(workdir, run, changes) is not None]
     if not runs:
         print(f"{workdir} has no finished run of these rows; python -m benchmarks.ablation trains")
@@ -214,13 +227,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = data_pipelines.load_dataset(config.data, training=False)
     truth = dataset.ground_truth(config.data.eval_split)
     looked = {run: look_at_run(run.folder(workdir), truth, dataset.vocabulary) for run in runs}
-    print(
-        "Points of mAP that kinds of mistakes cost, mean ± standard deviation over the seeds, and"
-    )
-    print("the 95% interval of the mean difference to the row marked *, run by run of a seed.")
+    print("Points of mAP that kinds of mistakes cost, mean ± standard deviation over the seeds; in")
+    print("brackets the 95% interval of the mean difference to the row marked *, seed by seed.")
     for group, title in GROUPS.items():
         if all(group in run["costs"] for run in looked.values()):
-            print(f"\n{title}\n\n{report_costs(looked, rows, seeds, group)}")
+            print(f"\n{title}\n\n{report_costs(looked, references, seeds, group)}")
     print("\nPercent of the annotated pairs, by distance of the centers (thirds) and by people\n")
     print(report_pairs(looked, rows, seeds))
     timing.write(arguments.output, "", [{**run._asdict(), **looked[run]} for run in looked])

@@ -30,6 +30,7 @@ WRONG = [
     ("ablation --config.nonsense=1 --jobs=0", "no such field"),
     ("ablation --lr=1", "unrecognized argument: --lr=1"),
     ("ablation_mistakes --rows=table9", "'table9' is none of table1_baseline, "),
+    ("ablation_mistakes --reference=table9", "invalid choice: 'table9'"),
     ("ablation_mistakes --lr=1", "unrecognized argument: --lr=1"),
     ("accumulation_and_average --runs=ema", "'ema' is none of plain, ema_99, "),
     ("accumulation_and_average --lr=1", "unrecognized argument: --lr=1"),
@@ -231,6 +232,24 @@ def test_mistakes_of_an_ablation_without_finished_runs(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "has no finished run of these rows;" in done.stdout
+
+
+def test_costs_of_mistakes_are_compared_seed_by_seed():
+    """Differences of 10 and 8 in mAP, as in the ablation's own table; the third has no partner."""
+
+    def run_of(points):
+        return {"costs": {"full": dict.fromkeys(("mAP", *ablation_mistakes.KINDS), points)}}
+
+    seeds = {"table1_full": (80, 84, 70), "table1_hna": (70, 76)}
+    looked = {
+        ablation_mistakes.Run(row, seed): run_of(points)
+        for row, by_seed in seeds.items()
+        for seed, points in enumerate(by_seed)
+    }
+    references = dict.fromkeys(("table1_hna", "table2_steps2"), "table1_hna")  # the second is GGNet
+    printed = ablation_mistakes.report_costs(looked, references, (0, 1, 2), "full")
+    assert "| + HNA * | 2 | 73.00 ± 4.24 | 73.00" in printed
+    assert "| 3 | 78.00 ± 7.21 (-3.71 to +21.71) | 78.00 ± 7.21 (-3.71" in printed
 
 
 PERSON, CUP, DOG = SMALL.object_ids
