@@ -149,6 +149,14 @@ def start_all(workdir: Path, runs: Sequence[Run], jobs: int, options: Sequence[s
             print("stopped; the same command goes on from there")
 
 
+def by_seed(
+    results: Mapping[Run, Mapping[str, Any]], row: str, seeds: Sequence[int]
+) -> dict[int, Mapping[str, Any]]:
+    """What there is of a row's runs, or of those of the row that it repeats, by seed."""
+    runs = {seed: results.get(Run(paper.original(row), seed)) for seed in seeds}
+    return {seed: found for seed, found in runs.items() if found is not None}
+
+
 def collect(
     workdir: Path, rows: Sequence[str], seeds: Sequence[int], changes: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
@@ -167,9 +175,7 @@ def collect(
         published = {**paper.ROWS[name].paper}
         if f"{name}_hico" in paper.ROWS:
             published |= paper.ROWS[f"{name}_hico"].paper
-        ours = {seed: results.get(Run(paper.original(name), seed)) for seed in seeds}
-        base = {seed: results.get(Run(paper.original(reference), seed)) for seed in seeds}
-        done = {seed: found for seed, found in ours.items() if found}
+        done, base = by_seed(results, name, seeds), by_seed(results, reference, seeds)
         collected.append(
             {
                 "row": name,
@@ -179,9 +185,9 @@ def collect(
                 "seeds": list(done),
                 "results": list(done.values()),
                 "differences": [
-                    found["full"] - other["full"]
+                    found["full"] - base[seed]["full"]
                     for seed, found in done.items()
-                    if (other := base[seed])
+                    if seed in base
                 ],
             }
         )

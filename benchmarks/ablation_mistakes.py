@@ -26,6 +26,7 @@ from benchmarks.ablation import (
     GROUPS,
     ROWS,
     Run,
+    by_seed,
     interval,
     read_changes,
     read_result,
@@ -168,7 +169,7 @@ def report_costs(
     """
     lines: list[dict[str, Any]] = []
     for row, reference in references.items():
-        ours, base = _by_seed(looked, row, seeds), _by_seed(looked, reference, seeds)
+        ours, base = by_seed(looked, row, seeds), by_seed(looked, reference, seeds)
         same = paper.original(row) == paper.original(reference)
         line: dict[str, Any] = {"row": paper.ROWS[row].label + " *" * same, "seeds": len(ours)}
         for key in ("mAP", *KINDS):
@@ -191,20 +192,12 @@ def report_pairs(
     """A table of the percentages of pairs."""
     lines: list[dict[str, Any]] = []
     for row in dict.fromkeys(paper.original(row) for row in rows):
-        found = [run["pairs"] for run in _by_seed(looked, row, seeds).values()]
+        found = [run["pairs"] for run in by_seed(looked, row, seeds).values()]
         line: dict[str, Any] = {"row": paper.ROWS[row].label, "seeds": len(found)}
         for name in dict.fromkeys(name for pairs in found for name in pairs):
             line[name] = statistics([pairs[name] for pairs in found if name in pairs])
         lines.append(line)
     return timing.table(lines)
-
-
-def _by_seed(
-    looked: Mapping[Run, Mapping[str, Any]], row: str, seeds: Sequence[int]
-) -> dict[int, Mapping[str, Any]]:
-    """A row's runs that are finished, by seed."""
-    runs = {seed: looked.get(Run(paper.original(row), seed)) for seed in seeds}
-    return {seed: run for seed, run in runs.items() if run is not None}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
