@@ -22,7 +22,7 @@ def get_config() -> Any:
     """
     config: Any = ConfigDict()
     config.seed = 0  # initial weights, order of the images, augmentation
-    config.batch_size = 24  # images a step, all devices together
+    config.batch_size = 24  # images a step, all devices together; the paper's: vcoco.py, hico.py
     config.round_batch = False  # True: round batch_size to a multiple of the devices
     # Parts that a batch is worked through in, one after the other: the same gradient, less memory.
     config.accumulate_steps = 1

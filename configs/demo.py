@@ -4,7 +4,8 @@ Paper:     sections 3.2-3.4, all components, with a small hourglass instead of H
 Command:   python main.py --config=configs/demo.py --workdir=/tmp/ggnet_demo
 Hardware:  two CPU cores
 Result:    mAP 83.06 / 46.80 / 92.12 (Full / Rare / Non-rare, Default), 3 to 4 minutes
-           in all; 80.6 to 86.1 in Full on other processors, which round differently
+           in all, 8 without AVX-512; 80.7 to 86.1 in Full on other processors, which round
+           differently
 """
 
 from typing import Any

@@ -148,9 +148,13 @@ class Dataset:
         """[V] int64: training relations of each verb."""
         return self._pair_counts.sum(axis=0)
 
-    @functools.cached_property
+    @property
     def fingerprint(self) -> str:
         """Changes with the images and annotations of training; the same in every copy of them."""
+        return self._fingerprint
+
+    @functools.cached_property
+    def _fingerprint(self) -> str:
         seen = self._content(self.train_split)
         if self.val_split:
             seen.append(self.val_fingerprint)
@@ -244,7 +248,7 @@ def _hash(content: list[Any]) -> str:
 def builder_class(name: str) -> type[HoiBuilder]:
     """The builder of `config.data.name`; a UserError for an unknown one."""
     if name not in BUILDERS:
-        raise UserError(f"no data set {name!r}; data.name is one of {', '.join(BUILDERS)}")
+        raise UserError(f"no data set {name!r}; config.data.name is one of {', '.join(BUILDERS)}")
     module, kind = BUILDERS[name]
     return getattr(importlib.import_module(module), kind)
 

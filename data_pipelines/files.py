@@ -78,7 +78,9 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         """The builder for `config.data`: its files if it names any, else the manual folder's."""
         config = None
         if data.get("val_annotations", "") and not data.train_annotations:
-            raise UserError("data.val_annotations needs data.train_annotations beside it")
+            raise UserError(
+                "config.data.val_annotations needs config.data.train_annotations beside it"
+            )
         if data.train_annotations or data.eval_annotations:
             config = cls._config_of_paths(data)
         builder = cls(config=config, data_dir=data.data_dir or None)
@@ -110,7 +112,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                 continue
             if images and not folders:
                 raise UserError(
-                    f"data.{key}_annotations is set but data.{key}_images is not; "
+                    f"config.data.{key}_annotations is set but config.data.{key}_images is not; "
                     "set it to the folder of its images"
                 )
             origin = data.get(f"{key}_origin", -1)
@@ -119,7 +121,7 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
                     annotations=path,
                     images=_paths(folders),
                     split=split,
-                    one_based=cls.one_based(path, origin, f"data.{key}_origin"),
+                    one_based=cls.one_based(path, origin, f"config.data.{key}_origin"),
                     instances=_paths(data.get(f"{key}_instances", "")),
                 )
                 for path in _paths(files)
@@ -152,7 +154,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
     def standard_sources(self, folder: Path) -> Mapping[str, tuple[Source, ...]]:
         """{split: sources} of the standard names in TFDS's manual folder."""
         raise UserError(
-            f"{self.name} has no standard files; set data.train_annotations and data.train_images"
+            f"{self.name} has no standard files; set config.data.train_annotations and "
+            "config.data.train_images"
         )
 
     def read_source(self, source: Source) -> Sequence[Any]:
@@ -266,10 +269,10 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
         if originals is None:
             return "was built by an earlier version, which did not keep what its images were"
         if self.metadata["accept_losses"] and not self.accept_losses:
-            return "was built with data.accept_losses=True"
+            return "was built with config.data.accept_losses=True"
         limit = self.metadata.get("max_pixels", self.max_pixels)
         if limit != self.max_pixels:
-            return f"was built with data.max_pixels={limit}"
+            return f"was built with config.data.max_pixels={limit}"
         with ThreadPoolExecutor() as pool:
             digests = list(pool.map(_digest, originals["files"]))
         for (path, before), now in zip(originals["files"].items(), digests, strict=True):
@@ -309,8 +312,8 @@ class FilesBuilder(HoiBuilder, skip_registration=True):
             listed = "; ".join(dict.fromkeys(missing))
             raise UserError(
                 f"{self.name}: not found: {listed}. {self._where_from()}If they lie elsewhere, "
-                "set data.train_annotations, data.train_images, data.eval_annotations and "
-                "data.eval_images"
+                "set config.data.train_annotations, config.data.train_images, "
+                "config.data.eval_annotations and config.data.eval_images"
             )
 
     def _check_images(self, entries: Mapping[str, list[tuple[Source, Entries]]]) -> None:

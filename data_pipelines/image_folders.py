@@ -88,7 +88,7 @@ class ImageFolders:
         if outside:
             message += (
                 f"{outside} lie outside of it, by an absolute path or '..' in their names; "
-                "data.allow_outside_images=True takes them"
+                "config.data.allow_outside_images=True takes them"
             )
         raise UserError(message.rstrip())
 

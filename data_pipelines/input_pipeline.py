@@ -1,18 +1,7 @@
 """Prepared data set -> batches of images, boxes and relations, all in tf.data.
 
-A batch is a dict of NumPy arrays; B is this process's share of the batch, N and R are
-`config.data.max_boxes` and `max_relations`, H x W the input size:
-
-    image           [B, H, W, 3] RGB: float32 in about [0, 1] in training, not clipped after the
-                    color jitter; uint8 in evaluation. Not normalized.
-    boxes           [B, N, 4] float32 (x1, y1, x2, y2) in map cells (input pixels / 4), not clipped
-    classes         [B, N] int32 object index
-    box_valid       [B, N] bool
-    relations       [B, R, 3] int32 (human box, object box, verb)
-    relation_valid  [B, R] bool
-    example_weight  [B] float32, 0 for the padding of a last partial batch
-    image_id        [B] int32, position in the split, -1 for padding
-    size            [B, 2] int32 (width, height) of the image
+A batch is a dict of NumPy arrays, `ggnet_jax.dataset.Batch`; images are float32 in training, not
+clipped after the color jitter, and uint8 in evaluation.
 
 The order of an epoch is a function of (seed, epoch), an example's augmentation of (seed, epoch,
 position), so a run resumed at step n gets the batches that it would have got, without reading those
@@ -66,7 +55,7 @@ def train_batches(
         UserError: the split is smaller than a batch, a batch is not divisible by the number of
             processes, or (from the iterator) a record is damaged.
     """
-    local = _local_size(config.batch_size, process_count, "batch_size")
+    local = _local_size(config.batch_size, process_count, "config.batch_size")
     steps = steps_per_epoch(dataset, config)
     index = dataset.train_index
     log_overflow(dataset, config.data, dataset.train_split)
@@ -109,7 +98,7 @@ def eval_batches(
             (from the iterator) a record is damaged.
     """
     size = config.eval.batch_size
-    local = _local_size(size, process_count, "eval.batch_size")
+    local = _local_size(size, process_count, "config.eval.batch_size")
     index = dataset.index(split)
     log_overflow(dataset, config.data, split)
     steps = -(-len(index) // size)

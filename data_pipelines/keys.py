@@ -44,10 +44,13 @@ def _kind(content: Mapping[str, Any]) -> str:
     if "images" in content and "annotations" in content:
         return (
             "it holds a dict, COCO's instances or captions, which have no interactions (with "
-            "V-COCO's own files they are given as data.train_instances and data.eval_instances)"
+            "V-COCO's own files they are given as config.data.train_instances and "
+            "config.data.eval_instances)"
         )
     if "objects" in content and "verbs" in content:
-        return "it holds a dict, a class list or vocabulary, which is given as data.vocabulary"
+        return (
+            "it holds a dict, a class list or vocabulary, which is given as config.data.vocabulary"
+        )
     if "file_name" in content:
         return f"it holds a dict, a single entry ({keys}); put it into a list"
     lists = [key for key, value in content.items() if isinstance(value, list) and value]
@@ -88,9 +91,9 @@ class _Items:
             raise UserError(f"{message}: they are empty; expected {_FORM}")
         message += f"; their keys are {', '.join(map(repr, keys))}"[:400]
         if "action_name" in there:
-            message += " (V-COCO's own annotations, which data.name=v_coco reads)"
+            message += " (V-COCO's own annotations, which config.data.name=v_coco reads)"
         elif {"data", "annotations"} <= there.keys():
-            message += " (Label Studio's export, which data.name=label_studio reads)"
+            message += " (Label Studio's export, which config.data.name=label_studio reads)"
         elif {"predictions", "hoi_prediction"} & set(keys):
             message += " (predictions, not annotations)"
         elif close := nearest_key(keys, field):

@@ -85,7 +85,7 @@ def log_overflow(dataset: Dataset, config: Any, split: str) -> None:
         if images:
             limit = config[f"max_{what}"]
             logging.warning(
-                "split %s: images with more than data.max_%s=%d: %d. Left out of the batches: "
-                "%d %s; the %s are kept",
+                "split %s: images with more than config.data.max_%s=%d: %d. Left out of the "
+                "batches: %d %s; the %s are kept",
                 *(split, what, limit, images, excess, lost[what], kept[what]),
             )

@@ -109,7 +109,7 @@ def _build(kind: type[HoiBuilder], config: Any, look: _Look) -> HoiBuilder:
         before = f" again (it {problem})" if problem else ""
         raise UserError(
             f"cannot prepare a data set in {folder}{before}: {_reason(error)}; see that there is "
-            "room and that you may write there, or set data.data_dir to another folder"
+            "room and that you may write there, or set config.data.data_dir to another folder"
         ) from error
 
 

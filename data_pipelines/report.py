@@ -58,7 +58,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     ),
     "image_outside": (
         "image outside of the image folder",
-        "left out as if it were missing; data.allow_outside_images=True takes it",
+        "left out as if it were missing; config.data.allow_outside_images=True takes it",
     ),
     "image_unreadable": (
         "unreadable image",

@@ -20,7 +20,7 @@ from typing import Any
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector
 from ggnet_jax.inference.image_files import MAX_PIXELS
-from ggnet_jax.inference.interactions import failure_line, prediction_line
+from ggnet_jax.inference.interactions import check_threshold_option, failure_line, prediction_line
 from ggnet_jax.run_dir.checkpoints import Step
 
 try:
@@ -167,8 +167,7 @@ def _run(options: argparse.Namespace, rest: list[str]) -> int:
     step: Step = int(asked) if asked is not None and asked.isdecimal() else asked
     # One checkpoint for all workers, also if a training writes a newer one meanwhile.
     step = existing(options.workdir, step)
-    if not 0 <= options.threshold <= 1:
-        raise UserError(f"--threshold={options.threshold:g}; scores lie between 0 and 1")
+    check_threshold_option(options.threshold)
     for name in ("batch_size", "max_pixels"):
         if getattr(options, name) < 1:
             raise UserError(f"--{name}={getattr(options, name)}; give a number from 1 on")

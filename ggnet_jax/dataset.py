@@ -12,12 +12,28 @@ from ggnet_jax.inspection.columns import Inspection
 from ggnet_jax.vocabularies import Vocabulary
 
 Batch = Mapping[str, np.ndarray]
+"""One process's share of a batch. B images, N boxes and R relations of each
+(`config.data.max_boxes` and `max_relations`), input size H x W:
+
+    image           [B, H, W, 3] RGB: float32 in about [0, 1], or uint8. Not normalized.
+    boxes           [B, N, 4] float32 (x1, y1, x2, y2) in map cells (input pixels / 4), not clipped
+    classes         [B, N] int32 object index
+    box_valid       [B, N] bool
+    relations       [B, R, 3] int32 (human box, object box, verb)
+    relation_valid  [B, R] bool
+    example_weight  [B] float32, 0 for the padding of a last partial batch
+    image_id        [B] int32, position in the split, -1 for padding
+    size            [B, 2] int32 (width, height) of the image
+"""
 VALIDATION = "val"
 """What the validation split is called wherever a split is named."""
 
 
 class Dataset(Protocol):
-    """A prepared data set with a training and an evaluation split."""
+    """A prepared data set with a training and an evaluation split.
+
+    A package without validation splits may leave out what is of those, and `fingerprint`.
+    """
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -62,6 +78,11 @@ class Dataset(Protocol):
     @property
     def num_val_evaluated(self) -> int:
         """Images of the validation split that the evaluation split shows as well."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the images and annotations that are trained on: a resumed run tells."""
         ...
 
     @property

@@ -48,7 +48,7 @@ def nearest_key(keys: Iterable[str], key: str) -> str | None:
     others = [name for name in keys if name not in _SYNONYMS and name != "hoi_category_id"]
     lower = {name.strip().lower().replace("-", "_"): name for name in others}
     found = difflib.get_close_matches(key, lower, 1, cutoff=0.7)
-    found += [name for name in _SYNONYMS[key] if name in lower]
+    found += [name for name in _SYNONYMS.get(key, ()) if name in lower]
     found += [name for name in lower if key in name]
     found += difflib.get_close_matches(key, lower, 1, cutoff=0.5)
     return lower[found[0]] if found else None

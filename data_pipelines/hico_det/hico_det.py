@@ -59,7 +59,7 @@ class HicoDet(FilesBuilder):
         content = super().read_source(source)
         if is_vsrl(content):
             raise UserError(
-                f"{source.annotations} is V-COCO's own file, which data.name=v_coco reads"
+                f"{source.annotations} is V-COCO's own file, which config.data.name=v_coco reads"
             )
         return content
 

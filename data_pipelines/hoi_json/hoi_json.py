@@ -43,7 +43,8 @@ class HoiJson(FilesBuilder):
         sources = self.files.sources
         if not sources:
             raise UserError(
-                f"data.name={self.NAME} needs data.train_annotations and data.train_images"
+                f"config.data.name={self.NAME} needs config.data.train_annotations and "
+                "config.data.train_images"
             )
         self.check_files(sources)
         self._vocabulary = self._read_vocabulary(sources)
@@ -61,7 +62,7 @@ class HoiJson(FilesBuilder):
         content = super().read_source(source)
         if is_vsrl(content):
             raise UserError(
-                f"{source.annotations} is V-COCO's own file, which data.name=v_coco reads"
+                f"{source.annotations} is V-COCO's own file, which config.data.name=v_coco reads"
             )
         return content
 
@@ -75,7 +76,9 @@ class HoiJson(FilesBuilder):
     def read_names(self, sources: Mapping[str, tuple[Source, ...]]) -> Vocabulary:
         """The vocabulary that was given; without classes where it is a class list."""
         if not self.files.vocabulary:
-            raise UserError(f"data.name=json needs data.vocabulary: a JSON file {class_list.FORM}")
+            raise UserError(
+                f"config.data.name=json needs config.data.vocabulary: a JSON file {class_list.FORM}"
+            )
         return class_list.vocabulary(self.files.vocabulary)
 
     def _read_vocabulary(self, sources: Mapping[str, tuple[Source, ...]]) -> Vocabulary:

@@ -64,7 +64,7 @@ def read_tasks(path: str) -> list[Mapping[str, Any]]:
         if not isinstance(task, Mapping):
             raise UserError(f"{path}: item {number} is not a task but {task!r:.60}; {_EXPORT}")
         if "hoi_annotation" in task or "file_name" in task:
-            raise UserError(f"{path} is in PPDM's format, which data.name=json reads")
+            raise UserError(f"{path} is in PPDM's format, which config.data.name=json reads")
         if "annotation_id" in task and "data" not in task:
             raise UserError(f"{path} is a JSON-MIN export, which has no relations; {_EXPORT}")
         data, annotations = task.get("data"), _annotations(task)

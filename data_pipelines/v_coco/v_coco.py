@@ -45,7 +45,8 @@ class VCoco(FilesBuilder):
         if not source.instances:
             raise UserError(
                 f"{source.annotations} is V-COCO's own file, which has no boxes; set "
-                "data.train_instances and data.eval_instances to COCO's instances_*.json"
+                "config.data.train_instances and config.data.eval_instances to COCO's "
+                "instances_*.json"
             )
         instances = vsrl.read_instances(source.instances)
         ids = vsrl.read_ids(source.annotations)

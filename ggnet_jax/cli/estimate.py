@@ -99,7 +99,7 @@ def estimate(config: Any) -> int:
     print()
     print(_table(steps, need, there.available, yours, largest))
     print()
-    for line in (*_parts(steps[yours], there), *_advice(config, yours, largest, there.on_host)):
+    for line in (*_parts(steps[yours], there), *_advice(config, yours, largest)):
         print(line)
     return 0
 
@@ -274,7 +274,7 @@ def _parts(step: _Step, there: Any) -> list[str]:
     ]
 
 
-def _advice(config: Any, yours: int, largest: int, on_host: bool) -> list[str]:
+def _advice(config: Any, yours: int, largest: int) -> list[str]:
     """What to do with these numbers."""
     less = "a smaller network, a lower --config.data.image_size"
     less += "" if config.model.remat else " or --config.model.remat=True"

@@ -65,7 +65,8 @@ def score(
     that are done are not predicted again.
 
     Args:
-        config: resolved; its `data` and `eval` fields are used, the network is the run's own.
+        config: resolved; its `data` and `eval` fields are used and `model.dtype`, the network is
+            otherwise the run's own.
         workdir: of the run.
         step: of the checkpoint; None for the newest, "best" for the chosen one.
         data: where the split comes from.
@@ -88,7 +89,7 @@ def score(
 
 
 def _score(config: Any, workdir: str | Path, step: Step, data: DataPipelines) -> Scored | None:
-    trained = detection.load(workdir, step)
+    trained = detection.load(workdir, step, config.model.dtype)
     dataset = data.load_dataset(config.data, training=False)
     check_vocabulary(trained.vocabulary, dataset.vocabulary, workdir)
     check_protocol(config, dataset.vocabulary)
@@ -230,9 +231,9 @@ def check_protocol(config: Any, vocabulary: Vocabulary) -> None:
         for name, number in zip(getattr(vocabulary, names), getattr(vocabulary, ids), strict=True):
             if known.get(name) != number:
                 raise UserError(
-                    f"eval.protocol=vcoco is for V-COCO's classes, and the data set "
+                    f"config.eval.protocol=vcoco is for V-COCO's classes, and the data set "
                     f"{vocabulary.name!r} has the {what} {name!r} with id {number}, which V-COCO "
-                    "has not; use eval.protocol=hico, which scores any classes"
+                    "has not; use config.eval.protocol=hico, which scores any classes"
                 )
 
 
@@ -347,7 +348,9 @@ def _rater(
             accept_losses=True,
         )
     if protocol != "vcoco":
-        raise UserError(f"eval.protocol is {protocol!r}; it can be {', '.join(HICO)} or vcoco")
+        raise UserError(
+            f"config.eval.protocol is {protocol!r}; it can be {', '.join(HICO)} or vcoco"
+        )
     original = dataset.vcoco_annotations(config.data.eval_split, truth)
     if original is None:
         return lambda entries: vcoco.evaluate_and_match(entries, truth, accept_losses=True)

@@ -51,7 +51,7 @@ def train(config: Any, workdir: str | Path, data: DataPipelines) -> int:
     config = absolute_paths(config)
     boxes = config.eval.detections
     if boxes and not Path(boxes).is_file():  # better now than after the training
-        raise UserError(f"eval.detections: there is no file {boxes}")
+        raise UserError(f"config.eval.detections: there is no file {boxes}")
     slow = cuda_atomics.warning(jax.devices()[0].platform)
     if slow and jax.process_index() == 0:
         print(slow)

@@ -15,6 +15,7 @@ from ggnet_jax.inference.detector import EXPLAINED as HEATMAPS
 from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.interactions import (
     Interaction,
+    check_threshold_option,
     failure_line,
     prediction_entry,
     prediction_line,
@@ -131,19 +132,42 @@ def prepare(
     """
     if format not in FORMATS:
         raise UserError(f"--format={format}; it can be {' or '.join(FORMATS)}")
-    if max_pixels < 1:
-        raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
-    require_run(Path(workdir))
+    folder = output_folder(workdir, output, threshold, max_pixels=max_pixels)
     if format == PPDM:
         _check_distinct(paths)
-    folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
+    make_folder(folder)
+    return folder
+
+
+def output_folder(
+    workdir: str | os.PathLike,
+    output: str | os.PathLike | None,
+    threshold: float,
+    *,
+    max_pixels: int,
+) -> Path:
+    """Check the options of every kind of prediction; the folder to write into, not made yet.
+
+    Raises:
+        UserError: an option is impossible, or there is no run.
+    """
+    if max_pixels < 1:
+        raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest image")
+    check_threshold_option(threshold)
+    require_run(Path(workdir))
+    return Path(workdir) / PREDICTIONS if output is None else Path(output)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder that is written into.
+
+    Raises:
+        UserError: it can't be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
-    return folder
 
 
 def drawing_paths(folder: Path, name: str) -> tuple[Path, Path]:

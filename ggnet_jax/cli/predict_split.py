@@ -64,10 +64,10 @@ def predict_split(
         valid_pairs=trained.vocabulary.valid_pairs,
         mesh=mesh,
     )
-    outside, boxes_of = None, None
+    external, boxes_of = None, None
     if config.eval.detections:
-        outside = ExternalDetections.read(config.eval.detections, trained.vocabulary, truth)
-        boxes_of = _boxes_of(outside, input_size)
+        external = ExternalDetections.read(config.eval.detections, trained.vocabulary, truth)
+        boxes_of = _boxes_of(external, input_size)
     batches = data.eval_batches(
         dataset, config, split, process_index=process, process_count=processes
     )
@@ -100,7 +100,7 @@ def predict_split(
                 lines.write(json.dumps({"image_id": image_id, "entry": entry}) + "\n")
             lines.flush()
             bar.update(len(rows))
-    for note in outside.notes() if outside else ():
+    for note in external.notes() if external else ():
         print(note)
     wait_for_all("images predicted")
     if process:
@@ -139,6 +139,7 @@ def fingerprint(trained: detection.Trained, config: Any, truth: Sequence[Mapping
                 tuple(config.data.image_size),
                 config.eval.top_k,
                 trained.vocabulary,
+                trained.model.config.dtype,
             )
         ).encode()
     )
@@ -173,9 +174,9 @@ def _unfinished(batches: Iterable[Batch], done: Mapping[int, Any], bar: tqdm) ->
 
 
 def _boxes_of(
-    outside: ExternalDetections, input_size: tuple[int, int]
+    external: ExternalDetections, input_size: tuple[int, int]
 ) -> Callable[[Batch], BoxDetections]:
-    return lambda batch: outside.batch(batch["image_id"], batch["size"], input_size)
+    return lambda batch: external.batch(batch["image_id"], batch["size"], input_size)
 
 
 def remove_partial(folder: str | Path) -> None:

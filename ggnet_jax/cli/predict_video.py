@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from ggnet_jax.cli.image_paths import VideoSource, drawing_names
-from ggnet_jax.cli.predict import labels
+from ggnet_jax.cli.predict import labels, make_folder, output_folder
 from ggnet_jax.cli.prediction_lines import PredictionLines
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector, Result
@@ -21,7 +21,7 @@ from ggnet_jax.inference.image_files import MAX_PIXELS
 from ggnet_jax.inference.prefetch import newest, prefetch
 from ggnet_jax.progress import progress_bar, say
 from ggnet_jax.run_dir.checkpoints import Step
-from ggnet_jax.run_dir.folder import PREDICTIONS, require_run
+from ggnet_jax.run_dir.folder import PREDICTIONS
 from ggnet_jax.video import frames, pyav, reading
 from ggnet_jax.video.folder import FrameFolder
 from ggnet_jax.video.frames import Frame
@@ -78,17 +78,9 @@ def predict_videos(
         UserError: PyAV is missing, no run in the workdir, no camera, an output would replace a
             video, or cannot be written.
     """
-    if max_pixels < 1:
-        raise UserError(f"--max_pixels={max_pixels}; give width times height of the largest frame")
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
-    require_run(Path(workdir))
-    folder = Path(workdir) / PREDICTIONS if output is None else Path(output)
+    folder = output_folder(workdir, output, threshold, max_pixels=max_pixels)
     names = check(sources, folder, every=every, fps=fps)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+    make_folder(folder)
 
     detector, failed = None, 0
     for source, name in zip(sources, names, strict=True):

@@ -1,6 +1,5 @@
 """Entries of annotation and prediction files -> flat columns, one image after the other."""
 
-import difflib
 import itertools
 from array import array
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ggnet_jax.errors import UserError
+from ggnet_jax.key_names import nearest_key
 
 UNKNOWN = -(1 << 62)
 """Stands for what is no id; no vocabulary has it."""
@@ -200,9 +200,9 @@ def _instead(entry: Mapping[str, Any], key: str) -> str:
     if key in entry:
         return f"(found {entry[key]!r:.60})"
     keys = [str(name) for name in entry]
-    close = difflib.get_close_matches(key, keys, 1)
+    close = nearest_key(keys, key)
     there = ", ".join(map(repr, keys[:8])) or "nothing"
-    return f"(it has {there:.160}{f'; rename {close[0]!r}' if close else ''})"
+    return f"(it has {there:.160}{f'; rename {close!r}' if close else ''})"
 
 
 def _corners(value: Any, where: str) -> list[float]:

@@ -1,15 +1,14 @@
 """A diagnosis as SVG: what every kind of mistake costs, and precision over recall."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
 
 import numpy as np
 
+from ggnet_jax.evaluation import svg
 from ggnet_jax.evaluation.diagnosis import RECALLS
 
 COLORS = ("#1A1A1A", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9")
 AS_IT_IS = "as it is"
-_GREY = "#DDDDDD"
 
 
 def bars(values: Mapping[str, float], color: Mapping[str, str], unit: str) -> str:
@@ -26,16 +25,16 @@ def bars(values: Mapping[str, float], color: Mapping[str, str], unit: str) -> st
     for place, (name, value) in enumerate(values.items()):
         y = 8 + place * step
         size = width * max(0.0, value) / longest if longest > 0 and np.isfinite(value) else 0.0
-        parts.append(_text(left - 8, y + 14, name, anchor="end"))
+        parts.append(svg.text(left - 8, y + 14, name, anchor="end"))
         parts.append(
             f'<rect x="{left}" y="{y + 2}" width="{size:.1f}" height="{step - 7}" '
             f'fill="{color[name]}"/>'
         )
         figure = f"{value:.2f}" if np.isfinite(value) else "none"
-        parts.append(_text(left + size + 6, y + 14, figure))
+        parts.append(svg.text(left + size + 6, y + 14, figure))
     height = 8 + step * len(values) + 26
-    parts.append(_text(left, height - 8, unit))
-    return _svg(left + width + 70, height, parts)
+    parts.append(svg.text(left, height - 8, unit))
+    return svg.document(left + width + 70, height, parts)
 
 
 def curves(lines: Sequence[tuple[str, np.ndarray]], title: str) -> str:
@@ -46,12 +45,12 @@ def curves(lines: Sequence[tuple[str, np.ndarray]], title: str) -> str:
         title: above the plot.
     """
     left, top, width, height = 50, 34, 430, 300
-    parts = [_text(left, 20, title, size=14)]
+    parts = [svg.text(left, 20, title, size=14)]
     for percent in range(0, 101, 20):
         x, y = left + width * percent / 100, top + height * (1 - percent / 100)
-        parts.append(f'<path d="M{left} {y:g}h{width}M{x:g} {top}v{height}" stroke="{_GREY}"/>')
-        parts.append(_text(left - 6, y + 4, str(percent), anchor="end"))
-        parts.append(_text(x, top + height + 16, str(percent), anchor="middle"))
+        parts.append(f'<path d="M{left} {y:g}h{width}M{x:g} {top}v{height}" stroke="{svg.GRAY}"/>')
+        parts.append(svg.text(left - 6, y + 4, str(percent), anchor="end"))
+        parts.append(svg.text(x, top + height + 16, str(percent), anchor="middle"))
     shown = [(name, line) for name, line in lines if not np.isnan(line).any()]
     for place, (name, line) in reversed(list(enumerate(shown))):
         color = COLORS[place % len(COLORS)]
@@ -69,8 +68,8 @@ def curves(lines: Sequence[tuple[str, np.ndarray]], title: str) -> str:
         parts.append(
             f'<path d="M{left + width + 16} {y}h22" stroke="{color}" stroke-width="{thick}"{dash}/>'
         )
-        parts.append(_text(left + width + 44, y + 4, name))
-    parts.append(_text(left + width / 2, top + height + 34, "recall, percent", anchor="middle"))
+        parts.append(svg.text(left + width + 44, y + 4, name))
+    parts.append(svg.text(left + width / 2, top + height + 34, "recall, percent", anchor="middle"))
     middle = top + height / 2
     parts.append(
         f'<text x="12" y="{middle:g}" text-anchor="middle" transform="rotate(-90 12 {middle:g})">'
@@ -78,22 +77,4 @@ def curves(lines: Sequence[tuple[str, np.ndarray]], title: str) -> str:
     )
     longest = max((len(name) for name, _ in shown), default=0)
     deep = max(top + height + 44, top + 24 + 20 * len(shown))
-    return _svg(left + width + 60 + 7 * longest, deep, parts)
-
-
-def _svg(width: float, height: float, parts: Sequence[str]) -> str:
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
-            f'width="{width:g}" height="{height:g}" font-family="sans-serif" font-size="12">',
-            f'<rect width="{width:g}" height="{height:g}" fill="white"/>',
-            *parts,
-            "</svg>\n",
-        ]
-    )
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
-    return (
-        f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
-    )
+    return svg.document(left + width + 60 + 7 * longest, deep, parts)

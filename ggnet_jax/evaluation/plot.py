@@ -1,18 +1,14 @@
-"""AP by class as an SVG: opens in any browser, names a bar under the mouse, needs no library.
-
-Drawn by hand, and nowhere else: the evaluators run on NumPy alone, and importing matplotlib would
-take longer than the whole evaluation takes.
-"""
+"""AP by class as an SVG: opens in any browser, names a bar under the mouse, needs no library."""
 
 import unicodedata
 from html import escape
 
 import numpy as np
 
+from ggnet_jax.evaluation import svg
 from ggnet_jax.evaluation.results import Scores, readable
 
 OTHER, RARE = "#0072B2", "#E69F00"  # blue and orange stay apart for color-blind eyes
-_GREY = "#DDDDDD"
 _NAMED = 60  # more names than that can't be read
 _LEFT, _TOP, _BOTTOM = 60, 78, 46
 
@@ -45,18 +41,10 @@ def draw(scores: Scores, title: str) -> str:
         if color:
             legend.append(f'<rect x="{at}" y="46" width="11" height="11" fill="{color}"/>')
             at += 17
-        legend.append(_text(at, 56, text))
+        legend.append(svg.text(at, 56, text))
         at += 40 + 7 * len(text)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        _text(_LEFT, 28, title + missing, size=15),
-        *legend,
-        *body,
-        "</svg>",
-    ]
-    return "\n".join(parts) + "\n"
+    heading = svg.text(_LEFT, 28, title + missing, size=15)
+    return svg.document(width, height, [heading, *legend, *body])
 
 
 def _columns(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[str], int, int]:
@@ -67,8 +55,8 @@ def _columns(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[
     parts = []
     for percent in range(0, 101, 20):
         y = _TOP + plot_height * (1 - percent / 100)
-        parts.append(f'<path d="M{_LEFT} {y:g}h{plot_width}" stroke="{_GREY}"/>')
-        parts.append(_text(_LEFT - 8, y + 4, str(percent), anchor="end"))
+        parts.append(f'<path d="M{_LEFT} {y:g}h{plot_width}" stroke="{svg.GRAY}"/>')
+        parts.append(svg.text(_LEFT - 8, y + 4, str(percent), anchor="end"))
     for place, index in enumerate(shown):
         size = plot_height * scores.ap[index]
         parts.append(
@@ -81,7 +69,9 @@ def _columns(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[
         f'<text x="20" y="{middle:g}" text-anchor="middle" transform="rotate(-90 20 {middle:g})">'
         "AP, percent</text>"
     )
-    parts.append(_text(_LEFT + plot_width / 2, height - 16, "classes, best first", anchor="middle"))
+    parts.append(
+        svg.text(_LEFT + plot_width / 2, height - 16, "classes, best first", anchor="middle")
+    )
     return parts, width, height
 
 
@@ -94,18 +84,18 @@ def _lines(scores: Scores, shown: np.ndarray, rare: np.ndarray) -> tuple[list[st
     parts = []
     for percent in range(0, 101, 20):
         x = left + plot_width * percent / 100
-        parts.append(f'<path d="M{x:g} {_TOP}v{plot_height}" stroke="{_GREY}"/>')
-        parts.append(_text(x, _TOP + plot_height + 16, str(percent), anchor="middle"))
+        parts.append(f'<path d="M{x:g} {_TOP}v{plot_height}" stroke="{svg.GRAY}"/>')
+        parts.append(svg.text(x, _TOP + plot_height + 16, str(percent), anchor="middle"))
     for place, index in enumerate(shown):
         y, size = _TOP + place * step, plot_width * float(scores.ap[index])
-        parts.append(_text(left - 8, y + 15, scores.labels[index], anchor="end"))
+        parts.append(svg.text(left - 8, y + 15, scores.labels[index], anchor="end"))
         parts.append(
             f'<rect x="{left}" y="{y + 3}" width="{size:.2f}" height="{step - 6}" '
             f'fill="{RARE if rare[index] else OTHER}">'
             f"<title>{_story(scores, index)}</title></rect>"
         )
-        parts.append(_text(left + size + 6, y + 15, f"{100 * scores.ap[index]:.1f}"))
-    parts.append(_text(left + plot_width / 2, height - 8, "AP, percent", anchor="middle"))
+        parts.append(svg.text(left + size + 6, y + 15, f"{100 * scores.ap[index]:.1f}"))
+    parts.append(svg.text(left + plot_width / 2, height - 8, "AP, percent", anchor="middle"))
     return parts, width, height
 
 
@@ -119,10 +109,4 @@ def _story(scores: Scores, index: int) -> str:
         f"{scores.labels[index]}: AP {100 * scores.ap[index]:.2f}, "
         f"{scores.true_positives[index]} of {scores.ground_truth[index]} found, "
         f"{scores.predictions[index]} predictions"
-    )
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", size: int = 12) -> str:
-    return (
-        f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" font-size="{size}">{escape(text)}</text>'
     )

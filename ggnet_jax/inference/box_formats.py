@@ -26,6 +26,9 @@ def to_coco_results(
     Returns:
         A dictionary a box, {"image_id", "category_id", "bbox": [x, y, width, height], "score"}, the
         boxes of the strongest interaction first.
+
+    Raises:
+        TypeError: what `detect` gives for a list of images; call it for each.
     """
     _check(interactions)
     entry = prediction_entry(interactions, vocabulary, file_name="")
@@ -67,6 +70,7 @@ def to_supervision(
         "object"), "verb", "score" and "other", the box (x1, y1, x2, y2) on the other side.
 
     Raises:
+        TypeError: what `detect` gives for a list of images; call it for each.
         UserError: supervision is not installed.
     """
     _check(interactions)

@@ -68,17 +68,18 @@ class Trained(NamedTuple):
     step: int
 
 
-def load(workdir: str | Path, step: checkpoints.Step = None) -> Trained:
+def load(workdir: str | Path, step: checkpoints.Step = None, dtype: str | None = None) -> Trained:
     """Read a run's configuration, classes and weights, the last as NumPy arrays.
 
     Args:
         workdir: of the run.
         step: of the checkpoint; None for the newest, "best" for the chosen one.
+        dtype: in which to convolve; None for the run's own.
 
     Raises:
         UserError: the folder holds no run or no such checkpoint.
     """
-    return Trained(*_read_network(workdir), *checkpoints.load_variables(workdir, step))
+    return Trained(*_read_network(workdir, dtype), *checkpoints.load_variables(workdir, step))
 
 
 def load_shapes(
@@ -223,7 +224,8 @@ def local_mesh(batch_size: int) -> Mesh:
     if batch_size % len(devices) or not batch_size:
         raise UserError(
             f"a batch of {batch_size} images per process cannot be sharded evenly over "
-            f"{len(devices)} devices; set eval.batch_size to a multiple of {jax.device_count()}"
+            f"{len(devices)} devices; set config.eval.batch_size to a multiple of "
+            f"{jax.device_count()}"
         )
     return Mesh(np.array(devices), ("data",))
 

@@ -107,6 +107,9 @@ class Detector:
             batch_size: images that a list is worked through by at a time.
             max_pixels: width times height of the largest file that is read.
             network: what calls it, as a `Network` does; made of `trained` if None.
+
+        Raises:
+            ValueError: batch_size or max_pixels is less than 1.
         """
         if not isinstance(batch_size, int | np.integer) or batch_size < 1:
             raise ValueError(f"batch_size is a number of images, at least 1, not {batch_size!r}")
@@ -377,6 +380,9 @@ class Detector:
         Returns:
             All interactions as `detect` gives them, `Heatmaps` for the first `top_k`, and the
             image, read but once.
+
+        Raises:
+            As `detect`.
         """
         check_choice(threshold, top_k)
         loaded = self._read(image, channels)

@@ -50,10 +50,10 @@ class ExternalDetections:
         try:
             entries = read_json(path, allow_nan=True)  # refused with the entry's number
         except UserError as error:
-            raise UserError(f"eval.detections: {error}") from error
+            raise UserError(f"config.eval.detections: {error}") from error
         if not isinstance(entries, list):
             raise UserError(
-                f"eval.detections: {path} must hold a list, one entry a box, not a JSON "
+                f"config.eval.detections: {path} must hold a list, one entry a box, not a JSON "
                 f"{'object' if isinstance(entries, dict) else 'value'}"
             )
         by_name = {str(entry["file_name"]): k for k, entry in enumerate(truth)}
@@ -61,7 +61,7 @@ class ExternalDetections:
         rows: list[list[tuple[float, ...]]] = [[] for _ in truth]
         unmatched = 0
         for number, entry in enumerate(entries):
-            where = f"eval.detections: entry {number} of {path}"
+            where = f"config.eval.detections: entry {number} of {path}"
             try:
                 if "file_name" in entry:
                     image = by_name.get(str(entry["file_name"]))
@@ -87,15 +87,15 @@ class ExternalDetections:
                 rows[image].append((x, y, x + w, y + h, obj, min(max(score, 0.0), 1.0)))
         if entries and unmatched == len(entries):
             raise UserError(
-                f"eval.detections: no entry of {path} belongs to an image of this split; "
+                f"config.eval.detections: no entry of {path} belongs to an image of this split; "
                 "check file_name or image_id"
             )
         # The best first: more than fit are dropped from the end.
         boxes = [np.array(sorted(r, key=lambda b: -b[5]), float).reshape(-1, 6) for r in rows]
         if any(map(len, boxes)) and max(b[:, :4].max(initial=0) for b in boxes) <= 2:
             raise UserError(
-                f"eval.detections: all boxes of {path} lie within 0 to 1; multiply x and width by "
-                "the image's width, y and height by its height"
+                f"config.eval.detections: all boxes of {path} lie within 0 to 1; multiply x and "
+                "width by the image's width, y and height by its height"
             )
         return cls(boxes, unmatched)
 
@@ -103,11 +103,13 @@ class ExternalDetections:
         """What a person should know of the boxes that were used so far."""
         said = []
         if self._unmatched:
-            said.append(f"eval.detections: {self._unmatched} boxes are of images beside the split")
+            said.append(
+                f"config.eval.detections: {self._unmatched} boxes are of images beside the split"
+            )
         if self._beyond:
             said.append(
-                f"eval.detections: {self._beyond} of {self._checked} boxes reach far beyond their "
-                "image; are they x, y, width, height in its pixels?"
+                f"config.eval.detections: {self._beyond} of {self._checked} boxes reach far beyond "
+                "their image; are they x, y, width, height in its pixels?"
             )
         return said
 
@@ -150,8 +152,9 @@ class ExternalDetections:
         self._corners += int(((given > first) & (given <= size + 2)).all(1).sum())
         if self._beyond >= 0.25 * self._checked > 0 and self._corners == self._checked:
             raise UserError(
-                f"eval.detections: {self._beyond} of {self._checked} boxes reach beyond their "
-                "image, and all would fit as corners x1, y1, x2, y2; write x, y, width, height"
+                f"config.eval.detections: {self._beyond} of {self._checked} boxes reach beyond "
+                "their image, and all would fit as corners x1, y1, x2, y2; write x, y, width, "
+                "height"
             )
 
 

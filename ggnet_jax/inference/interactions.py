@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ggnet_jax.config import OUTPUT_STRIDE
+from ggnet_jax.errors import UserError
 from ggnet_jax.inference import geometry
 from ggnet_jax.vocabularies import Vocabulary
 
@@ -131,6 +132,12 @@ def check_choice(threshold: Any, top_k: Any = None) -> None:
         sensible = False
     if not sensible:
         raise ValueError(f"top_k is {top_k!r}; it is a number of interactions, or None for all")
+
+
+def check_threshold_option(threshold: float) -> None:
+    """`check_choice` of what the command line gave: a UserError in its words."""
+    if not 0 <= threshold <= 1:
+        raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
 
 
 def to_interactions(

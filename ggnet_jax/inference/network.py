@@ -3,7 +3,7 @@
 Training keeps weights in float32 and in JAX's own memory order. A GPU convolves in bfloat16 and
 reads kernels in an order of its own, and would convert and transpose every one of them for every
 batch. `Network` does that once: it asks the first function that is compiled in which dtype and
-order it reads each weight. For a GPU, which waits for the host, it also puts four of five arrays,
+order it reads each weight. For a GPU, which waits for the host, it also puts three of four arrays,
 biases and all of batch norm, into one: each costs the start of a call some microseconds.
 """
 

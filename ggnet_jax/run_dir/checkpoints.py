@@ -1,8 +1,9 @@
 """The checkpoints of a run: what is saved, and how it is read. The one file that knows Orbax.
 
 A checkpoint is a folder `<workdir>/checkpoints/<step>` with two parts, `variables` (Flax's `params`
-and `batch_stats`, all that inference needs) and `training` (the optimizer's state), and a record of
-both, see `run_dir.checksums`. Both hold plain host arrays, so that a checkpoint written by eight
+and `batch_stats`, all that inference needs; their average, if the run keeps one) and `training`
+(the optimizer's state and, with an average, the weights to go on from), and a record of both, see
+`run_dir.checksums`. Both hold plain host arrays, so that a checkpoint written by eight
 devices opens on one, with or without `pmap`.
 
 Only a complete checkpoint is ever named by a step. Orbax writes to a folder with another name; what
@@ -201,7 +202,7 @@ class Checkpoints:
             UserError: `keep` is less than 1, or the folder cannot be written to.
         """
         if keep < 1:
-            raise UserError(f"keep_checkpoints is {keep}; at least 1 is needed to resume")
+            raise UserError(f"config.keep_checkpoints is {keep}; at least 1 is needed to resume")
         _silence_orbax()
         self._workdir = Path(workdir)
         self._keep = keep
@@ -276,7 +277,7 @@ class Checkpoints:
         self._saving = self._thread.submit(self._finish, self._checkpointer, step, arrays)
 
     def wait(self) -> None:
-        """Return once the last save is on disk and all but the newest `keep` are deleted.
+        """Return once the last save is on disk and all but the best and newest `keep` are deleted.
 
         Raises:
             UserError: it could not be saved; the checkpoints before it are as they were.

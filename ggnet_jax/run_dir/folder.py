@@ -5,8 +5,9 @@
     run.lock          while it trains: which process on which host; see `run_dir.lock`
     checkpoints/      one folder a step; see `run_dir.checkpoints`
     best.json         which of them was chosen, by what; see `run_dir.best`
-    log.jsonl         the losses of every logged step, one JSON object a line
+    log.jsonl         losses of logged steps, figures of evaluations, one JSON object a line
     tensorboard/      the same, for TensorBoard
+    wandb.json        the id of the run at Weights & Biases, with config.wandb
     evaluation/       predictions, metrics, table and plots of the last evaluation on the run's own
                       split; a folder inside for each other set, protocol or older checkpoint
     pictures/         drawings: examples of the evaluation split, learning curves
@@ -35,6 +36,8 @@ EVALUATION = "evaluation"
 DRAWINGS = "pictures"
 EXAMPLES = "examples"
 PREDICTIONS = "predictions"
+# Fields of `config.model` that no weight depends on: how the network computes.
+_COMPUTATION = frozenset({"model.dtype", "model.remat"})
 _RESTORE = "restore that file, or use a new --workdir"
 
 
@@ -151,6 +154,8 @@ def prepare(
 def check_model(workdir: str | Path, before: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     """Raise a UserError if a field of `config["model"]` is not that of the run in `workdir`.
 
+    `dtype` and `remat` may differ: no weight depends on them.
+
     Args:
         workdir: for the message.
         before: the run's configuration. A field that it does not have is younger than the run:
@@ -158,7 +163,7 @@ def check_model(workdir: str | Path, before: Mapping[str, Any], config: Mapping[
         config: the configuration asked for.
     """
     for name, old, new in differences_of(before.get("model", {}), config["model"], "model."):
-        if old is not None:
+        if old is not None and name not in _COMPUTATION:
             raise UserError(
                 f"the run in {workdir} has config.{name}={old}, not {new}; "
                 "use a new --workdir, or give the field its old value"

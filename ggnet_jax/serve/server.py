@@ -21,6 +21,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.inference.detector import DEFAULT_THRESHOLD, Detector
 from ggnet_jax.inference.image_files import endings, read_file
 from ggnet_jax.inference.images import load_image
+from ggnet_jax.inference.interactions import check_threshold_option
 from ggnet_jax.run_dir.checkpoints import Step
 from ggnet_jax.run_dir.folder import EXAMPLES, require_run
 from ggnet_jax.serve.photos import EXPLAINABLE, Photo, look_at
@@ -233,8 +234,7 @@ def describe(detector: Detector, workdir: Path) -> str:
 
 
 def _check(threshold: float, port: int, max_bytes: int, max_pixels: int) -> None:
-    if not 0 <= threshold <= 1:
-        raise UserError(f"--threshold={threshold:g}; scores lie between 0 and 1")
+    check_threshold_option(threshold)
     if not 0 <= port <= 65535:
         raise UserError(f"--port={port}; a port is a number from 1 to 65535, or 0 for any free one")
     if max_bytes < 1:

@@ -45,7 +45,7 @@ class StepMemory(NamedTuple):
 
 
 class Room(NamedTuple):
-    """Memory that all devices of a process have together.
+    """Memory of the host, which its processors share, or of one accelerator.
 
     Attributes:
         available: bytes still free.

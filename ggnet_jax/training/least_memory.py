@@ -58,7 +58,7 @@ def check_least(make_state: Callable[[], TrainState], config: Any) -> None:
 def convolution_bytes(state: Any, config: Any) -> int:
     """Bytes of all convolutions' outputs for one part of a (global) batch.
 
-    0 for what is frozen or rematerialized, where they need not live.
+    0 if anything is frozen or rematerialized, where they need not all live.
 
     Args:
         state: shapes of a training state.
@@ -82,10 +82,8 @@ def _convolutions(jaxpr: Any) -> int:
     for equation in jaxpr.eqns:
         name, given = equation.primitive.name, equation.params
         if name == "conv_general_dilated":
-            # (DLA's upsampling is only added to something, and the sum alone has to live.)
-            if given["feature_group_count"] == 1 and set(given["lhs_dilation"]) == {1}:
-                output = equation.outvars[0].aval
-                total += output.size * output.dtype.itemsize
+            output = equation.outvars[0].aval
+            total += output.size * output.dtype.itemsize
         elif name in _PLAIN:
             inner = (getattr(value, "jaxpr", value) for value in given.values())
             total += sum(_convolutions(part) for part in inner if hasattr(part, "eqns"))

@@ -112,7 +112,7 @@ class RunLog:
             self._logs.bar.write(line)
 
     def write(self, step: int, metrics: Mapping[str, float], *, prefix: str = "") -> None:
-        """Write the metrics of a step to all of them.
+        """Write the metrics of a step to log.jsonl, TensorBoard and Weights & Biases.
 
         Args:
             step: number of updates done.

@@ -70,7 +70,9 @@ def create_optimizer(config: Any, schedule: optax.Schedule) -> optax.GradientTra
 
 
 def _scale_updates(config: Any) -> optax.GradientTransformation:
-    """Multiply the updates of the backbone, and of the glance head (`recover_loss_weight`).
+    """Multiply the updates of the backbone, and of the glance head.
+
+    The latter is `recover_loss_weight` of the released code.
 
     Those of frozen modules are -0.0, the only number that leaves every other, 0.0 and -0.0 too, as
     it is when added.

@@ -216,7 +216,9 @@ def test_one_validation_split_at_a_time(tmp_path):
 def test_validation_files_want_their_images(tmp_path):
     config = own(tmp_path)
     config.data.val_images = ""
-    with pytest.raises(UserError, match=r"data\.val_annotations is set but data\.val_images"):
+    with pytest.raises(
+        UserError, match=r"data\.val_annotations is set but config\.data\.val_images"
+    ):
         data_pipelines.load_dataset(config.data)
     config = config_of(tmp_path, "json", val_annotations="a.json", val_images="a")
     with pytest.raises(UserError, match=r"needs data\.train_annotations beside it"):
