@@ -24,6 +24,7 @@ class FakeSplit:
         return SimpleNamespace(
             data=SimpleNamespace(image_size=IMAGE_SIZE, eval_split="test"),
             eval=SimpleNamespace(**(fields | changes)),
+            model=SimpleNamespace(dtype="float32"),
         )
 
     def load_dataset(self, config, *, training=True) -> "FakeSplit":

@@ -154,6 +154,20 @@ def test_lines_of_other_outside_boxes_are_not_mixed_in(run, tmp_path):
     assert names[0] == names[2] != names[1]
 
 
+def test_another_dtype_than_the_runs(run):
+    """Convolutions round, the rest does not; lines of both are never mixed."""
+    split, scores, names = FakeSplit(images=2), {}, set()
+    for dtype in ("float32", "bfloat16"):
+        config = split.config()
+        config.model.dtype = dtype
+        names.add(predict_split.fingerprint(detection.load(run, dtype=dtype), config, []))
+        evaluate_split.evaluate(config, run, None, data=split)
+        boxes = predictions(run)[0]["predictions"]
+        scores[dtype] = max(box["score"] for box in boxes)
+    assert len(names) == 2
+    assert 0 < abs(scores["bfloat16"] / scores["float32"] - 1) < 0.1
+
+
 def test_two_processes_share_the_images(run):
     """Each predicts its part, and together they write what one process writes."""
     with socket.socket() as free:

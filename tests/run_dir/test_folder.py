@@ -50,6 +50,18 @@ def test_other_network_or_classes(tmp_path):
     assert folder.read_config(tmp_path).model.widths == (8, 8)
 
 
+def test_how_the_network_computes_may_change(tmp_path):
+    """No weight depends on it: what a full memory is answered with must be possible."""
+    before = {**CONFIG, "model": {**CONFIG["model"], "remat": False, "dtype": "float32"}}
+    after = {**CONFIG, "model": {**CONFIG["model"], "remat": True, "dtype": "bfloat16"}}
+    folder.prepare(tmp_path, before, {"verbs": ["hold"]})
+    assert folder.prepare(tmp_path, after, {"verbs": ["hold"]}) == [
+        "model.dtype: float32 -> bfloat16",
+        "model.remat: False -> True",
+    ]
+    assert folder.read_config(tmp_path).model.remat is True
+
+
 def test_killed_while_starting(tmp_path):
     """Between the folder and its first file, and between the two files."""
     (tmp_path / "config.json.unfinished").write_text('{"se')
