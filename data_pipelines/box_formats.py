@@ -22,8 +22,11 @@ _FORMATS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "x1, x2, y1, y2": lambda b, _: b[:, [0, 2, 1, 3]],
     "y1, y2, x1, x2": lambda b, _: b[:, [2, 0, 3, 1]],
     "x2, y2, x1, y1": lambda b, _: b[:, [2, 3, 0, 1]],
+    "x1, y1, x1 + x2, y1 + y2 (converted twice)": lambda b, _: np.c_[b[:, :2], b[:, 2:] - b[:, :2]],
 }
-# The same, for numbers that reach to about 1000 where nothing above fits.
+# What fits with its axes exchanged fits as well in an image turned by a quarter.
+_EXCHANGED = ("y1, x1, y2, x2", "y, x, height, width")
+# The same, for numbers that reach to about 1000 along both axes where nothing above fits.
 _THOUSANDTHS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "x1, y1, x2, y2 in thousandths of the image's size": lambda b, s: b * np.c_[s, s] / 1000,
     "y1, x1, y2, x2 in thousandths of the image's size": lambda b, s: (
@@ -71,7 +74,8 @@ def check_boxes(columns: Columns, where: str, accept_losses: bool) -> None:
     if 2 * lost <= number and not doubtful:
         return
     found = _try_formats(_FORMATS, boxes, size)
-    if max(found.values()) < RESCUES * number and 700 < np.nanmax(boxes, initial=0) <= 1001:
+    reach = np.nanmax(boxes, axis=0, initial=0)[2:]
+    if max(found.values()) < RESCUES * number and 800 < reach.min() and reach.max() <= 1001:
         found = _try_formats(_THOUSANDTHS, boxes, size)
     rescued = max(found.values())
     malformed = np.isnan(boxes).any(axis=1)
@@ -88,8 +92,15 @@ def check_boxes(columns: Columns, where: str, accept_losses: bool) -> None:
         causes = [name for name, count in found.items() if count == rescued]
         every = "all" if rescued == number else f"{rescued}"
         message += f"; as {_either(causes)} {every} would fit, but bbox is x1, y1, x2, y2 in pixels"
-    elif 2 * lost <= number:
+        if causes[0] in _EXCHANGED:
+            message += " (or are the annotated width and height of the images exchanged?)"
+    elif 2 * max(lost, misfits) <= number:
         return
+    elif 2 * lost <= number:
+        message += (
+            f"; {lost} would be left out and the others cut to the image. bbox is x1, y1, x2, y2 "
+            "in pixels of the image"
+        )
     else:
         message += f"; {lost} would be left out. bbox is x1, y1, x2, y2 in pixels of the image"
     if lost < number:

@@ -6,6 +6,7 @@ asked for in a fraction of a second.
 
 import os
 import stat
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,12 @@ from ggnet_jax.inference.image_files import open_file, read_file
 
 _Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 _NEVER = (-1, -1)  # could not be read
+
+
+def _plain(name: str) -> str:
+    """A name without folders and ending, in one case and one form of Unicode."""
+    stem = os.path.splitext(name.replace("\\", "/").rpartition("/")[2])[0]
+    return unicodedata.normalize("NFC", stem).casefold()
 
 
 class OutsideError(PermissionError):
@@ -83,14 +90,30 @@ class ImageFolders:
                 pass
             first = first if number else name
             number += 1
-        message = f"none of the {number} images of {where}, the first is {first}, is in "
+        shown = first if first.isprintable() and len(first) <= 200 else repr(first[:200])
+        message = f"none of the {number} images of {where}, the first is {shown}, is in "
         message += f"{', '.join(self.folders)}. {hint}"
+        if (similar := self._similar(first)) and not outside:
+            message += (
+                f"{similar!r} is there: folder, letters, case and ending of a name must be those "
+                "of the file"
+            )
         if outside:
             message += (
                 f"{outside} lie outside of it, by an absolute path or '..' in their names; "
                 "config.data.allow_outside_images=True takes them"
             )
         raise UserError(message.rstrip())
+
+    def _similar(self, name: str) -> str | None:
+        """A file in the folders whose name only looks different from an image's."""
+        wanted = _plain(name)
+        for folder in self.folders:
+            with suppress(OSError), os.scandir(folder) as files:
+                for file in files:
+                    if file.name != name and _plain(file.name) == wanted:
+                        return file.name
+        return None
 
     def record(self) -> dict[str, Any]:
         """What `changes` needs to know of the images that were read, ready for JSON."""

@@ -235,8 +235,6 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "backbone_lr_multiplier": 0,
         "data.max_boxes": 1,
         "data.max_relations": 1,
-        "eval.batch_size": 1,
-        "eval.top_k": 1,
         "eval.patience": 0,
         "data.val_seed": 0,
     }
@@ -244,8 +242,8 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
         "loss.interaction": ("hna", "focal"),
         "data.zero_shot": ("", *zero_shot.SPLITS),
         "data.zero_shot_policy": ("relation", "pair"),
-        "eval.protocol": ("hico", "hico_ppdm", "vcoco"),
     }
+    check_evaluation(config)
     for name, least in at_least.items():
         _check_at_least(name, _field(config, name), least)
     if config.ema_decay >= 1:
@@ -256,6 +254,13 @@ def check_config(config: Any, *, num_devices: int | None = None) -> None:
     for name, values in one_of.items():
         _check_one_of(name, _field(config, name), values)
     frozen_modules(config.freeze)
+
+
+def check_evaluation(config: Any) -> None:
+    """Raise a UserError for what is wrong of `config.eval` whatever the data."""
+    for field, least in {"batch_size": 1, "top_k": 1, "pictures": 0}.items():
+        _check_at_least(f"eval.{field}", config.eval.get(field, least), least)  # older runs
+    _check_one_of("eval.protocol", config.eval.protocol, ("hico", "hico_ppdm", "vcoco"))
 
 
 def frozen_modules(freeze: str) -> tuple[str, ...]:

@@ -232,6 +232,18 @@ def _check_corners(export: Export) -> None:
             f"the first: {image.where}, {region.name} with x, y, width, height {listed}; these are "
             "percent of the image's sides"
         )
+    fractions = [region for _, region in regions if _is_fraction(region.corners)]
+    if 2 * len(fractions) > len(regions):
+        raise UserError(
+            f"{export.path}: x, y, width and height of {len(fractions)} of {len(regions)} "
+            "rectangles are all within 0..1, as if they were fractions of the image's sides; "
+            "Label Studio's are percent: multiply them by 100"
+        )
+
+
+def _is_fraction(corners: Sequence[Any]) -> bool:
+    """Whether a rectangle's numbers are all within 0..1; in percent it would be a speck."""
+    return all(abs(float(value)) <= 1.05 for value in corners) if _is_box(corners) else False
 
 
 def _is_box(corners: Sequence[Any]) -> bool:

@@ -14,7 +14,7 @@ import jax
 
 from ggnet_jax.cli import compilation_cache, cuda_atomics
 from ggnet_jax.cli.processes import join
-from ggnet_jax.config import absolute_paths, check_image_size, padded_batch_size
+from ggnet_jax.config import absolute_paths, check_evaluation, check_image_size, padded_batch_size
 from ggnet_jax.dataset import DataPipelines
 from ggnet_jax.errors import UserError
 from ggnet_jax.run_dir import best
@@ -283,5 +283,6 @@ def _evaluation_config(config: Any | None, workdir: str | Path) -> Any:
         asked["model"][field] = asked["model"][field] or trained["model"][field]
     run_folder.check_model(workdir, trained, asked)
     check_image_size(ConfigDict(asked))
+    check_evaluation(ConfigDict(asked))
     asked["eval"]["batch_size"] = padded_batch_size(asked["eval"]["batch_size"], jax.device_count())
     return ConfigDict(asked)

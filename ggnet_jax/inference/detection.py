@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import errors as flax_errors
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ggnet_jax import models
@@ -26,6 +27,13 @@ from ggnet_jax.ops.cpu_options import compiler_options
 from ggnet_jax.run_dir import checkpoints
 from ggnet_jax.run_dir import folder as run_folder
 from ggnet_jax.vocabularies import Vocabulary
+
+# What Flax says of weights that a network has no place for, or has not got.
+_OTHER_NETWORK = (
+    flax_errors.ScopeParamNotFoundError,
+    flax_errors.ScopeParamShapeError,
+    flax_errors.ScopeVariableNotFoundError,
+)
 
 
 class Found(NamedTuple):
@@ -179,7 +187,14 @@ def detect_function(
 
     def detect(variables: Any, images: jax.Array, boxes: Any = None) -> Found:
         images = normalize_images(images)
-        outputs: Any = model.apply(variables, images, train=False)
+        try:
+            outputs: Any = model.apply(variables, images, train=False)
+        except _OTHER_NETWORK as error:
+            raise UserError(
+                "the weights are not of the network that the run's config.json describes: "
+                f"{str(error).splitlines()[0].partition(' (https')[0]} Restore the config.json "
+                "that it was trained with"
+            ) from error
         last = outputs[-1]
         with jax.named_scope("decode"):
             found = decoding.decode(last, top_k=top_k, valid_pairs=valid_pairs, detections=boxes)

@@ -73,7 +73,10 @@ class ExternalDetections:
             except KeyError as error:
                 raise UserError(f"{where} has no {error}") from error
             except (TypeError, ValueError, OverflowError) as error:
-                raise UserError(f"{where} can't be read ({error})") from error
+                raise UserError(
+                    f"{where} can't be read; it needs file_name or a whole image_id, a whole "
+                    f"category_id, bbox of four numbers and a score, not {entry!r:.150}"
+                ) from error
             in_range = -_ROUNDING <= score <= 1 + _ROUNDING
             if not np.isfinite([x, y, w, h]).all() or w < 0 or h < 0 or not in_range:
                 percent = "; divide percentages by 100" if 1 < score <= 100 else ""

@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from fake_split import FakeSplit
+from ml_collections import ConfigDict
 from tiny import VOCABULARY, make_run
 
-from ggnet_jax.cli import evaluate_split, predict_split
+from ggnet_jax.cli import evaluate_split, modes, predict_split
 from ggnet_jax.errors import UserError
 from ggnet_jax.inference import detection
 from ggnet_jax.inference.external_detections import ExternalDetections
@@ -152,6 +153,16 @@ def test_lines_of_other_outside_boxes_are_not_mixed_in(run, tmp_path):
         boxes.write_text(text)
         names.append(predict_split.fingerprint(trained, config, []))
     assert names[0] == names[2] != names[1]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("top_k", 0), ("batch_size", 0), ("pictures", -1), ("protocol", "coco")]
+)
+def test_impossible_settings_are_refused_before_the_data_are_read(run, field, value):
+    config = ConfigDict(json.loads((run / "config.json").read_text()))
+    config.eval[field] = value
+    with pytest.raises(UserError, match=rf"^config\.eval\.{field} is {value!r}; it "):
+        modes.evaluate(config, run, None, data=None)
 
 
 def test_another_dtype_than_the_runs(run):

@@ -147,6 +147,20 @@ def test_a_shard_that_was_changed_is_named(run, photos, tmp_path):
         predict_many.predict_many(run, photos, tmp_path / "out")
 
 
+def test_a_line_that_is_not_ours_is_refused(run, photos, tmp_path):
+    """And never becomes a part of a whole shard."""
+    predict_many.predict_many(run, photos, tmp_path / "out")
+    shard = sorted((tmp_path / "out").glob("*.jsonl"))[-1]
+    whole = shard.read_text()
+    draft = shard.rename(f"{shard}.unfinished")
+    draft.write_text("garbage\n" + whole)
+    with pytest.raises(UserError, match=f"{draft.name} is not of these images; remove it"):
+        predict_many.predict_many(run, photos, tmp_path / "out")
+    draft.unlink()
+    predict_many.predict_many(run, photos, tmp_path / "out")
+    assert shard.read_text() == whole
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 def test_a_full_disk_is_one_line(run, photos, tmp_path, monkeypatch, detector):
     out = tmp_path / "out"

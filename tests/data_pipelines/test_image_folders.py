@@ -32,6 +32,28 @@ def tree(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("images/in.png", "in.png"),
+        ("images\\in.png", "in.png"),
+        ("IN.PNG", "in.png"),
+        ("in.jpg", "in.png"),
+        ("in", "in.png"),
+        ("caf\u00e9.png", "cafe\u0301.png"),  # as macOS writes it
+    ],
+)
+def test_a_file_that_is_only_called_otherwise_is_named(tmp_path, name, file):
+    write_images(tmp_path, [file])
+    folders = ImageFolders([str(tmp_path)])
+    with pytest.raises(UserError, match=r"none of the 1 images of f\.json") as caught:
+        folders.check_any([name], "f.json", "")
+    assert f"{file!r} is there: folder, letters, case and ending" in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        folders.check_any(["other.png"], "f.json", "")
+    assert "is there" not in str(caught.value)
+
+
 def read_in_time(folders, name):
     """What `read` gives or raises; a failure if it waits for anything."""
     result = []

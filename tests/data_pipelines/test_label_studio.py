@@ -397,6 +397,18 @@ def test_relations_of_nobody_are_refused(tmp_path):
     assert len(read(tmp_path, task(1, "a.png", dogs), task(2, "b.png", two()))[0]) == 2
 
 
+def test_fractions_in_place_of_percent_are_refused(tmp_path):
+    """They are boxes too, specks in the corner of the image."""
+    tasks = copy.deepcopy([task(1, "a.png", two()), task(2, "b.png", two())])
+    for region in (r for one in tasks for a in one["annotations"] for r in a["result"]):
+        if "value" in region:
+            value = region["value"]
+            value |= {side: value[side] / 100 for side in ("x", "y", "width", "height")}
+    message = error_of(tmp_path, *tasks)
+    assert "of 4 of 4 rectangles are all within 0..1" in message
+    assert "multiply them by 100" in message
+
+
 @pytest.mark.parametrize(
     "odd",
     [{"width": 0}, {"height": -5}, {"x": 100}, {"y": -300}, {"x": None}, {"width": "wide"},

@@ -86,6 +86,7 @@ FORMATS = {
     "y, x, height, width": lambda a, b, c, d: [b, a, d - b, c - a],
     "x1, x2, y1, y2": lambda a, b, c, d: [a, c, b, d],
     "x2, y2, x1, y1": lambda a, b, c, d: [c, d, a, b],
+    "x1 + x2, y1 + y2 (converted twice)": lambda a, b, c, d: [a, b, a + c, b + d],
     "thousandths": lambda a, b, c, d: [1000 * a / W, 1000 * b / H, 1000 * c / W, 1000 * d / H],
     "were divided by": lambda a, b, c, d: [a / W, b / H, c / W, d / H],
     "percent": lambda a, b, c, d: [100 * a / W, 100 * b / H, 100 * c / W, 100 * d / H],
@@ -97,6 +98,22 @@ def test_boxes_in_another_format_are_an_error_that_names_it(name):
     message = error_of(changed(entries_of(), box=FORMATS[name]))
     assert name in message
     assert "x1, y1, x2, y2 in pixels" in message
+
+
+def test_boxes_of_which_most_reach_beyond_their_image_are_refused():
+    """As those of photos that were made smaller since: cut to the image they would be wrong."""
+    entries = changed(entries_of(), box=lambda *box: [2.2 * side for side in box])
+    message = error_of(entries)
+    assert "reach beyond their image (was it resized" in message
+    assert "thousandths" not in message and "accept_losses" in message
+    check(entries, accept_losses=True)
+
+
+def test_exchanged_width_and_height_are_named_beside_exchanged_axes():
+    entries = entries_of()
+    for entry in entries:
+        entry["width"], entry["height"] = entry["height"], entry["width"]
+    assert "width and height of the images exchanged?" in error_of(entries)
 
 
 @pytest.mark.parametrize("name", ["x, y, width, height", "x2, y2, x1, y1", "were divided by"])

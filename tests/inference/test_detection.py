@@ -1,11 +1,13 @@
 """The compiled detector: what it computes, what it does not, and streams of batches."""
 
+import json
+
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import VOCABULARY, make_variables, model_config
+from tiny import IMAGE_SIZE, VOCABULARY, make_run, make_variables, model_config
 
 from ggnet_jax import models
 from ggnet_jax.errors import UserError
@@ -105,6 +107,18 @@ def test_stream_gives_every_batch_in_order_and_equals_single_calls(tiny):
 def test_a_batch_that_is_not_divisible_by_the_devices_is_refused():
     with pytest.raises(UserError, match="batch of 0 images"):
         detection.local_mesh(0)
+
+
+def test_weights_of_another_network_are_one_line(tmp_path):
+    run = make_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    config["model"]["head_width"] += 8
+    (run / "config.json").write_text(json.dumps(config))
+    trained = detection.load(run)
+    images = np.zeros((1, *IMAGE_SIZE, 3), np.uint8)
+    with pytest.raises(UserError, match=r"the run's config.json describes: .*Restore") as caught:
+        detection.make_detect(trained.model)(trained.variables, images)
+    assert "\n" not in str(caught.value)
 
 
 def test_lowers_for_a_tpu_where_there_is_none(tiny):
