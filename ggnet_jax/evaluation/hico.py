@@ -29,7 +29,7 @@ from ggnet_jax.errors import UserError
 from ggnet_jax.evaluation import average_precision, command, known_object
 from ggnet_jax.evaluation.class_list import read_vocabulary
 from ggnet_jax.evaluation.diagnosis import Matched
-from ggnet_jax.evaluation.hico_matches import match
+from ggnet_jax.evaluation.hico_matches import match, note_on_axes
 from ggnet_jax.evaluation.hico_rules import ALIASES, RULES, Rule
 from ggnet_jax.evaluation.reading import Progress, Source
 from ggnet_jax.evaluation.records import (
@@ -162,9 +162,13 @@ def evaluate_and_match(
     settings: dict[str, Scores] = {}
     left_out: Counter[str] = Counter()
     matches: dict[str, Callable[[], Matched]] = {}
+    notes: tuple[str, ...] = ()
     for name, rule in chosen.items():
-        scores, dropped, matched = _score(rule, found, truth, vocabulary, groups, listed)
+        scores, dropped, matched, said_of_rule = _score(
+            rule, found, truth, vocabulary, groups, listed
+        )
         left_out |= dropped
+        notes = notes or said_of_rule
         for setting, numbers in scores.items():
             key = _key_of_all(name, setting) if protocol == "all" else setting
             if key in SETTINGS[protocol]:  # of one half of the paper's rule, the other is dropped
@@ -186,6 +190,7 @@ def evaluate_and_match(
         counts={**counts, **{name: number for name, number in left_out.items() if number}},
         notes=found.notes
         + truth.notes
+        + notes
         + ((said,) if known_objects is not None or "official" in chosen else ())
         + tuple(f"{n}: {r.used_by}" for n, r in RULES.items() if protocol == "all"),
     )
@@ -212,10 +217,10 @@ def _score(
     vocabulary: Vocabulary,
     groups: Sequence[str],
     listed: np.ndarray,
-) -> tuple[dict[str, Scores], Counter[str], Callable[..., Matched]]:
+) -> tuple[dict[str, Scores], Counter[str], Callable[..., Matched], tuple[str, ...]]:
     """The scores of a rule's settings, and how many predictions and pairs have no class there.
 
-    The last is a function that gives the first setting's matches under a title.
+    Then a function that gives the first setting's matches under a title, and what to look at.
     """
     true_class, found_class = _classes(truth, vocabulary), _classes(found, vocabulary)
     dropped = Counter(
@@ -229,7 +234,10 @@ def _score(
             int((found_class < 0).sum()) - dropped["predictions_of_no_class"]
         )
     ranked, taken = match(rule, found, found_class, truth, true_class)
-    group = found_class[ranked]
+    right, group = int((taken >= 0).sum()), found_class[ranked]
+    notes: tuple[str, ...] = ()
+    if 20 * right < (true_class >= 0).sum():
+        notes = note_on_axes(rule, found, found_class, truth, true_class, right)
     total = np.bincount(true_class[true_class >= 0], minlength=vocabulary.num_classes)
     precision = partial(average_precision.eleven_point, recalls=rule.recalls)
     settings, matches = {}, []
@@ -255,7 +263,7 @@ def _score(
                 precision, settings[name],
             )
         )  # fmt: skip
-    return settings, dropped, matches[0]
+    return settings, dropped, matches[0], notes
 
 
 def _matched(

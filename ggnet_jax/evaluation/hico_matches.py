@@ -1,5 +1,6 @@
 """HICO-DET: which predictions are right, by a rule of `hico_rules`."""
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -38,6 +39,30 @@ def match(
     # Every prediction claims its best pair; the first to claim a pair gets it.
     best = (_best_of_each(*block) for block in blocks)
     return ranked, matching.first_of_each(best, len(ranked), len(truth.verb))
+
+
+def note_on_axes(
+    rule: Rule,
+    found: Interactions,
+    found_class: np.ndarray,
+    truth: Interactions,
+    true_class: np.ndarray,
+    right: int,
+) -> tuple[str, ...]:
+    """A line where x and y are exchanged in one of two files, by what would be right then.
+
+    Args:
+        rule, found, found_class, truth, true_class: as for `match`.
+        right: predictions that are.
+    """
+    turned = dataclasses.replace(found, boxes=found.boxes[:, [1, 0, 3, 2]])
+    would_be = int((match(rule, turned, found_class, truth, true_class)[1] >= 0).sum())
+    if would_be < max(10, 10 * right):
+        return ()
+    return (
+        f"{right} predictions are right, and {would_be} would be with x and y exchanged; boxes are "
+        "x1, y1, x2, y2 in both files",
+    )
 
 
 def _best_of_each(row: np.ndarray, pair: np.ndarray, smaller: np.ndarray) -> matching.Matches:

@@ -180,6 +180,21 @@ def test_unknown_rare_flags_leave_the_full_mean_alone():
     assert list(result["default"].means) == ["full"]
 
 
+def test_exchanged_axes_are_told():
+    """In either file; and nothing is told of predictions that are only wrong."""
+    real = [truth(str(k), [MAN, CUP], [(0, 1, 1)]) for k in range(12)]
+    right = [found(str(k), [MAN, CUP], [(0, 1, 1, 0.5)]) for k in range(12)]
+    turned_cup = (CUP[1], CUP[0], CUP[3], CUP[2], CUP[4])
+    turned = [found(str(k), [MAN, turned_cup], [(0, 1, 1, 0.5)]) for k in range(12)]
+    turned_truth = [truth(str(k), [MAN, turned_cup], [(0, 1, 1)]) for k in range(12)]
+    line = "0 predictions are right, and 12 would be with x and y exchanged"
+    for predictions, annotated in ((turned, real), (right, turned_truth)):
+        assert any(note.startswith(line) for note in evaluate(predictions, annotated).notes)
+    elsewhere = [found(str(k), [MAN, DOG], [(0, 1, 1, 0.5)]) for k in range(12)]
+    for predictions in (right, elsewhere, []):
+        assert not any("exchanged" in note for note in evaluate(predictions, real).notes)
+
+
 @pytest.mark.parametrize("protocol", list(hico.SETTINGS))
 def test_a_protocol_has_its_settings(protocol):
     result = evaluate([], [truth("a", [MAN, CUP], [(0, 1, 1)])], protocol=protocol)
