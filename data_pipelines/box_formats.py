@@ -92,6 +92,8 @@ def check_boxes(columns: Columns, where: str, accept_losses: bool) -> None:
         causes = [name for name, count in found.items() if count == rescued]
         every = "all" if rescued == number else f"{rescued}"
         message += f"; as {_either(causes)} {every} would fit, but bbox is x1, y1, x2, y2 in pixels"
+        if causes[0] in _THOUSANDTHS:
+            message += " (or were the images made smaller since?)"
         if causes[0] in _EXCHANGED:
             message += " (or are the annotated width and height of the images exchanged?)"
     elif 2 * max(lost, misfits) <= number:
