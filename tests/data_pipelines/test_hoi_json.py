@@ -114,7 +114,7 @@ def test_nothing_is_built_of_files_that_are_something_else(tmp_path):
         (unit, "all within 0..1"),
         (swapped, "are exchanged"),
         (bare, "0 relations with an object in 2 images"),
-        ([{"action_name": "cut"}], "which data.name=v_coco reads"),
+        ([{"action_name": "cut"}], "which config.data.name=v_coco reads"),
         ([{"filename": "a.png", "annotations": [], "hoi_annotation": []}], "rename 'filename'"),
     ):
         assert message in error_of(tmp_path, entries, accept_losses=True)

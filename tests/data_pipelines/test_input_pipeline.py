@@ -263,5 +263,5 @@ def test_what_does_not_fit_is_counted_and_logged(dataset, config, caplog, monkey
     monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
     with caplog.at_level("WARNING"):
         (batch,) = train(dataset, config, 1)
-    assert "more than data.max_boxes=3: 2. Left out of the batches: 2 boxes" in caplog.text
+    assert "more than config.data.max_boxes=3: 2. Left out of the batches: 2 boxes" in caplog.text
     assert batch["boxes"].shape == (4, 3, 4)

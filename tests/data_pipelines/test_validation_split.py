@@ -221,7 +221,7 @@ def test_validation_files_want_their_images(tmp_path):
     ):
         data_pipelines.load_dataset(config.data)
     config = config_of(tmp_path, "json", val_annotations="a.json", val_images="a")
-    with pytest.raises(UserError, match=r"needs data\.train_annotations beside it"):
+    with pytest.raises(UserError, match=r"needs config\.data\.train_annotations beside it"):
         data_pipelines.load_dataset(config.data)
 
 
