@@ -243,7 +243,7 @@ def _check_corners(export: Export) -> None:
 
 def _is_fraction(corners: Sequence[Any]) -> bool:
     """Whether a rectangle's numbers are all within 0..1; in percent it would be a speck."""
-    return all(abs(float(value)) <= 1.05 for value in corners) if _is_box(corners) else False
+    return _is_box(corners) and all(abs(float(value)) <= 1.05 for value in corners)
 
 
 def _is_box(corners: Sequence[Any]) -> bool:

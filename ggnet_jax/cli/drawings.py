@@ -44,7 +44,7 @@ def draw_run(
         dataset = data.load_dataset(config.data, training=False)
         check_split(dataset)
         images = list(dataset.example_images(config.data.eval_split, config.eval.pictures))
-        detector = Detector.load(workdir, step)
+        detector = Detector.load(workdir, step, dtype=config.model.dtype)
         fonts.say_missing(labels(detector.vocabulary))
         names = drawing_names([Path(file_name) for file_name, _ in images])
         for name, (_, image) in zip(names, images, strict=True):

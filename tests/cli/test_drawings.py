@@ -37,11 +37,11 @@ def detector(run):
 def config(**changes):
     made = FakeSplit(2).config(**changes)
     made.eval.pictures, made.eval.threshold = 2, 0.0
-    return SimpleNamespace(data=made.data, eval=made.eval)
+    return made
 
 
 def test_another_set_is_drawn_beside_the_runs_own(run, detector, monkeypatch):
-    monkeypatch.setattr(drawings.Detector, "load", lambda *_, **__: detector)
+    monkeypatch.setattr(drawings.Detector, "load", lambda *_, dtype: {"float32": detector}[dtype])
     names = ["photo.png", "photo_2.png", "photo_2_explained.png", "photo_explained.png"]
     own = drawings.draw_run(config(), run, data=Examples(50))
     assert {path.parent for path in own} == {run / "pictures"}
