@@ -382,7 +382,7 @@ class Detector:
             image, read but once.
 
         Raises:
-            As `detect`.
+            UserError, TypeError, ValueError: as `detect`.
         """
         check_choice(threshold, top_k)
         loaded = self._read(image, channels)
