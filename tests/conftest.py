@@ -4,15 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from subprocesses import COMPILE_FAST, REPOSITORY
 
-# Most of a test's time is compilation: compile fast rather than well. Before JAX is imported.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("XLA_FLAGS", COMPILE_FAST)  # before JAX is imported
 # Bounds are those of float32: not of TF32 and bfloat16, to which GPUs and TPUs round products.
 os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", "highest")
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
 os.environ.update({"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"} | os.environ)
-
-REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")

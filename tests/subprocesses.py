@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# Most of a test's time is compilation. Without optimization, and without the emitters that write
+# fusions as MLIR first, a training step compiles five times as fast and runs half as fast.
+COMPILE_FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def environment(
@@ -21,7 +24,7 @@ def environment(
     """
     flags = [f"--xla_force_host_platform_device_count={devices}"]
     if not optimize:
-        flags.append("--xla_backend_optimization_level=0")
+        flags.append(COMPILE_FAST)
     variables = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",

@@ -180,14 +180,14 @@ def test_bfloat16_computes_in_half_and_answers_in_float32():
     assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(variables))
     half = jax.jit(model.apply)(variables, noise())
     assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(half))
-    exact = jax.jit(make()[0].apply)(variables, noise())
+    exact = jax.jit(create_model(tiny()).apply)(variables, noise())
     np.testing.assert_allclose(half[-1].object_logits, exact[-1].object_logits, atol=0.1)
     assert not np.array_equal(half[-1].object_logits, exact[-1].object_logits)
 
 
 def test_remat_changes_memory_not_numbers():
-    model, variables = make()
-    again = make(remat=True)[0]
+    model, variables = make(stacks=1)
+    again = create_model(tiny(stacks=1, remat=True))
 
     def loss(params, model):
         outputs, _ = model.apply(
