@@ -216,7 +216,7 @@ def test_train_evaluate_predict(tmp_path, options, size):
     printed = call(
         "--config=tests/tiny_config.py", f"--config.data.data_dir={tmp_path / 'data'}",
         f"--config.data.image_size={size}", "--config.num_epochs=1",
-        "--config.eval.pictures=0", *options,
+        "--config.eval.pictures=0", "--config.model.gaze_steps=1", *options,
     )  # fmt: skip
     assert "mAP, percent" in printed
     call(

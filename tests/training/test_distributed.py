@@ -61,10 +61,14 @@ def _assert_close(found, expected):
         assert np.abs(found - expected).mean() < 2e-4
 
 
+# Those below are about processes: the baseline, without gaze steps, compiles sooner.
+BASELINE = "--config.model.gaze_steps=0"
+
+
 @pytest.mark.slow
 def test_sigterm_to_one_process_stops_both_after_the_same_step(tmp_path):
     """As when a part of a pod is taken away."""
-    pair = _start_pair(tmp_path / "run", tmp_path, "--config.num_epochs=10000")
+    pair = _start_pair(tmp_path / "run", tmp_path, BASELINE, "--config.num_epochs=10000")
     log = tmp_path / "run" / "log.jsonl"
     while not (log.exists() and log.read_text().count("\n") > 3):
         assert all(process.poll() is None for process in pair)
@@ -89,7 +93,7 @@ def test_sigterm_to_one_process_stops_both_after_the_same_step(tmp_path):
 def test_processes_that_differ_end_before_they_train(tmp_path, change, words):
     """One line in each, exit status 2, and nothing is written."""
     pair = _start_pair(
-        tmp_path / "run", tmp_path / "data", "--config.round_batch=True", second=[change]
+        tmp_path / "run", tmp_path / "data", BASELINE, "--config.round_batch=True", second=[change]
     )
     output = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [2, 2], "\n".join(output)
@@ -103,7 +107,7 @@ def test_processes_that_differ_end_before_they_train(tmp_path, change, words):
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_the_other(tmp_path, killed):
     """Within a minute and with a line; the next start goes on from the last checkpoint."""
-    more = ("--config.checkpoint_every_steps=2",)
+    more = (BASELINE, "--config.checkpoint_every_steps=2")
     pair = _start_pair(tmp_path / "run", tmp_path / "data", "--config.num_epochs=10000", *more)
     while max(checkpoints.steps(tmp_path / "run"), default=0) < 4:
         assert all(process.poll() is None for process in pair)
@@ -125,8 +129,8 @@ def test_a_killed_process_ends_the_other(tmp_path, killed):
 def test_two_processes_choose_and_stop_together(tmp_path):
     """After the same step, and they go on from there where the patience is longer."""
     more = (
-        "--config.data.val_split=0.5", "--config.eval.best=map", "--config.eval_every_epochs=1",
-        "--config.learning_rate=1e-9", "--config.num_epochs=9",
+        BASELINE, "--config.data.val_split=0.5", "--config.eval.best=map",
+        "--config.eval_every_epochs=1", "--config.learning_rate=1e-9", "--config.num_epochs=9",
     )  # fmt: skip
     found = []
     for patience, stop in ((2, 3), (4, 5)):
