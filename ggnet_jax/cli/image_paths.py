@@ -27,6 +27,7 @@ _CONTAINER = re.compile(
     rb"|\0\0\x01[\xba\xb3]|G.{187}G",
     re.DOTALL,
 )
+_ADDRESS = re.compile(r"[A-Za-z][\w+.-]+://")
 EXPLAINED = "_explained"
 _LONGEST = 200  # bytes of a name, to which endings are added; file systems take 255
 
@@ -39,7 +40,7 @@ def find_images(images: str | os.PathLike | Iterable[str | os.PathLike]) -> list
     list, so that it is reported with the broken ones.
 
     Raises:
-        UserError: nothing is left, or a folder or glob has no image.
+        UserError: nothing is left, a folder or glob has no image, or an address is given.
     """
     found: dict[Path, None] = {}
     for text in _items(images):
@@ -75,7 +76,7 @@ def find_sources(
         Images and videos, without repetition.
 
     Raises:
-        UserError: nothing is left, or a folder or glob has nothing.
+        UserError: nothing is left, a folder or glob has nothing, or an address is given.
     """
     found: dict[Path, None] = {}
     videos: dict[VideoSource, None] = {}
@@ -127,6 +128,8 @@ def _find(text: str, *endings: Collection[str]) -> list[Path]:
     """The files that a path or a glob names; of a folder those with the first endings it has."""
     if os.path.isdir(text):
         some = next(filter(None, (_in_folder(Path(text), some) for some in endings)), [])
+    elif _ADDRESS.match(text) and not os.path.lexists(text):
+        raise UserError(f"{text} is an address; name a file on this machine")
     elif os.path.lexists(text) or not glob.has_magic(text):
         some = [Path(text)]
     else:

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 from tiny import make_run
 
+from ggnet_jax.cli.image_paths import find_sources
 from ggnet_jax.cli.predict import find_images, predict
 from ggnet_jax.errors import UserError
 
@@ -48,6 +49,17 @@ def test_a_comma_in_a_name_is_part_of_it(photos):
 def test_no_image_at_all_is_an_error(images):
     with pytest.raises(UserError):
         find_images(images)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://a.example/one.jpg?size=2", "gs://bucket/photos", "rtsp://camera"]
+)
+def test_an_address_is_no_file(photos, address):
+    """Neither is anything fetched, nor is the network loaded to say that there is no such file."""
+    for find in (find_images, find_sources):
+        with pytest.raises(UserError) as raised:
+            find([photos, address])
+        assert str(raised.value) == f"{address} is an address; name a file on this machine"
 
 
 def test_an_empty_folder_is_an_error(tmp_path):
