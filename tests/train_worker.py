@@ -31,6 +31,7 @@ def evaluate(config, workdir, step):
 
 config = get_config()
 config.num_epochs = 15
+config.model.gaze_steps = 1
 config.accumulate_steps, config.ema_decay = 2, 0.9
 config.grad_clip, config.glance_lr_multiplier = 1.0, 10.0
 config.schedule, config.warmup_steps = "cosine", 10
