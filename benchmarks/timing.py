@@ -203,7 +203,7 @@ def measure_peers(
             continue
         expected = expected or values
         pairs = zip(expected, values, strict=True)
-        difference = max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in pairs)
+        difference = float(np.max([_relative_difference(a, b) for a, b in pairs]))  # keeps NaN
         rows[name] |= {"difference": difference, "agrees": difference < tolerance}
         rows[name] |= dict(zip(keep, map(float, values), strict=False))
         rows[name]["temporary"] = peers[name].temporary
@@ -211,6 +211,12 @@ def measure_peers(
     for name, took in time_in_turn(calls, repeats, warm_ups=0).items():
         rows[name]["seconds"] = Seconds(*(value / peers[name].in_a_row for value in took))
     return [row for row in rows.values() if "seconds" in row or "error" in row]
+
+
+def _relative_difference(expected: np.ndarray, found: np.ndarray) -> float:
+    """The largest difference, relative to the largest value; 0 of two that are all zeros."""
+    largest = float(np.abs(expected - found).max())
+    return largest / float(np.abs(expected).max() or 1) if largest else 0.0
 
 
 def tolerance(dtype: str, exact: float, coarse: float) -> float:

@@ -7,7 +7,7 @@ import pytest
 from evaluation_scenes import SMALL, found, truth
 from subprocesses import run_python
 
-from benchmarks import ablation_mistakes
+from benchmarks import ablation_mistakes, timing
 from benchmarks import fine_tuning as fine_tuning_benchmark
 from configs import ablation
 from ggnet_jax.evaluation import hico
@@ -224,6 +224,22 @@ def test_ablation_trains_what_is_missing_and_says_what_failed(tmp_path):
     full = [result["full"] for result in rows[0]["results"]]
     assert [run["costs"]["full"]["mAP"] for run in mistakes] == pytest.approx(full)
     assert "Percent of the annotated pairs" in printed and "| baseline * | 2 |" in printed
+
+
+@pytest.mark.parametrize(
+    ("other", "difference", "agrees"), [(0.0, 0, True), (0.5, 0.5, False), (np.nan, np.nan, False)]
+)
+def test_outputs_that_are_all_zeros_agree(other, difference, agrees):
+    """One of two outputs is zero everywhere: relative to it nothing can be said."""
+
+    def peer(value):
+        outputs = [np.zeros(3), np.array([4.0, 1.0, 4 * value])]
+        return lambda: timing.Peer(lambda: None, lambda: outputs, None)
+
+    first, second = timing.measure_peers({"ours": peer(0.0), "other": peer(other)}, 1, 1e-3)
+    assert (first["difference"], first["agrees"]) == (0, True)
+    np.testing.assert_equal(second["difference"], difference)
+    assert second["agrees"] == agrees
 
 
 def test_mistakes_of_an_ablation_without_finished_runs(tmp_path):
