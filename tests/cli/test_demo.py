@@ -1,4 +1,4 @@
-"""The README's first line learns: its mAP beside that of shuffled verbs."""
+"""The README's first line learns: its mAP beside that of the untrained network and of chance."""
 
 import json
 import random
@@ -38,13 +38,20 @@ def test_the_demo_learns(tmp_path):
     from configs import demo
     from data_pipelines import load_dataset
 
-    data, trained = f"--config.data.data_dir={tmp_path}/data", tmp_path / "trained"
-    command = ("main.py", "--config=configs/demo.py", data, f"--workdir={trained}")
-    run = run_python(*command, timeout=2400, optimize=True)
+    command = ["main.py", "--config=configs/demo.py", f"--config.data.data_dir={tmp_path}/data"]
+    trained = tmp_path / "trained"
+    run = run_python(*command, f"--workdir={trained}", timeout=2400, optimize=True)
     assert run.returncode == 0, run.stderr[-2000:]
     assert "mAP, percent" in run.stdout
     drawings = re.findall(r"^ +(/.*\.png)$", run.stdout, re.MULTILINE)
     assert len(drawings) >= 6
+    # An epoch with a learning rate of zero: what the network says before it has learnt.
+    untrained = tmp_path / "untrained"
+    run = run_python(
+        *command, f"--workdir={untrained}", "--config.learning_rate=0", "--config.num_epochs=1",
+        "--config.eval.pictures=0", timeout=1200, optimize=True,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-2000:]
 
     config = demo.get_config()
     config.data.data_dir = f"{tmp_path}/data"
@@ -58,7 +65,9 @@ def test_the_demo_learns(tmp_path):
     values = {
         "trained": score(predictions),
         "verbs shuffled": score(shuffle_verbs(predictions, dataset.vocabulary)),
+        "untrained": score(json.loads((untrained / "evaluation/predictions.json").read_text())),
     }
     print(values)
     assert values["trained"] > FLOOR, values
+    assert values["untrained"] < 1, values
     assert values["verbs shuffled"] < values["trained"] - 20, values
