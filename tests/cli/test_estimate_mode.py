@@ -66,7 +66,7 @@ def test_a_configuration_without_data(monkeypatch, capsys):
     monkeypatch.setattr(estimate, "_TRIES", 1)
     config = get_config()
     config.accumulate_steps, config.ema_decay = 2, 0.9
-    config.model.gaze_steps = 0  # which takes long to compile
+    config.model.gaze_steps = 0  # they take long to compile
     config.data.figures.num_train = -1  # nobody looks
     assert estimate.estimate(config) == 0
     said = capsys.readouterr()
